@@ -1,0 +1,1 @@
+//! multiraft-e2e
