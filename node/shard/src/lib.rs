@@ -1,1 +1,4 @@
 //! multiraft-shard
+
+mod member;
+pub use member::{Fence, GroupSpec, Member, Role};
