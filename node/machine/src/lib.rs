@@ -1,1 +1,14 @@
-//! multiraft-machine
+//! Sessions and primitives of one group as a pure function: state and entry in, state and effects
+//! out.
+//!
+//! Every replica applies the same entries and so reaches the same state and the same answers.
+//! Nothing here reads a clock, draws randomness or does IO; time is the *log time* that leaders
+//! stamp into entries. All state lives in persistent maps, so cloning a [`Machine`] is O(1) and the
+//! clone is a view that later entries do not touch.
+
+mod answer;
+pub mod limits;
+mod machine;
+
+pub use answer::{Answer, Body, Effect, EntryError, Output, Query, Rejection, Status};
+pub use machine::{Machine, PrimitiveSummary, SessionSummary, validate_keep_alive};
