@@ -1,0 +1,3 @@
+module multiraft/cluster/pause
+
+go 1.26.0
