@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-/// Why a directory was not opened. Nothing in it was changed.
+/// Why a directory was not opened. What the log held is neither changed nor served.
 #[derive(Debug, Error)]
 pub enum OpenError {
     #[error("data directory {}: cannot be created, read or written; check its owner and mode", path.display())]
@@ -30,7 +30,7 @@ pub enum OpenError {
     Engine {
         path: PathBuf,
         #[source]
-        source: rocksdb::Error,
+        source: io::Error,
     },
 }
 

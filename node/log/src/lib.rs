@@ -1,11 +1,36 @@
-//! The durable log of a node.
+//! The durable log of a node: the entries and states of all its groups, their memberships,
+//! what peers acknowledged, and the node's identity.
+//!
+//! The unit is the *round*: what all groups of a shard must persist together. A round is one
+//! record; all rounds that are queued are written together and synced once. Nothing is
+//! acknowledged before that sync, and after a failed one the log is poisoned for good.
+//!
+//! At open every record is read and verified. A directory that is damaged, cut short, restored
+//! from an older copy, of another owner or in use is refused with an error that names the file
+//! and the remedy: nothing is ever skipped.
+//!
+//! This is the only crate that links RocksDB; [`Log`] and [`Reader`] say nothing of it, so that
+//! another engine can take its place.
 
+mod beacon;
+mod catalog;
+mod directory;
 mod error;
+pub mod failpoints;
+mod identity;
+pub mod limits;
 mod log;
+mod meta;
+mod open;
+mod points;
+mod reader;
+mod record;
 mod round;
+mod store;
 
 pub use error::{LogError, OpenError};
-pub use log::{Log, Options, Reader, Sync};
+pub use log::{Log, Options, Sync};
+pub use reader::Reader;
 pub use round::{
     Entry, FreshIdentity, GroupRound, HardState, Identity, PeerMemory, Recovered, RecoveredGroup,
     Round, StoredConfig, Written,

@@ -1,13 +1,29 @@
-use std::path::Path;
-use std::time::Duration;
+//! The writer's side of an open log.
 
-use crate::{Entry, FreshIdentity, LogError, OpenError, Recovered, Round, Written};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::beacon::Beacon;
+use crate::catalog::{Broken, Catalog, Change};
+use crate::directory::Lock;
+use crate::error::{LogError, OpenError};
+use crate::failpoints;
+use crate::identity;
+use crate::limits;
+use crate::meta;
+use crate::open;
+use crate::points::Points;
+use crate::reader::Reader;
+use crate::record;
+use crate::round::{FreshIdentity, Identity, Recovered, Round, Written};
+use crate::store::{Batch, Store};
 
 /// How a directory is opened.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     pub sync: Sync,
-    /// The tail beacon is at most this much behind.
+    /// The tail beacon is at most this much behind while rounds are written.
     pub beacon_period: Duration,
 }
 
@@ -17,56 +33,217 @@ impl Default for Options {
     }
 }
 
-/// When a write is durable. There is one answer.
+/// When a write is durable. There is one answer, and no setting that changes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sync {
     Always,
 }
 
-pub struct Log {}
+/// The one writer of a data directory.
+///
+/// After any failed write or sync it is *poisoned*: what is on disk is unknown then, so nothing
+/// more is accepted and the node must stop.
+pub struct Log {
+    shared: Arc<Shared>,
+    dir: PathBuf,
+    options: Options,
+    identity: Identity,
+    catalog: Catalog,
+    beacon: Beacon,
+    beacon_at: Instant,
+    /// The number of the last durable round; 0 when there is none.
+    last: u64,
+    state: State,
+}
 
-#[derive(Clone)]
-pub struct Reader {}
+/// What readers need; the directory stays locked as long as one of them lives.
+pub(crate) struct Shared {
+    pub store: Store,
+    pub points: Mutex<Points>,
+    _lock: Lock,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Sound,
+    Poisoned,
+}
 
 impl Log {
+    /// Opens a directory, or makes one with the `fresh` identity if there is none.
+    ///
+    /// Everything in the log is read and verified; a directory that is damaged, shortened, of
+    /// another owner or in use is refused.
     pub fn open(
-        _dir: &Path,
-        _options: Options,
-        _fresh: FreshIdentity,
-    ) -> Result<(Log, Recovered), OpenError> {
-        unimplemented!()
+        dir: &Path,
+        options: Options,
+        fresh: FreshIdentity,
+    ) -> Result<(Self, Recovered), OpenError> {
+        let Sync::Always = options.sync;
+        let (opened, recovered) = open::open(dir, fresh)?;
+        let shared =
+            Shared { store: opened.store, points: Mutex::new(opened.points), _lock: opened.lock };
+        let log = Self {
+            shared: Arc::new(shared),
+            dir: dir.to_path_buf(),
+            options,
+            identity: opened.identity,
+            catalog: opened.catalog,
+            beacon: opened.beacon,
+            beacon_at: Instant::now(),
+            last: opened.last,
+            state: State::Sound,
+        };
+        Ok((log, recovered))
     }
-    pub fn append(&mut self, _rounds: &[Round]) -> Result<Written, LogError> {
-        unimplemented!()
+
+    /// Writes the rounds, one record each, with one sync. They are durable when this returns
+    /// without an error; after an error the log is poisoned and what is on disk is unknown.
+    /// Empty rounds leave no record.
+    pub fn append(&mut self, rounds: &[Round]) -> Result<Written, LogError> {
+        self.check_sound()?;
+        let written = self.append_sound(rounds);
+        self.poison_on_error(written)
     }
-    pub fn put_meta(&mut self, _key: &str, _value: &[u8]) -> Result<(), LogError> {
-        unimplemented!()
+
+    /// Stores a small fact of the node under its key, durable when this returns.
+    pub fn put_meta(&mut self, key: &str, value: &[u8]) -> Result<(), LogError> {
+        self.check_sound()?;
+        fits("key of a small fact", key.len(), limits::META_KEY_BYTES_MAX)?;
+        fits("value of a small fact", value.len(), limits::META_VALUE_BYTES_MAX)?;
+        let put = meta::put_user(&self.shared.store, key, value)
+            .map_err(|source| LogError::WriteMeta { key: key.into(), source });
+        self.poison_on_error(put)
     }
+
     /// Names the cluster in the directory's identity; a second, different name is refused.
-    pub fn set_cluster(&mut self, _cluster_id: &str) -> Result<(), LogError> {
-        unimplemented!()
+    pub fn set_cluster(&mut self, cluster_id: &str) -> Result<(), LogError> {
+        self.check_sound()?;
+        fits("cluster id", cluster_id.len(), limits::CLUSTER_ID_BYTES_MAX)?;
+        if self.identity.cluster_id == cluster_id {
+            return Ok(());
+        }
+        if !self.identity.cluster_id.is_empty() || !identity::is_plain(cluster_id) {
+            let stored = self.identity.cluster_id.clone();
+            return Err(LogError::Cluster { stored, wanted: cluster_id.into() });
+        }
+        let named = Identity { cluster_id: cluster_id.into(), ..self.identity.clone() };
+        // The file last: a database without the name is the only half that opening refuses.
+        let text = identity::encode(&named);
+        let put = meta::put(&self.shared.store, meta::IDENTITY, text.as_bytes())
+            .and_then(|()| failpoints::pass(failpoints::CLUSTER_DATABASE))
+            .and_then(|()| identity::write(&self.dir, &named))
+            .map_err(|source| LogError::WriteMeta { key: meta::IDENTITY.into(), source });
+        self.poison_on_error(put)?;
+        self.identity = named;
+        Ok(())
     }
-    /// To be called while the writer is idle: brings the tail beacon up to date.
+
+    /// Brings the tail beacon up to date. To be called when the writer had nothing to do for a
+    /// beacon period; costs nothing when the beacon is up to date.
     pub fn rest(&mut self) -> Result<(), LogError> {
-        unimplemented!()
+        self.check_sound()?;
+        let written = self.write_beacon();
+        self.poison_on_error(written)
     }
+
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The number of the last durable round; 0 when there is none.
+    pub fn last_round(&self) -> u64 {
+        self.last
+    }
+
     pub fn reader(&self) -> Reader {
-        unimplemented!()
+        Reader::new(self.shared.clone())
     }
-    pub fn close(self) -> Result<(), LogError> {
-        unimplemented!()
+
+    /// Leaves a directory that opens quickly and whose beacon names the last round.
+    pub fn close(mut self) -> Result<(), LogError> {
+        self.check_sound()?;
+        self.shared.store.flush().map_err(|source| LogError::Close { source })?;
+        self.write_beacon()?;
+        self.beacon.sync().map_err(|source| LogError::Close { source })
+    }
+
+    fn append_sound(&mut self, rounds: &[Round]) -> Result<Written, LogError> {
+        let mut batch = Batch::default();
+        let mut changes = Vec::with_capacity(rounds.len());
+        for round in rounds.iter().filter(|round| !is_empty(round)) {
+            let number = self.last + changes.len() as u64 + 1;
+            changes.push(self.stage(&mut batch, number, round)?);
+        }
+        let written = Written { bytes: batch.bytes(), records: changes.len() as u64 };
+        if changes.is_empty() {
+            return Ok(Written::default());
+        }
+        failpoints::pass(failpoints::APPEND_BEFORE_WRITE)
+            .and_then(|()| self.shared.store.write(batch))
+            .and_then(|()| failpoints::pass(failpoints::APPEND_AFTER_WRITE))
+            .map_err(|source| LogError::Write { round: self.last + 1, source })?;
+        self.note(&changes);
+        if self.beacon_at.elapsed() >= self.options.beacon_period {
+            self.write_beacon()?;
+        }
+        Ok(written)
+    }
+
+    fn stage(
+        &mut self,
+        batch: &mut Batch,
+        number: u64,
+        round: &Round,
+    ) -> Result<Vec<Change>, LogError> {
+        fits("record of a round", record::size_hint(round), limits::RECORD_BYTES_MAX)?;
+        let changes = self
+            .catalog
+            .apply(round)
+            .map_err(|Broken { group, rule }| LogError::Invalid { group, reason: rule })?;
+        self.shared.store.put(batch, number, &record::encode(number, round));
+        Ok(changes)
+    }
+
+    fn note(&mut self, changes: &[Vec<Change>]) {
+        let mut points = self.shared.points.lock().expect("no code panics with this lock held");
+        for changes in changes {
+            self.last += 1;
+            points.note(self.last, changes);
+        }
+    }
+
+    fn write_beacon(&mut self) -> Result<(), LogError> {
+        self.beacon_at = Instant::now();
+        if self.beacon.round() == self.last {
+            return Ok(());
+        }
+        let round = self.last;
+        self.beacon.write(round).map_err(|source| LogError::Write { round, source })
+    }
+
+    fn check_sound(&self) -> Result<(), LogError> {
+        match self.state {
+            State::Sound => Ok(()),
+            State::Poisoned => Err(LogError::Poisoned),
+        }
+    }
+
+    fn poison_on_error<T>(&mut self, result: Result<T, LogError>) -> Result<T, LogError> {
+        if result.is_err() {
+            self.state = State::Poisoned;
+        }
+        result
     }
 }
 
-impl Reader {
-    /// Entries with `low <= index < high`, at least one, then as many as fit `bytes_max`.
-    pub fn read(
-        &self,
-        _group: u32,
-        _low: u64,
-        _high: u64,
-        _bytes_max: usize,
-    ) -> Result<Vec<Entry>, LogError> {
-        unimplemented!()
+fn is_empty(round: &Round) -> bool {
+    round.groups.is_empty() && round.peers.is_empty()
+}
+
+fn fits(what: &'static str, bytes: usize, max: usize) -> Result<(), LogError> {
+    if bytes > max {
+        return Err(LogError::TooLarge { what, bytes: bytes as u64, max: max as u64 });
     }
+    Ok(())
 }

@@ -1,0 +1,45 @@
+//! Every limit of the log, with its reason.
+
+/// Version of the directory's layout and of the records in it.
+pub const FORMAT: u32 = 1;
+
+/// One round's record. A round holds at most what the shard's byte budget lets be in flight;
+/// this is far above it and far below the 4 GiB at which the record's lengths would overflow.
+pub const RECORD_BYTES_MAX: usize = 256 << 20;
+
+/// Key of a small fact.
+pub const META_KEY_BYTES_MAX: usize = 256;
+
+/// Small facts are read whole at open; a plan of 1,024 groups takes about 200 KiB.
+pub const META_VALUE_BYTES_MAX: usize = 4 << 20;
+
+/// Name of a cluster: `namespace/name` and a UID fit several times.
+pub const CLUSTER_ID_BYTES_MAX: usize = 1024;
+
+/// A point of the index stands for at most so many rounds, which is what a read may have to
+/// skip: 64 records of some 20 KiB are about a millisecond.
+pub const POINT_ROUNDS: u64 = 64;
+
+/// A point stands for fewer rounds when these are full: one for at most so many entries.
+/// A point takes 16 bytes, at most one per 64 rounds or 4,096 entries of a group: under 1 % of
+/// the log that it finds.
+pub const POINT_ENTRIES: u64 = 4096;
+
+/// Memtable. One fills after 96 MiB of log; three may exist while the disk is slow.
+pub const MEMTABLE_BYTES: usize = 96 << 20;
+pub const MEMTABLES_MAX: i32 = 3;
+
+/// Old write-ahead logs, bounded also when the small facts' memtable never fills.
+pub const WAL_BYTES_MAX: u64 = 256 << 20;
+
+/// Flush and compaction together: the node's two cores have other work.
+pub const BACKGROUND_JOBS: i32 = 2;
+
+/// Blocks read again by slow followers; the hot entries are cached by their groups.
+pub const BLOCK_CACHE_BYTES: usize = 16 << 20;
+
+/// Read-ahead of the scan at open.
+pub const SCAN_READ_AHEAD_BYTES: usize = 2 << 20;
+
+/// The identity file is a few lines.
+pub const IDENTITY_BYTES_MAX: u64 = 8 << 10;
