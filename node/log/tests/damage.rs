@@ -1,0 +1,199 @@
+//! Damage is refused, never served and never silently dropped.
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+
+use multiraft_log::OpenError;
+use support::{copy, files, lazy, open, options, refused, round};
+
+const ROUNDS: u64 = 400;
+
+/// 400 synced rounds of one entry in the write-ahead log, as a killed process leaves them.
+fn killed(directory_options: multiraft_log::Options) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("directory");
+    let (mut log, _) = multiraft_log::Log::open(dir.path(), directory_options, support::FRESH)
+        .expect("the directory opens");
+    for index in 1..=ROUNDS {
+        log.append(&[round(1, index, index, 1)]).expect("append");
+    }
+    drop(log);
+    dir
+}
+
+/// The write-ahead log that holds the rounds.
+fn damage_wal(dir: &Path, damage: impl FnOnce(&mut Vec<u8>)) {
+    let wal = files(dir, ".log").pop().expect("a write-ahead log");
+    let mut bytes = fs::read(&wal).expect("read");
+    damage(&mut bytes);
+    fs::write(&wal, bytes).expect("write");
+}
+
+fn last_index(dir: &Path) -> u64 {
+    open(dir).1.groups[&1].last_index
+}
+
+/// Offset of the end of the record at which about half of the log is written.
+fn boundary(wal: &[u8]) -> usize {
+    // Head of a physical record: checksum 4, length 2, type 1 (full). Blocks of 32 KiB.
+    let mut at = 0;
+    while at < wal.len() / 2 {
+        let left_in_block = 32768 - at % 32768;
+        if left_in_block < 7 {
+            at += left_in_block;
+            continue;
+        }
+        at += 7 + u16::from_le_bytes([wal[at + 4], wal[at + 5]]) as usize;
+    }
+    at
+}
+
+#[test]
+fn an_undamaged_log_of_a_killed_process_opens_whole() {
+    let dir = killed(options());
+    assert_eq!(last_index(dir.path()), ROUNDS);
+    assert_eq!(last_index(dir.path()), ROUNDS);
+}
+
+#[test]
+fn one_bit_in_the_middle_is_refused() {
+    let dir = killed(lazy());
+    damage_wal(dir.path(), |wal| {
+        let middle = wal.len() / 2;
+        wal[middle] ^= 1;
+    });
+    let error = refused(dir.path());
+    assert!(matches!(error, OpenError::Corrupt { .. }), "{error}");
+}
+
+#[test]
+fn one_bit_in_the_last_record_is_refused() {
+    let dir = killed(lazy());
+    damage_wal(dir.path(), |wal| {
+        let last = wal.len() - 40;
+        wal[last] ^= 1;
+    });
+    let error = refused(dir.path());
+    assert!(matches!(error, OpenError::Corrupt { .. }), "{error}");
+}
+
+#[test]
+fn a_zeroed_end_is_refused() {
+    let dir = killed(lazy());
+    damage_wal(dir.path(), |wal| {
+        let end = wal.len();
+        wal[end - 64..].fill(0);
+    });
+    let error = refused(dir.path());
+    assert!(matches!(error, OpenError::Corrupt { .. }), "{error}");
+}
+
+#[test]
+fn a_torn_last_record_is_dropped_when_it_was_not_known_to_be_durable() {
+    let dir = killed(lazy());
+    damage_wal(dir.path(), |wal| wal.truncate(wal.len() - 10));
+    assert_eq!(last_index(dir.path()), ROUNDS - 1);
+}
+
+#[test]
+fn a_torn_last_record_is_refused_when_it_was_known_to_be_durable() {
+    let dir = killed(options());
+    damage_wal(dir.path(), |wal| wal.truncate(wal.len() - 10));
+    assert_shortened(&refused(dir.path()), ROUNDS - 1);
+    // The engine has rewritten what was left by now: still refused.
+    assert_shortened(&refused(dir.path()), ROUNDS - 1);
+}
+
+#[test]
+fn a_log_cut_between_two_records_is_refused() {
+    let dir = killed(options());
+    damage_wal(dir.path(), |wal| wal.truncate(boundary(wal)));
+    let error = refused(dir.path());
+    let OpenError::Shortened { beacon, last, .. } = &error else { panic!("{error}") };
+    assert!(*beacon == ROUNDS && *last > ROUNDS / 3 && *last < ROUNDS, "{error}");
+}
+
+#[test]
+fn a_log_without_its_write_ahead_log_is_refused() {
+    let dir = killed(options());
+    for wal in files(dir.path(), ".log") {
+        fs::remove_file(wal).expect("remove");
+    }
+    let error = refused(dir.path());
+    assert!(matches!(error, OpenError::Shortened { .. } | OpenError::Corrupt { .. }), "{error}");
+}
+
+#[test]
+fn an_older_log_under_a_newer_beacon_is_refused() {
+    let dir = tempfile::tempdir().expect("directory");
+    let (mut log, _) = open(dir.path());
+    log.append(&[round(1, 1, 5, 1)]).expect("append");
+    log.close().expect("close");
+    let old = copy(dir.path());
+    let (mut log, _) = open(dir.path());
+    log.append(&[round(1, 6, 6, 1)]).expect("append");
+    log.close().expect("close");
+    fs::copy(dir.path().join("BEACON"), old.path().join("BEACON")).expect("copy");
+    assert_shortened(&refused(old.path()), 1);
+}
+
+#[test]
+fn every_damaged_byte_of_a_table_is_refused() {
+    let dir = killed(options());
+    open(dir.path()).0.close().expect("close");
+    let tables = files(dir.path(), ".sst");
+    assert!(!tables.is_empty());
+    let mut points = 0;
+    for table in &tables {
+        let length = fs::metadata(table).expect("length").len() as usize;
+        for point in 0..12 {
+            let copy = copy(dir.path());
+            let damaged = copy.path().join("db").join(table.file_name().expect("name"));
+            let mut bytes = fs::read(&damaged).expect("read");
+            bytes[point * length / 12] ^= 4;
+            fs::write(&damaged, bytes).expect("write");
+            refused_or_whole(copy.path());
+            points += 1;
+        }
+    }
+    assert!(points >= 12);
+}
+
+#[test]
+fn a_damaged_manifest_is_refused() {
+    let dir = killed(options());
+    open(dir.path()).0.close().expect("close");
+    let name = fs::read_to_string(dir.path().join("db/CURRENT")).expect("read");
+    for part in 1..8 {
+        let copy = copy(dir.path());
+        let manifest = copy.path().join("db").join(name.trim_end());
+        let mut bytes = fs::read(&manifest).expect("read");
+        let at = part * bytes.len() / 8;
+        bytes[at] ^= 4;
+        fs::write(&manifest, bytes).expect("write");
+        refused_or_whole(copy.path());
+    }
+}
+
+/// A bit that nothing depends on may be damaged; the log is then whole.
+fn refused_or_whole(dir: &Path) {
+    match multiraft_log::Log::open(dir, options(), support::FRESH) {
+        Ok((_, recovered)) => {
+            let group = &recovered.groups[&1];
+            assert_eq!((group.last_index, group.terms.len()), (ROUNDS, 1));
+        }
+        Err(error) => assert!(
+            matches!(
+                error,
+                OpenError::Corrupt { .. } | OpenError::Shortened { .. } | OpenError::Engine { .. }
+            ),
+            "{error}"
+        ),
+    }
+}
+
+fn assert_shortened(error: &OpenError, expected: u64) {
+    let OpenError::Shortened { last, .. } = error else { panic!("{error}") };
+    assert_eq!(*last, expected, "{error}");
+}
