@@ -1,0 +1,127 @@
+//! What the operator counts, for Prometheus.
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Outcome {
+    pub result: PassResult,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum PassResult {
+    Ok,
+    Error,
+    Timeout,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CallLabels {
+    pub call: String,
+    pub ok: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ClusterLabels {
+    pub namespace: String,
+    pub cluster: String,
+    pub state: String,
+}
+
+/// All metrics; cloning a metric shares it, so the registry and the code see the same.
+pub struct Metrics {
+    registry: Registry,
+    pub passes: Family<Outcome, Counter>,
+    pub pass_seconds: Histogram,
+    pub queue_depth: Gauge,
+    /// Mutating calls, by what was done.
+    pub calls: Family<CallLabels, Counter>,
+    pub watch_errors: Counter,
+    pub watch_restarts: Counter,
+    pub watches_failing: Gauge,
+    pub node_streams: Gauge,
+    pub node_streams_live: Gauge,
+    pub node_reconnects: Counter,
+    pub leading: Gauge,
+    pub epoch: Gauge,
+    /// Groups of a cluster by state, as its status says.
+    pub groups: Family<ClusterLabels, Gauge>,
+    pub status_writes: Counter,
+}
+
+impl Metrics {
+    pub fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("multiraft_operator"),
+            passes: Family::default(),
+            // 1 ms to 33 s.
+            pass_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 16)),
+            queue_depth: Gauge::default(),
+            calls: Family::default(),
+            watch_errors: Counter::default(),
+            watch_restarts: Counter::default(),
+            watches_failing: Gauge::default(),
+            node_streams: Gauge::default(),
+            node_streams_live: Gauge::default(),
+            node_reconnects: Counter::default(),
+            leading: Gauge::default(),
+            epoch: Gauge::default(),
+            groups: Family::default(),
+            status_writes: Counter::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&mut self) {
+        let r = &mut self.registry;
+        r.register("passes", "Reconcile passes by result", self.passes.clone());
+        r.register("pass_seconds", "Duration of a reconcile pass", self.pass_seconds.clone());
+        r.register("queue_depth", "Objects that wait for a pass", self.queue_depth.clone());
+        r.register("calls", "Mutating calls to the API server and to nodes", self.calls.clone());
+        r.register("watch_errors", "Errors of watches", self.watch_errors.clone());
+        r.register("watch_restarts", "Watches started again", self.watch_restarts.clone());
+        r.register("watches_failing", "Watches in error now", self.watches_failing.clone());
+        r.register("node_streams", "Nodes that are followed", self.node_streams.clone());
+        r.register("node_streams_live", "Nodes whose stream is live", self.node_streams_live.clone());
+        r.register("node_reconnects", "Streams to nodes that had to be opened again", self.node_reconnects.clone());
+        r.register("leading", "1 while this process acts", self.leading.clone());
+        r.register("epoch", "Epoch of the lease, when last held", self.epoch.clone());
+        r.register("groups", "Raft groups by state", self.groups.clone());
+        r.register("status_writes", "Writes of the status of clusters and slices", self.status_writes.clone());
+        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        r.register("build", "Version of the operator", build);
+    }
+
+    /// The text format of OpenMetrics.
+    pub fn render(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+
+    pub fn call(&self, call: &str, ok: bool) {
+        let labels = CallLabels { call: call.to_owned(), ok: ok.to_string() };
+        self.calls.get_or_create(&labels).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_render_with_the_prefix() {
+        let metrics = Metrics::new();
+        metrics.call("create Pod", true);
+        let text = metrics.render().expect("renders");
+        assert!(text.contains("multiraft_operator_calls_total{call=\"create Pod\",ok=\"true\"} 1"), "{text}");
+        assert!(text.ends_with("# EOF\n"));
+    }
+}
