@@ -1,20 +1,149 @@
-//! Generates messages, gRPC clients and servers from the .proto files beside this crate.
+//! Generates messages, gRPC clients and servers, and the table of operations from the .proto files
+//! beside this crate.
 
 use std::path::{Path, PathBuf};
+
+use prost_reflect::{DescriptorPool, MethodDescriptor, ServiceDescriptor, Value};
 
 fn main() -> std::io::Result<()> {
     let mut files = Vec::new();
     collect(Path::new("atomix"), &mut files)?;
     files.sort();
     let out = PathBuf::from(std::env::var("OUT_DIR").expect("cargo sets OUT_DIR"));
-    let mut config = tonic_prost_build::Config::new();
-    config.bytes(["."]).btree_map(["."]);
-    config.include_file("all.rs");
+    let descriptors = out.join("descriptors.bin");
+
+    prost_build::Config::new()
+        .bytes(["."])
+        .btree_map(["."])
+        .include_file("all.rs")
+        .type_attribute(".", "#[allow(clippy::all)]")
+        .file_descriptor_set_path(&descriptors)
+        .service_generator(Box::new(Services { both: services(true), clients: services(false) }))
+        .compile_protos(&files, &[PathBuf::from(".")])?;
+
+    let pool = DescriptorPool::decode(std::fs::read(&descriptors)?.as_slice())
+        .expect("protoc writes descriptors that decode");
+    std::fs::write(out.join("rpc.rs"), table(&pool))
+}
+
+fn services(server: bool) -> Box<dyn prost_build::ServiceGenerator> {
     tonic_prost_build::configure()
-        .file_descriptor_set_path(out.join("descriptors.bin"))
+        .build_server(server)
         .client_mod_attribute(".", "#[cfg(feature = \"grpc\")]")
         .server_mod_attribute(".", "#[cfg(feature = \"grpc\")]")
-        .compile_with_config(config, &files, &[PathBuf::from(".")])
+        .service_generator()
+}
+
+/// Servers only for the core package: primitives are served from the table of operations.
+struct Services {
+    both: Box<dyn prost_build::ServiceGenerator>,
+    clients: Box<dyn prost_build::ServiceGenerator>,
+}
+
+impl prost_build::ServiceGenerator for Services {
+    fn generate(&mut self, service: prost_build::Service, buf: &mut String) {
+        if service.package == "atomix.multiraft.v1" {
+            self.both.generate(service, buf);
+        } else {
+            self.clients.generate(service, buf);
+        }
+    }
+}
+
+/// Source of module `rpc`: every service with the option `primitive_type`, in order of name.
+fn table(pool: &DescriptorPool) -> String {
+    let mut services: Vec<_> = pool
+        .services()
+        .filter_map(|service| {
+            let primitive = option(pool, &service.options(), "primitive_type")?;
+            Some((service, primitive.as_str().expect("primitive_type is a string").to_owned()))
+        })
+        .collect();
+    services.sort_by(|a, b| a.0.full_name().cmp(b.0.full_name()));
+    let mut modules = String::new();
+    let mut rows = String::new();
+    for (service, primitive) in &services {
+        modules += &module(pool, service, primitive);
+        for method in service.methods() {
+            rows += &row(pool, service, primitive, &method);
+        }
+    }
+    format!(
+        "/// Every operation of every primitive, ordered by path of the service, then by number.\n\
+         pub const RPCS: &[Rpc] = &[\n{rows}];\n{modules}"
+    )
+}
+
+fn module(pool: &DescriptorPool, service: &ServiceDescriptor, primitive: &str) -> String {
+    let package = service.package_name();
+    let name = package.rsplit('.').nth(1).expect("packages end in <primitive>.v1");
+    let mut constants = String::new();
+    for method in service.methods() {
+        constants += &format!(
+            "    /// Number of operation `{}`.\n    pub const {}: u32 = {};\n",
+            method.name(),
+            upper_snake(method.name()),
+            operation(pool, &method),
+        );
+    }
+    format!(
+        "/// Type and operation numbers of `{}`.\npub mod {name} {{\n    \
+         /// The primitive's type, as in `PrimitiveSpec.service`.\n    \
+         pub const TYPE: &str = {primitive:?};\n{constants}}}\n",
+        service.full_name(),
+    )
+}
+
+fn row(
+    pool: &DescriptorPool,
+    service: &ServiceDescriptor,
+    primitive: &str,
+    method: &MethodDescriptor,
+) -> String {
+    let kind = match option(pool, &method.options(), "operation_type") {
+        Some(Value::EnumNumber(0)) => "Command",
+        Some(Value::EnumNumber(1)) => "Query",
+        other => panic!("{}: option operation_type is {other:?}", method.full_name()),
+    };
+    format!(
+        "    Rpc {{ path: \"/{}/{}\", primitive: {primitive:?}, method: {:?}, operation: {}, \
+         kind: Kind::{kind}, streaming: {} }},\n",
+        service.full_name(),
+        method.name(),
+        method.name(),
+        operation(pool, method),
+        method.is_server_streaming(),
+    )
+}
+
+fn operation(pool: &DescriptorPool, method: &MethodDescriptor) -> u32 {
+    option(pool, &method.options(), "operation_id")
+        .and_then(|value| value.as_u32())
+        .filter(|number| *number > 0)
+        .unwrap_or_else(|| panic!("{}: option operation_id is missing", method.full_name()))
+}
+
+/// Value of one of our own options, if it is set.
+fn option(
+    pool: &DescriptorPool,
+    options: &prost_reflect::DynamicMessage,
+    name: &str,
+) -> Option<Value> {
+    let extension = pool
+        .get_extension_by_name(&format!("atomix.multiraft.v1.{name}"))
+        .expect("options.proto declares the option");
+    options.has_extension(&extension).then(|| options.get_extension(&extension).into_owned())
+}
+
+fn upper_snake(name: &str) -> String {
+    let mut snake = String::new();
+    for c in name.chars() {
+        if c.is_uppercase() && !snake.is_empty() {
+            snake.push('_');
+        }
+        snake.push(c.to_ascii_uppercase());
+    }
+    snake
 }
 
 fn collect(dir: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
@@ -24,6 +153,7 @@ fn collect(dir: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
         if path.is_dir() {
             collect(&path, files)?;
         } else if path.extension().is_some_and(|e| e == "proto") {
+            println!("cargo:rerun-if-changed={}", path.display());
             files.push(path);
         }
     }

@@ -1,12 +1,19 @@
 //! The wire contract of Multiraft: generated code only.
 //!
 //! Module paths follow the proto packages: `multiraft_proto::atomix::multiraft::v1::GroupConfig`
-//! is message `atomix.multiraft.v1.GroupConfig`. gRPC clients and servers are behind feature `grpc`.
+//! is message `atomix.multiraft.v1.GroupConfig`. gRPC clients, and servers of the core services,
+//! are behind feature `grpc`; module [`rpc`] is the table from which primitives are served.
 #![allow(clippy::all)]
+
+pub mod rpc;
 
 include!(concat!(env!("OUT_DIR"), "/all.rs"));
 
-pub use atomix::multiraft::{log::v1 as log, v1};
+pub use atomix::multiraft::{
+    counter::v1 as counter, countermap::v1 as countermap, election::v1 as election,
+    indexedmap::v1 as indexedmap, link::v1 as link, lock::v1 as lock, log::v1 as log,
+    map::v1 as map, multimap::v1 as multimap, set::v1 as set, v1, value::v1 as value,
+};
 
 /// The compiled descriptors of every message and service (a `google.protobuf.FileDescriptorSet`),
 /// for gRPC reflection.
