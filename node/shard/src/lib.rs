@@ -1,4 +1,37 @@
-//! multiraft-shard
+//! All groups of one thread as a plain value: [`Input`]s in, [`Outputs`] out.
+//!
+//! No threads, no async, no clock, no IO: the host feeds it and carries out what it asks, and a
+//! simulator can stand in for the host. One call of [`Shard::round`] drives every group with work:
+//! commands of a round become one entry per group, messages one frame per peer, and everything
+//! that must be durable one record.
 
-mod member;
-pub use member::{Fence, GroupSpec, Member, Role};
+mod admin;
+mod call;
+mod context;
+mod directory;
+mod error;
+mod frame;
+mod io;
+mod item;
+pub mod limits;
+mod membership;
+mod memory;
+mod pair;
+mod proposals;
+mod proxy;
+mod reads;
+mod replica;
+mod shard;
+mod spec;
+mod view;
+
+pub use context::Counters;
+pub use error::{AdminError, AdminErrorKind, CallError};
+pub use frame::{Frame, FrameError};
+pub use io::{
+    AdminRequest, Consistency, FetchEntries, GroupPersist, Identity, Input, LinkCommand, NodeFacts,
+    Now, Outputs, Persist, Remembered,
+};
+pub use multiraft_group::{Entry, EntryKind, HardState, Member, Role, Timing};
+pub use shard::{Shard, StoredGroup, may_replay};
+pub use spec::{Fence, GroupSpec};

@@ -1,0 +1,51 @@
+//! Calls that wait for an answer, and where their answers go.
+
+use crate::context::Context;
+use crate::{CallError, proxy};
+use bytes::Bytes;
+use multiraft_machine::{Answer, Query};
+
+/// Who gets the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reply {
+    /// A client of this node: the host's number of the call.
+    Local { call: u64 },
+    /// A node without a member of the group: its number of the call.
+    Peer { node: u64, number: u64 },
+}
+
+/// A command on its way through the log.
+#[derive(Debug)]
+pub(crate) struct Command {
+    pub reply: Reply,
+    pub input: Bytes,
+    /// (session, sequence number) to cancel when the caller goes away.
+    pub cancel: Option<(u64, u64)>,
+    /// When it came, and when it was last proposed or forwarded (0 = never).
+    pub since: u64,
+    pub sent: u64,
+}
+
+/// A query on its way to a read index or an index of the machine.
+#[derive(Debug)]
+pub(crate) struct Read {
+    pub reply: Reply,
+    pub query: Query,
+    pub max_received_index: u64,
+    pub since: u64,
+}
+
+impl Context {
+    pub fn answer(&mut self, group: u32, reply: Reply, result: Result<Answer, CallError>) {
+        match reply {
+            Reply::Local { call } => self.out.answers.push((call, result)),
+            Reply::Peer { node, number } => proxy::send_answer(self, node, group, number, result),
+        }
+    }
+}
+
+pub(crate) fn no_leader(group: u32) -> CallError {
+    CallError::Unavailable(format!(
+        "group {group} brought no answer in time: it may have no leader; retry"
+    ))
+}

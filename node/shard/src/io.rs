@@ -1,0 +1,184 @@
+//! What goes into a shard and what comes out: plain data, so that a simulator can stand in for
+//! the host.
+
+use crate::{AdminError, CallError, Fence, GroupSpec};
+use bytes::Bytes;
+use multiraft_group::{Entry, HardState};
+use multiraft_machine::{Answer, Query};
+use multiraft_proto::v1::event::Event;
+
+/// Identity of this node and of this life of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub node_id: u64,
+    /// Drawn with the data directory.
+    pub incarnation: u64,
+    /// Counts the process starts on this directory.
+    pub boot: u64,
+    /// Host that peers and clients reach this node by.
+    pub host: String,
+    pub peer_port: u16,
+    /// host:port for clients.
+    pub client_address: String,
+}
+
+impl Identity {
+    /// Names this life as the origin of log items: no two lives of any nodes share it.
+    pub fn origin(&self) -> u64 {
+        let x = self.node_id ^ self.boot.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (x ^ (x >> 27)).max(1)
+    }
+}
+
+/// Both clocks of the host, read once per loop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// Monotonic microseconds since any fixed point.
+    pub micros: u64,
+    /// Milliseconds since the Unix epoch: what leaders stamp as log time.
+    pub unix_millis: u64,
+}
+
+/// The lasting facts of a node that are not a group's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeFacts {
+    /// Empty until the first fenced call names it.
+    pub cluster_id: String,
+    /// Highest operator epoch ever accepted; 0 = never fenced.
+    pub operator_epoch: u64,
+    /// Open for clients.
+    pub activated: bool,
+}
+
+#[derive(Debug)]
+pub enum Input {
+    /// Every [`crate::limits::TICK_MICROS`].
+    Tick,
+    /// Bytes from a peer's connection.
+    Frame(Bytes),
+    LinkOpened {
+        peer: u64,
+    },
+    LinkClosed {
+        peer: u64,
+    },
+    /// Every round up to this number is durable.
+    Persisted {
+        round: u64,
+    },
+    Fetched {
+        group: u32,
+        ticket: u64,
+        entries: Vec<Entry>,
+    },
+    /// A client's encoded `PartitionInput`; `cancel` = (session, sequence number) of a command.
+    Command {
+        call: u64,
+        group: u32,
+        input: Bytes,
+        cancel: Option<(u64, u64)>,
+    },
+    Query {
+        call: u64,
+        group: u32,
+        query: Query,
+        max_received_index: u64,
+        consistency: Consistency,
+    },
+    /// The client of a call went away.
+    Abandon {
+        call: u64,
+        group: u32,
+    },
+    Admin {
+        token: u64,
+        request: AdminRequest,
+    },
+}
+
+/// Which state a query may be answered from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consistency {
+    Linearizable,
+    /// This node's own applied state, not older than `max_received_index`.
+    Local,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminRequest {
+    Bootstrap { groups: Vec<GroupSpec>, fence: Option<Fence> },
+    Join { group: GroupSpec, auto_promote: bool, fence: Option<Fence> },
+    Leave { group: u32, fence: Option<Fence> },
+    Activate { fence: Option<Fence> },
+    /// Hands every leadership to a caught-up member, as far as there is one.
+    HandOver,
+}
+
+/// What a round brought forth. Frames may leave before the record is durable: whatever must wait
+/// for the disk is held back inside until [`Input::Persisted`].
+#[derive(Debug, Default)]
+pub struct Outputs {
+    pub frames: Vec<(u64, Bytes)>,
+    pub persist: Option<Persist>,
+    pub answers: Vec<(u64, Result<Answer, CallError>)>,
+    pub admin: Vec<(u64, Result<(), AdminError>)>,
+    pub fetches: Vec<FetchEntries>,
+    pub links: Vec<LinkCommand>,
+    /// (group, what happened).
+    pub events: Vec<(u32, Event)>,
+    /// A committed entry cannot be applied: this node can no longer be trusted and must stop.
+    pub broken: Option<String>,
+}
+
+/// One record: everything of a round that must be durable together.
+#[derive(Debug, Default)]
+pub struct Persist {
+    /// Counts 1, 2, …
+    pub round: u64,
+    pub facts: Option<NodeFacts>,
+    pub groups: Vec<GroupPersist>,
+    pub memory: Vec<Remembered>,
+}
+
+#[derive(Debug, Default)]
+pub struct GroupPersist {
+    pub group: u32,
+    pub state: Option<HardState>,
+    /// First index and the term of the entry before it, when a group is created.
+    pub first: Option<(u64, u64)>,
+    /// (applied index, encoded configuration).
+    pub configuration: Option<(u64, Bytes)>,
+    /// Replaces any suffix of the log from the first entry's index on.
+    pub entries: Vec<Entry>,
+    /// Delete everything of the group before the rest of this record.
+    pub delete: bool,
+}
+
+/// What a member of a peer acknowledged as durable to this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    pub node: u64,
+    pub incarnation: u64,
+    pub group: u32,
+    pub term: u64,
+    pub index: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FetchEntries {
+    pub group: u32,
+    pub ticket: u64,
+    pub low: u64,
+    /// Exclusive.
+    pub high: u64,
+    pub bytes_max: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkCommand {
+    /// Keep a connection to the node, at this address from now on.
+    Dial { node: u64, address: String },
+    /// Drop the connection and make it anew.
+    Redial { node: u64 },
+}

@@ -1,0 +1,57 @@
+//! Bounds of a shard, each with its reason. Times are microseconds unless named otherwise.
+
+/// One tick: the unit of raft's clocks and the period of the node-pair heartbeat.
+pub const TICK_MICROS: u64 = 100_000;
+
+/// Silence after which a node-pair session breaks: six missed heartbeats (`quiet-groups.md`).
+pub const PAIR_SILENCE_MICROS: u64 = 600_000;
+
+/// A tick that comes later than this says that this node itself slept: what it did not hear
+/// meanwhile proves nothing about its peers.
+pub const LATE_TICK_MICROS: u64 = 300_000;
+
+/// A changed pair header is answered at once, but at most this often.
+pub const PAIR_REPLY_MICROS: u64 = 10_000;
+
+/// Items of one log entry: one slow apply must not hurt its neighbours.
+pub const ENTRY_ITEMS_MAX: usize = 256;
+/// Bytes of one log entry, unless a single command is larger.
+pub const ENTRY_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes of commands of one group that wait to be proposed. Four times the largest message that a
+/// client may send (4 MiB); more is refused with a retry hint.
+pub const PROPOSAL_BYTES_MAX: usize = 16 << 20;
+
+/// Calls of one group that wait for an answer on this node: bounds memory when a group has no
+/// leader. 256 clients with 64 calls each.
+pub const CALLS_MAX: usize = 16_384;
+
+/// A call without an answer is given up after this long; its client retries with the same number.
+pub const CALL_MICROS_MAX: u64 = 15_000_000;
+
+/// A forwarded call is sent again after this long without an answer: its frame may have been
+/// dropped where the other side's queue was full.
+pub const CALL_RESEND_MICROS: u64 = 3_000_000;
+
+/// A read round that brought no index is asked again after this long (raft drops such requests
+/// silently around leader changes).
+pub const READ_RETRY_MICROS: u64 = 500_000;
+
+/// Bytes of one frame between nodes. The receiver accepts twice that plus one largest item.
+pub const FRAME_BYTES_MAX: usize = 4 << 20;
+
+/// Bytes of entries that all groups of the shard keep in memory for lagging members.
+pub const CACHE_BYTES_MAX: usize = 64 << 20;
+/// Each group may keep at least this much of it.
+pub const CACHE_BYTES_MIN: usize = 64 << 10;
+
+/// What peers' members acknowledged is written along at least this often.
+pub const MEMORY_MICROS_MAX: u64 = 1_000_000;
+
+/// A joining or leaving member asks the leader this often.
+pub const ASK_MICROS: u64 = 200_000;
+/// A join or leave that is not done after this long is answered UNAVAILABLE; it may be repeated.
+pub const ADMIN_MICROS_MAX: u64 = 10_000_000;
+
+/// A learner is promoted when it lags by no more than this many entries.
+pub const PROMOTE_LAG_MAX: u64 = 64;

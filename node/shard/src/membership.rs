@@ -1,0 +1,131 @@
+//! Joining, being promoted, leaving: a member asks the leader until it is done.
+//!
+//! The asker repeats, the leader's answer is a function of the configuration, so every step may be
+//! lost or repeated. Nothing of it needs to be remembered but the learner's wish to be promoted,
+//! which is stored with its configuration.
+
+use crate::context::Context;
+use crate::frame::ItemKind;
+use crate::limits::PROMOTE_LAG_MAX;
+use crate::replica::Replica;
+use multiraft_group::{Change, Member, Role};
+use multiraft_proto::link::{Ask, AskAnswer, ask, ask_answer};
+use prost::Message as _;
+
+impl Replica {
+    /// What the leader says to an ask; `None` = not now (not the leader, or a step is under way).
+    pub fn answer_ask(&mut self, ask: Ask) -> Option<AskAnswer> {
+        if !self.group.is_settled() || self.is_closed() {
+            return None;
+        }
+        let answer = match ask.ask? {
+            ask::Ask::Join(wire) => self.ask_join(Member::from_wire(&wire))?,
+            ask::Ask::Promote(member_id) => return self.ask_promote(member_id),
+            ask::Ask::Leave(member_id) => self.ask_leave(member_id)?,
+        };
+        Some(AskAnswer { answer: Some(answer) })
+    }
+
+    fn ask_join(&mut self, member: Member) -> Option<ask_answer::Answer> {
+        let configuration = self.group.configuration();
+        if configuration.member(member.member_id).is_some_and(|m| m.node_id == member.node_id) {
+            return Some(ask_answer::Answer::Joined(configuration.to_stored()));
+        }
+        if let Some(other) = configuration.on_node(member.node_id) {
+            return Some(refused(format!(
+                "node {} is member {} of group {} already",
+                member.node_id, other.member_id, self.id
+            )));
+        }
+        if member.member_id <= configuration.member_id_max {
+            return Some(refused(format!(
+                "member_id {} of group {} was used before: choose one above {}",
+                member.member_id, self.id, configuration.member_id_max
+            )));
+        }
+        self.propose_change(&Change::Put(Member { role: Role::Learner, ..member }));
+        None
+    }
+
+    fn ask_promote(&mut self, member_id: u64) -> Option<AskAnswer> {
+        let member = self.group.configuration().member(member_id)?.clone();
+        let progress = self.group.progress();
+        let (_, matched, _) = progress.iter().find(|(id, _, _)| *id == member_id)?;
+        let caught_up = matched + PROMOTE_LAG_MAX >= self.group.last_index();
+        if member.role == Role::Learner && caught_up {
+            self.propose_change(&Change::Put(Member { role: Role::Voter, ..member }));
+        }
+        None
+    }
+
+    fn ask_leave(&mut self, member_id: u64) -> Option<ask_answer::Answer> {
+        let configuration = self.group.configuration();
+        let Some(member) = configuration.member(member_id) else {
+            return Some(ask_answer::Answer::Left(member_id));
+        };
+        if member.role == Role::Voter && configuration.voters().count() == 1 {
+            return Some(refused(format!(
+                "member {member_id} is the last voter of group {}: deleting the group needs \
+                 another way",
+                self.id
+            )));
+        }
+        if member_id == self.group.member_id() {
+            self.hand_over();
+        } else {
+            self.propose_change(&Change::Remove { member_id });
+        }
+        None
+    }
+
+    fn propose_change(&mut self, change: &Change) {
+        // Refused while another is in flight: the asker asks again.
+        let _ = self.group.propose_change(change);
+    }
+
+    /// Hands leadership to the voter that has most of the log, if there is another one.
+    pub fn hand_over(&mut self) {
+        if !self.group.is_leader() {
+            return;
+        }
+        let configuration = self.group.configuration();
+        let own = self.group.member_id();
+        let is_candidate = |id: u64| {
+            id != own && configuration.member(id).is_some_and(|m| m.role == Role::Voter)
+        };
+        let candidates = self.group.progress().into_iter().filter(|(id, _, _)| is_candidate(*id));
+        let best = candidates.max_by_key(|(id, matched, active)| (*active, *matched, *id));
+        if let Some((member_id, _, true)) = best {
+            self.group.transfer(member_id);
+        }
+    }
+
+    /// Whether this member has reached what a join or start asked for.
+    pub fn wants_promotion(&self) -> bool {
+        self.auto_promote && self.role() == Some(Role::Learner)
+    }
+
+    /// Asks the leader, wherever it is; an own leader answers itself.
+    pub fn ask_leader(&mut self, ask: ask::Ask, ctx: &mut Context) -> Option<AskAnswer> {
+        let ask = Ask { ask: Some(ask) };
+        if self.group.is_leader() {
+            return self.answer_ask(ask);
+        }
+        let leader = self.leader_node();
+        if leader != 0 {
+            ctx.send(leader, ItemKind::Ask, self.id, &ask.encode_to_vec());
+        } else {
+            // A removed member hears of no leader: whoever leads will answer.
+            let nodes: Vec<u64> =
+                self.group.configuration().members.iter().map(|m| m.node_id).collect();
+            for node in nodes {
+                ctx.send(node, ItemKind::Ask, self.id, &ask.encode_to_vec());
+            }
+        }
+        None
+    }
+}
+
+fn refused(reason: String) -> ask_answer::Answer {
+    ask_answer::Answer::Refused(reason)
+}

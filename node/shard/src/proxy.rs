@@ -1,0 +1,195 @@
+//! Calls of a node that holds no member of the group: they travel to a node that does, which
+//! treats the caller as its own and sends the answer back.
+
+use crate::CallError;
+use crate::call::no_leader;
+use crate::context::Context;
+use crate::frame::ItemKind;
+use crate::limits::{CALL_MICROS_MAX, CALL_RESEND_MICROS, CALLS_MAX};
+use bytes::Bytes;
+use multiraft_machine::{Answer, Body, Output, Rejection, Status};
+use multiraft_proto::link::{
+    Nothing, OperationResult, Proxy, ProxyAnswer, Refusal, operation_result, proxy_answer, refusal,
+};
+use prost::Message as _;
+use std::collections::BTreeMap;
+
+/// A call that waits for another node's answer.
+#[derive(Debug)]
+struct Waiting {
+    group: u32,
+    encoded: Bytes,
+    since: u64,
+    sent: u64,
+    to: u64,
+}
+
+/// Calls of this node's clients for groups that it holds no member of, by call number.
+#[derive(Debug, Default)]
+pub(crate) struct Proxied {
+    calls: BTreeMap<u64, Waiting>,
+}
+
+impl Proxied {
+    /// Sends a call to `to`, a node that holds the group and is in session, if there is one.
+    pub fn call(&mut self, group: u32, proxy: &Proxy, to: Option<u64>, ctx: &mut Context) {
+        if self.calls.len() >= CALLS_MAX {
+            let e = CallError::Overloaded(format!("{CALLS_MAX} calls wait for other nodes"));
+            ctx.out.answers.push((proxy.number, Err(e)));
+            return;
+        }
+        let encoded = Bytes::from(proxy.encode_to_vec());
+        let waiting = Waiting { group, encoded, since: ctx.now.micros, sent: 0, to: 0 };
+        self.calls.insert(proxy.number, waiting);
+        self.send(proxy.number, to, ctx);
+    }
+
+    fn send(&mut self, number: u64, to: Option<u64>, ctx: &mut Context) {
+        let (Some(waiting), Some(to)) = (self.calls.get_mut(&number), to) else { return };
+        if ctx.send(to, ItemKind::Proxy, waiting.group, &waiting.encoded) {
+            waiting.sent = ctx.now.micros;
+            waiting.to = to;
+            ctx.counters.forwarded += 1;
+        }
+    }
+
+    pub fn abandon(&mut self, number: u64) {
+        self.calls.remove(&number);
+    }
+
+    pub fn answered(&mut self, answer: ProxyAnswer, ctx: &mut Context) {
+        if self.calls.contains_key(&answer.number) {
+            let number = answer.number;
+            if let Some((last, result)) = decode(answer) {
+                ctx.out.answers.push((number, result));
+                if last {
+                    self.calls.remove(&number);
+                }
+            }
+        }
+    }
+
+    /// Sends again what waits for `node`, whose session broke, and what waits too long.
+    pub fn resend(
+        &mut self,
+        lost: Option<u64>,
+        route: impl Fn(u32, &Context) -> Option<u64>,
+        ctx: &mut Context,
+    ) {
+        let now = ctx.now.micros;
+        let late: Vec<_> =
+            self.calls.extract_if(.., |_, w| now >= w.since + CALL_MICROS_MAX).collect();
+        for (number, waiting) in late {
+            ctx.out.answers.push((number, Err(no_leader(waiting.group))));
+        }
+        let again = |w: &Waiting| Some(w.to) == lost || now >= w.sent + CALL_RESEND_MICROS;
+        let stale: Vec<_> =
+            self.calls.iter().filter(|(_, w)| again(w)).map(|(n, w)| (*n, w.group)).collect();
+        for (number, group) in stale {
+            let to = route(group, ctx);
+            self.send(number, to, ctx);
+        }
+    }
+}
+
+pub(crate) fn send_answer(
+    ctx: &mut Context,
+    node: u64,
+    group: u32,
+    number: u64,
+    result: Result<Answer, CallError>,
+) {
+    let answer = encode(number, result);
+    ctx.send(node, ItemKind::ProxyAnswer, group, &answer.encode_to_vec());
+}
+
+fn encode(number: u64, result: Result<Answer, CallError>) -> ProxyAnswer {
+    use proxy_answer::Result as R;
+    let (index, result) = match result {
+        Err(e) => (0, R::Unavailable(e.to_string())),
+        Ok(answer) => (answer.index, match answer.result {
+            Ok(Output::SessionOpened { session_id }) => R::SessionOpened(session_id),
+            Ok(Output::SessionKept) => R::SessionKept(Nothing {}),
+            Ok(Output::SessionClosed) => R::SessionClosed(Nothing {}),
+            Ok(Output::Operation { sequence, status, message, body, last }) => {
+                let body = match body {
+                    Body::None => None,
+                    Body::PrimitiveCreated { primitive_id } => {
+                        Some(operation_result::Body::PrimitiveCreated(primitive_id))
+                    }
+                    Body::PrimitiveClosed => {
+                        Some(operation_result::Body::PrimitiveClosed(Nothing {}))
+                    }
+                    Body::Payload(bytes) => Some(operation_result::Body::Payload(bytes)),
+                };
+                let status = status as i32;
+                R::Operation(OperationResult { sequence, status, message, last, body })
+            }
+            Err(rejection) => R::Refusal(encode_rejection(rejection)),
+        }),
+    };
+    ProxyAnswer { number, index, result: Some(result) }
+}
+
+fn encode_rejection(rejection: Rejection) -> Refusal {
+    let mut refusal = Refusal { message: rejection.to_string(), ..Default::default() };
+    let kind = match rejection {
+        Rejection::UnknownSession { session_id } => {
+            refusal.session_id = session_id;
+            refusal::Kind::UnknownSession
+        }
+        Rejection::Released { session_id, sequence_num } => {
+            refusal.session_id = session_id;
+            refusal.sequence_num = sequence_num;
+            refusal::Kind::Released
+        }
+        Rejection::Canceled => refusal::Kind::Canceled,
+        Rejection::Invalid { .. } => refusal::Kind::Invalid,
+        Rejection::TooManySessions => refusal::Kind::TooManySessions,
+        Rejection::TooManyCommands => refusal::Kind::TooManyCommands,
+    };
+    refusal.kind = kind as i32;
+    refusal
+}
+
+/// (no further answer follows, the answer); `None` for a kind that this release does not know.
+fn decode(answer: ProxyAnswer) -> Option<(bool, Result<Answer, CallError>)> {
+    use proxy_answer::Result as R;
+    let mut is_last = true;
+    let result = match answer.result? {
+        R::Unavailable(reason) => return Some((true, Err(CallError::Unavailable(reason)))),
+        R::SessionOpened(session_id) => Ok(Output::SessionOpened { session_id }),
+        R::SessionKept(_) => Ok(Output::SessionKept),
+        R::SessionClosed(_) => Ok(Output::SessionClosed),
+        R::Operation(o) => {
+            is_last = o.last;
+            let body = match o.body {
+                None => Body::None,
+                Some(operation_result::Body::PrimitiveCreated(primitive_id)) => {
+                    Body::PrimitiveCreated { primitive_id }
+                }
+                Some(operation_result::Body::PrimitiveClosed(_)) => Body::PrimitiveClosed,
+                Some(operation_result::Body::Payload(bytes)) => Body::Payload(bytes),
+            };
+            let status = Status::try_from(o.status).ok()?;
+            let (sequence, message, last) = (o.sequence, o.message, o.last);
+            Ok(Output::Operation { sequence, status, message, body, last })
+        }
+        R::Refusal(r) => Err(decode_rejection(r)?),
+    };
+    Some((is_last, Ok(Answer { index: answer.index, result })))
+}
+
+fn decode_rejection(r: Refusal) -> Option<Rejection> {
+    Some(match r.kind() {
+        refusal::Kind::Unspecified => return None,
+        refusal::Kind::UnknownSession => Rejection::UnknownSession { session_id: r.session_id },
+        refusal::Kind::Released => {
+            Rejection::Released { session_id: r.session_id, sequence_num: r.sequence_num }
+        }
+        refusal::Kind::Canceled => Rejection::Canceled,
+        refusal::Kind::Invalid => Rejection::Invalid { message: r.message },
+        refusal::Kind::TooManySessions => Rejection::TooManySessions,
+        refusal::Kind::TooManyCommands => Rejection::TooManyCommands,
+    })
+}

@@ -1,0 +1,412 @@
+//! One group on this node: its raft member, its machine, and the calls that wait for it.
+
+use crate::call::{Command, Read, Reply, no_leader};
+use crate::context::Context;
+use crate::frame::ItemKind;
+use crate::io::FetchEntries;
+use crate::limits::{CALL_MICROS_MAX, CALL_RESEND_MICROS, CALLS_MAX};
+use crate::proposals::Proposals;
+use crate::reads::Reads;
+use crate::{CallError, Consistency, item};
+use bytes::{Bytes, BytesMut};
+use multiraft_group::{Committed, Envelope, Group, Persist, Role};
+use multiraft_machine::{Answer, Effect, Machine, Output, Query};
+use multiraft_proto::v1::event::Event;
+use multiraft_proto::v1::{
+    GroupPhase, LeaderUpdatedEvent, MemberReadyEvent, MembershipChangedEvent,
+};
+use prost::Message as _;
+use std::collections::BTreeMap;
+
+pub(crate) struct Replica {
+    pub id: u32,
+    pub group: Group,
+    pub machine: Machine,
+    /// In the shard's list of groups to drive this round.
+    pub dirty: bool,
+    pub phase: GroupPhase,
+    /// Hash of the plan that formed the group.
+    pub plan_hash: String,
+    /// A learner that asks to be promoted by itself.
+    pub auto_promote: bool,
+    /// Node of each member that we heard or that the configuration names.
+    nodes: BTreeMap<u64, u64>,
+    /// The commit index to reach before the member counts as ready.
+    ready_at: Option<u64>,
+    /// (term, node id of the leader) as last announced.
+    announced: (u64, u64),
+    proposals: Proposals,
+    calls: BTreeMap<(u64, u64), Command>,
+    pub reads: Reads,
+    /// Log time of the tick that is on its way; 0 = none.
+    tick_proposed: u64,
+    effects: Vec<Effect>,
+}
+
+/// What driving a replica asks of the shard beyond outputs.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Driven {
+    /// The configuration changed: peers, record and directory follow.
+    pub reconfigured: bool,
+    /// Nodes that are no member any more.
+    pub departed: Vec<u64>,
+}
+
+impl Replica {
+    pub fn new(id: u32, group: Group, machine: Machine) -> Self {
+        let nodes = member_nodes(&group);
+        Replica {
+            id,
+            group,
+            machine,
+            dirty: false,
+            phase: GroupPhase::Starting,
+            plan_hash: String::new(),
+            auto_promote: false,
+            nodes,
+            ready_at: None,
+            announced: (0, 0),
+            proposals: Proposals::default(),
+            calls: BTreeMap::new(),
+            reads: Reads::default(),
+            tick_proposed: 0,
+            effects: Vec::new(),
+        }
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.phase == GroupPhase::RolledBack
+    }
+
+    /// Node id of the known leader; 0 = none.
+    pub fn leader_node(&self) -> u64 {
+        self.nodes.get(&self.group.leader()).copied().unwrap_or(0)
+    }
+
+    pub fn node_of(&self, member_id: u64) -> Option<u64> {
+        self.nodes.get(&member_id).copied()
+    }
+
+    /// The configuration as the log stores it.
+    pub fn stored_configuration(&self) -> Bytes {
+        let mut stored = self.group.configuration().to_stored();
+        stored.own_member_id = self.group.member_id();
+        stored.plan_hash.clone_from(&self.plan_hash);
+        stored.auto_promote = self.auto_promote;
+        Bytes::from(stored.encode_to_vec())
+    }
+
+    // ------------------------------------------------------------------------------ calls
+
+    pub fn command(
+        &mut self,
+        key: (u64, u64),
+        reply: Reply,
+        input: Bytes,
+        cancel: Option<(u64, u64)>,
+        ctx: &mut Context,
+    ) {
+        if self.calls.len() >= CALLS_MAX {
+            let e = CallError::Overloaded(format!("group {} has {CALLS_MAX} open calls", self.id));
+            ctx.answer(self.id, reply, Err(e));
+            return;
+        }
+        let command = Command { reply, input, cancel, since: ctx.now.micros, sent: 0 };
+        self.calls.insert(key, command);
+        self.dispatch(key, ctx);
+    }
+
+    pub fn query(
+        &mut self,
+        reply: Reply,
+        query: Query,
+        max_received_index: u64,
+        consistency: Consistency,
+        ctx: &mut Context,
+    ) {
+        let read = Read { reply, query, max_received_index, since: ctx.now.micros };
+        match consistency {
+            _ if self.reads.len() >= CALLS_MAX => {
+                let e =
+                    CallError::Overloaded(format!("group {} has {CALLS_MAX} open reads", self.id));
+                ctx.answer(self.id, reply, Err(e));
+            }
+            Consistency::Linearizable => self.reads.push(read),
+            Consistency::Local => self.reads.push_local(read, self.id, &self.machine, ctx),
+        }
+    }
+
+    /// The caller went away. A command that is in the log already may wait there (for a lock):
+    /// it is cancelled, so that nothing is granted to nobody.
+    pub fn abandon(&mut self, key: (u64, u64), ctx: &mut Context) {
+        let Some(command) = self.calls.remove(&key).filter(|c| c.sent != 0) else { return };
+        let Some((session_id, sequence_num)) = command.cancel else { return };
+        let mut encoded = BytesMut::new();
+        item::put_cancel(&mut encoded, session_id, sequence_num);
+        if self.group.is_leader() {
+            self.forwarded(&encoded);
+        } else {
+            ctx.send(self.leader_node(), ItemKind::Forward, self.id, &encoded);
+        }
+    }
+
+    /// Proposes a command here, or forwards it to the leader's node. Without either it stays and
+    /// goes out when a leader is known.
+    fn dispatch(&mut self, key: (u64, u64), ctx: &mut Context) {
+        let leads = self.group.is_leader();
+        let leader = self.leader_node();
+        let Some(command) = self.calls.get_mut(&key) else { return };
+        if leads {
+            command.sent = ctx.now.micros;
+            if self.proposals.push_command(key.0, key.1, &command.input).is_err() {
+                let reply = command.reply;
+                self.calls.remove(&key);
+                let e = format!("group {} has too many bytes waiting", self.id);
+                ctx.answer(self.id, reply, Err(CallError::Overloaded(e)));
+            }
+        } else if leader != 0 && ctx.is_up(leader) {
+            command.sent = ctx.now.micros;
+            let mut encoded = BytesMut::new();
+            item::put_command(&mut encoded, key.0, key.1, &command.input);
+            ctx.send(leader, ItemKind::Forward, self.id, &encoded);
+            ctx.counters.forwarded += 1;
+        }
+    }
+
+    /// Sends every open command again: the leader changed, or the way to it broke. Replicas
+    /// recognise what they applied already.
+    pub fn dispatch_all(&mut self, ctx: &mut Context) {
+        let keys: Vec<_> = self.calls.keys().copied().collect();
+        for key in keys {
+            self.dispatch(key, ctx);
+        }
+    }
+
+    /// Items of another node's callers.
+    pub fn forwarded(&mut self, items: &[u8]) {
+        // Dropped when this member does not lead or is full: the origin sends them again.
+        if self.group.is_leader() {
+            let _ = self.proposals.push_encoded(items);
+        }
+    }
+
+    // ------------------------------------------------------------------------------- time
+
+    pub fn tick(&mut self, ctx: &mut Context) {
+        self.group.tick();
+        let now = ctx.now.unix_millis;
+        let due = self.machine.next_timer().is_some_and(|due| due <= now);
+        if due && self.group.is_leader() && self.tick_proposed <= self.machine.log_time() {
+            self.tick_proposed = now.max(self.machine.log_time() + 1);
+            self.proposals.push_tick();
+        }
+    }
+
+    /// Every second: what waits too long is sent again or given up.
+    pub fn slow_tick(&mut self, ctx: &mut Context) {
+        self.reads.tick(self.id, ctx);
+        let now = ctx.now.micros;
+        let late = |c: &Command| now >= c.since + CALL_MICROS_MAX;
+        let given_up: Vec<_> = self.calls.extract_if(.., |_, c| late(c)).collect();
+        for (_, command) in given_up {
+            ctx.answer(self.id, command.reply, Err(no_leader(self.id)));
+        }
+        let again = |c: &Command| now >= c.sent + CALL_RESEND_MICROS;
+        let stale: Vec<_> = self.calls.iter().filter(|(_, c)| again(c)).map(|(k, _)| *k).collect();
+        for key in stale {
+            self.dispatch(key, ctx);
+        }
+    }
+
+    // ------------------------------------------------------------------------------ rounds
+
+    /// Steps everything that waits and carries out what raft asks.
+    pub fn drive(&mut self, ctx: &mut Context) -> Driven {
+        let mut driven = Driven::default();
+        self.propose(ctx);
+        self.reads.start(&mut self.group, ctx);
+        while self.group.has_ready() {
+            let ready = self.group.ready();
+            self.send(ready.messages, ctx);
+            if let Some(persist) = ready.persist {
+                ctx.counters.entries += persist.entries.len() as u64;
+                ctx.persist_group(self.id, persist);
+            }
+            for committed in ready.committed {
+                self.apply(committed, &mut driven, ctx);
+            }
+            for read in &ready.reads {
+                self.reads.confirm(read, ctx);
+            }
+            for f in ready.fetches {
+                let fetch = FetchEntries {
+                    group: self.id,
+                    ticket: f.ticket,
+                    low: f.low,
+                    high: f.high,
+                    bytes_max: f.bytes_max,
+                };
+                ctx.out.fetches.push(fetch);
+            }
+        }
+        self.reads.release(self.id, self.group.applied_index(), &self.machine, ctx);
+        self.announce_leader(ctx);
+        self.check_ready(ctx);
+        driven
+    }
+
+    /// The record of ready `number` is durable.
+    pub fn persisted(&mut self, number: u64, ctx: &mut Context) {
+        let messages = self.group.persisted(number);
+        self.send(messages, ctx);
+    }
+
+    fn propose(&mut self, ctx: &mut Context) {
+        if self.proposals.is_empty() {
+            return;
+        }
+        let log_time = ctx.now.unix_millis.max(self.machine.log_time()).max(self.tick_proposed);
+        let mut refused = Vec::new();
+        for items in self.proposals.take() {
+            let payload = item::entry(self.group.term(), log_time, &items);
+            match self.group.propose(payload) {
+                Ok(()) => {}
+                Err(multiraft_group::ProposeError::Full) => refused.push(items),
+                // Not the leader any more: origins send again when they know the next one.
+                Err(_) => break,
+            }
+        }
+        self.proposals.put_back(refused);
+    }
+
+    pub fn send(&mut self, messages: Vec<Envelope>, ctx: &mut Context) {
+        for envelope in messages {
+            if let Some(node) = self.node_of(envelope.to) {
+                ctx.send(node, ItemKind::Raft, self.id, &envelope.message);
+            }
+        }
+    }
+
+    fn apply(&mut self, committed: Committed, driven: &mut Driven, ctx: &mut Context) {
+        match committed {
+            Committed::Payload { data, .. } if data.is_empty() => {}
+            Committed::Payload { index, term, data } => {
+                let mut effects = std::mem::take(&mut self.effects);
+                if let Err(e) = self.machine.apply(term, &data, &mut effects) {
+                    let broken = format!("apply entry {index} of group {}: {e}", self.id);
+                    ctx.out.broken.get_or_insert(broken);
+                }
+                ctx.counters.applied_items += effects.len() as u64;
+                for effect in effects.drain(..) {
+                    self.carry_out(effect, ctx);
+                }
+                self.effects = effects;
+            }
+            Committed::Changed { node_id, configuration, .. } => {
+                self.nodes.extend(configuration.members.iter().map(|m| (m.member_id, m.node_id)));
+                driven.reconfigured = true;
+                if configuration.on_node(node_id).is_none() {
+                    driven.departed.push(node_id);
+                }
+                let event = Event::MembershipChanged(MembershipChangedEvent {
+                    group_id: self.id,
+                    node_id,
+                    members: configuration.members.iter().map(|m| m.node_id).collect(),
+                });
+                ctx.out.events.push((self.id, event));
+            }
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect, ctx: &mut Context) {
+        let Effect::Answer { origin, number, answer } = effect else { return };
+        // Most effects on a node are for callers of other nodes.
+        if self.calls.is_empty() {
+            return;
+        }
+        if is_last(&answer) {
+            if let Some(command) = self.calls.remove(&(origin, number)) {
+                ctx.answer(self.id, command.reply, Ok(answer));
+            }
+        } else if let Some(command) = self.calls.get(&(origin, number)) {
+            ctx.answer(self.id, command.reply, Ok(answer));
+        }
+    }
+
+    /// A message of another member; `node` is its sender.
+    pub fn step(&mut self, node: u64, message: &[u8]) -> Option<multiraft_group::Stepped> {
+        let stepped = self.group.step(message).ok()?;
+        self.nodes.insert(stepped.from, node);
+        Some(stepped)
+    }
+
+    // ------------------------------------------------------------------------ announcements
+
+    fn announce_leader(&mut self, ctx: &mut Context) {
+        let now = (self.group.term(), self.leader_node());
+        if now == self.announced {
+            return;
+        }
+        self.announced = now;
+        let (term, leader) = now;
+        let event = LeaderUpdatedEvent { group_id: self.id, term, leader };
+        ctx.out.events.push((self.id, Event::LeaderUpdated(event)));
+        if leader != 0 {
+            self.ready_at.get_or_insert(self.group.commit_index());
+            self.dispatch_all(ctx);
+            self.dirty |= !self.proposals.is_empty();
+        }
+    }
+
+    fn check_ready(&mut self, ctx: &mut Context) {
+        let reached = self.ready_at.is_some_and(|index| self.group.applied_index() >= index);
+        if self.phase == GroupPhase::Starting && reached {
+            self.phase = GroupPhase::Ready;
+            let event = MemberReadyEvent { group_id: self.id, node_id: ctx.node_id() };
+            ctx.out.events.push((self.id, Event::MemberReady(event)));
+        }
+    }
+
+    pub fn has_work(&self) -> bool {
+        self.group.has_ready()
+            || !self.proposals.is_empty() && self.group.is_leader()
+            || self.reads.wants_round() && self.group.leader() != 0
+    }
+
+    /// Every call that waits is told that the group went away.
+    pub fn close(&mut self, reason: &str, ctx: &mut Context) {
+        let calls = std::mem::take(&mut self.calls).into_values().map(|c| c.reply);
+        let reads = self.reads.drain().into_iter().map(|r| r.reply);
+        for reply in calls.chain(reads).collect::<Vec<_>>() {
+            ctx.answer(self.id, reply, Err(CallError::Unavailable(reason.to_owned())));
+        }
+    }
+
+    /// The member that campaigns first when the group is new: leaders spread over the nodes.
+    pub fn is_preferred_leader(&self) -> bool {
+        let voters: Vec<u64> = self.group.configuration().voters().map(|m| m.member_id).collect();
+        let preferred = voters.get(self.id as usize % voters.len().max(1));
+        preferred == Some(&self.group.member_id())
+    }
+
+    pub fn role(&self) -> Option<Role> {
+        self.group.configuration().member(self.group.member_id()).map(|m| m.role)
+    }
+}
+
+impl Context {
+    fn persist_group(&mut self, group: u32, persist: Persist) {
+        self.acks.push((group, persist.number));
+        let part = self.record_group(group);
+        part.state = persist.state;
+        part.entries = persist.entries;
+    }
+}
+
+fn member_nodes(group: &Group) -> BTreeMap<u64, u64> {
+    group.configuration().members.iter().map(|m| (m.member_id, m.node_id)).collect()
+}
+
+fn is_last(answer: &Answer) -> bool {
+    !matches!(answer.result, Ok(Output::Operation { last: false, .. }))
+}

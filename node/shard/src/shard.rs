@@ -1,0 +1,648 @@
+//! The loop: inputs are handled one by one, then a round drives every group that has work.
+
+use crate::admin::{Join, Leave};
+use crate::call::Reply;
+use crate::context::Context;
+use crate::directory::Directory;
+use crate::frame::{Frame, Item, ItemKind};
+use crate::io::{GroupPersist, Identity, Input, LinkCommand, NodeFacts, Now, Outputs, Remembered};
+use crate::limits::{
+    ASK_MICROS, CACHE_BYTES_MAX, CACHE_BYTES_MIN, LATE_TICK_MICROS, TICK_MICROS,
+};
+use crate::memory::Memory;
+use crate::proxy::Proxied;
+use crate::replica::{Driven, Replica};
+use crate::{CallError, Consistency};
+use bytes::Bytes;
+use multiraft_group::{Configuration, Entry, EntryKind, Group, HardState, Origin, Timing};
+use multiraft_machine::{Machine, Query};
+use multiraft_proto::link::{
+    Ask, AskAnswer, Directory as DirectoryWire, DurableMember, Hello, Proxy, ProxyAnswer,
+    ProxyQuery, proxy,
+};
+use multiraft_proto::log::StoredConfiguration;
+use multiraft_proto::v1::event::Event;
+use multiraft_proto::v1::{
+    ConnectionEstablishedEvent, ConnectionFailedEvent, ConnectionInfo, GroupPhase,
+    ServiceConfigChangedEvent,
+};
+use prost::Message as _;
+use std::collections::{BTreeMap, VecDeque};
+
+/// What a group on disk brings along at the start.
+#[derive(Debug)]
+pub struct StoredGroup {
+    pub group: u32,
+    pub state: HardState,
+    pub first: (u64, u64),
+    pub last_index: u64,
+    pub terms: Vec<(u64, u64)>,
+    /// Encoded by an earlier life of this shard.
+    pub configuration: Bytes,
+    /// State of the machine after `applied`.
+    pub machine: Machine,
+    pub applied: u64,
+    /// Entries after `applied`.
+    pub tail: Vec<Entry>,
+}
+
+/// How far a group's log may be replayed into its machine before raft starts: up to its durable
+/// commit index, but not over a change of the configuration that the stored one lacks.
+pub fn may_replay(configuration: &[u8], entry: &Entry, commit: u64) -> bool {
+    let version = StoredConfiguration::decode(configuration).map_or(0, |c| c.version);
+    entry.index <= commit && (entry.kind == EntryKind::Normal || entry.index <= version)
+}
+
+/// All groups of one thread.
+pub struct Shard {
+    pub(crate) ctx: Context,
+    pub(crate) timing: Timing,
+    pub(crate) replicas: BTreeMap<u32, Replica>,
+    pub(crate) joins: BTreeMap<u32, Join>,
+    pub(crate) leaves: BTreeMap<u32, Leave>,
+    dirty: Vec<u32>,
+    memory: Memory,
+    directory: Directory,
+    proxied: Proxied,
+    /// Incarnation that each peer stated in its present session.
+    incarnations: BTreeMap<u64, u64>,
+    /// Records that are not durable yet: (number, acknowledgements, administration calls).
+    unsynced: VecDeque<(u64, Vec<(u32, u64)>, Vec<u64>)>,
+    ticks: u64,
+    ticked: u64,
+}
+
+impl Shard {
+    pub fn new(
+        identity: Identity,
+        facts: NodeFacts,
+        timing: Timing,
+        memory: Vec<Remembered>,
+        now: Now,
+    ) -> Self {
+        Shard {
+            ctx: Context::new(identity, facts, now),
+            timing,
+            replicas: BTreeMap::new(),
+            joins: BTreeMap::new(),
+            leaves: BTreeMap::new(),
+            dirty: Vec::new(),
+            memory: Memory::new(memory),
+            directory: Directory::default(),
+            proxied: Proxied::default(),
+            incarnations: BTreeMap::new(),
+            unsynced: VecDeque::new(),
+            ticks: 0,
+            ticked: now.micros,
+        }
+    }
+
+    /// Starts a group from disk.
+    ///
+    /// # Errors
+    /// The stored configuration does not decode.
+    pub fn restore(&mut self, stored: StoredGroup) -> Result<(), prost::DecodeError> {
+        let wire = StoredConfiguration::decode(&stored.configuration[..])?;
+        let configuration = Configuration::from_stored(&wire);
+        for member in configuration.members.iter().chain(&configuration.initial) {
+            self.ctx.know_peer(member.node_id, member.address());
+        }
+        let origin = Origin {
+            member_id: wire.own_member_id,
+            state: stored.state,
+            first: stored.first,
+            last_index: stored.last_index,
+            terms: stored.terms,
+            configuration,
+            applied: stored.applied,
+            tail: stored.tail,
+        };
+        let group = Group::start(origin, self.timing);
+        let mut replica = Replica::new(stored.group, group, stored.machine);
+        replica.plan_hash = wire.plan_hash;
+        replica.auto_promote = wire.auto_promote;
+        self.replicas.insert(stored.group, replica);
+        self.mark(stored.group);
+        Ok(())
+    }
+
+    /// All groups from disk are here: peers may hear of them.
+    pub fn start(&mut self) {
+        self.announce_groups();
+    }
+
+    pub fn set_time(&mut self, now: Now) {
+        self.ctx.now = now;
+    }
+
+    pub(crate) fn mark(&mut self, id: u32) {
+        if let Some(replica) = self.replicas.get_mut(&id)
+            && !replica.dirty
+        {
+            replica.dirty = true;
+            self.dirty.push(id);
+        }
+    }
+
+    pub(crate) fn has_unsynced_records(&self) -> bool {
+        !self.unsynced.is_empty()
+    }
+
+    pub(crate) fn announce_groups(&mut self) {
+        let groups = self.replicas.keys().copied().collect();
+        self.directory.announce(groups, &mut self.ctx);
+    }
+
+    // ------------------------------------------------------------------------------ inputs
+
+    pub fn handle(&mut self, input: Input) {
+        match input {
+            Input::Tick => self.tick(),
+            Input::Frame(bytes) => self.frame(bytes),
+            Input::LinkOpened { peer } => self.link_opened(peer),
+            Input::LinkClosed { peer } => self.link_closed(peer),
+            Input::Persisted { round } => self.persisted(round),
+            Input::Fetched { group, ticket, entries } => {
+                if let Some(replica) = self.replicas.get_mut(&group) {
+                    replica.group.fetched(ticket, entries);
+                    self.mark(group);
+                }
+            }
+            Input::Command { call, group, input, cancel } => {
+                self.command(call, group, input, cancel);
+            }
+            Input::Query { call, group, query, max_received_index, consistency } => {
+                self.query(call, group, query, max_received_index, consistency);
+            }
+            Input::Abandon { call, group } => match self.replicas.get_mut(&group) {
+                Some(replica) => {
+                    replica.abandon((self.ctx.origin, call), &mut self.ctx);
+                    self.mark(group);
+                }
+                None => self.proxied.abandon(call),
+            },
+            Input::Admin { token, request } => self.admin(token, request),
+        }
+    }
+
+    fn command(&mut self, call: u64, group: u32, input: Bytes, cancel: Option<(u64, u64)>) {
+        if let Err(e) = self.check_open(group) {
+            return self.ctx.out.answers.push((call, Err(e)));
+        }
+        let origin = self.ctx.origin;
+        match self.replicas.get_mut(&group) {
+            Some(replica) => {
+                let reply = Reply::Local { call };
+                replica.command((origin, call), reply, input, cancel, &mut self.ctx);
+                self.mark(group);
+            }
+            None => self.proxy(call, group, proxy::Call::Command(input)),
+        }
+    }
+
+    fn query(
+        &mut self,
+        call: u64,
+        group: u32,
+        query: Query,
+        max_received_index: u64,
+        consistency: Consistency,
+    ) {
+        if let Err(e) = self.check_open(group) {
+            return self.ctx.out.answers.push((call, Err(e)));
+        }
+        match self.replicas.get_mut(&group) {
+            Some(replica) => {
+                let reply = Reply::Local { call };
+                replica.query(reply, query, max_received_index, consistency, &mut self.ctx);
+                self.mark(group);
+            }
+            None => {
+                let query = ProxyQuery {
+                    session_id: query.session_id,
+                    primitive_id: query.primitive_id,
+                    operation: query.operation,
+                    input: query.input,
+                    max_received_index,
+                    local: consistency == Consistency::Local,
+                };
+                self.proxy(call, group, proxy::Call::Query(query));
+            }
+        }
+    }
+
+    /// Whether clients may call the group through this node.
+    fn check_open(&self, group: u32) -> Result<(), CallError> {
+        if !self.ctx.facts.activated {
+            return Err(CallError::NotActivated);
+        }
+        match self.replicas.get(&group) {
+            Some(replica) if replica.is_closed() => Err(CallError::Unavailable(format!(
+                "group {group} is closed on this node: its log went back; use another node"
+            ))),
+            Some(_) => Ok(()),
+            None if self.directory.knows(group) => Ok(()),
+            None => Err(CallError::UnknownGroup(group)),
+        }
+    }
+
+    fn proxy(&mut self, number: u64, group: u32, call: proxy::Call) {
+        let to = self.directory.route(group, &self.ctx);
+        let proxy = Proxy { origin: self.ctx.origin, number, call: Some(call) };
+        self.proxied.call(group, &proxy, to, &mut self.ctx);
+    }
+
+    // ------------------------------------------------------------------------------- links
+
+    fn link_opened(&mut self, node: u64) {
+        let Some(peer) = self.ctx.peers.get_mut(&node) else { return };
+        let broke = peer.pair.opened();
+        peer.outbox.clear();
+        let info = ConnectionInfo { address: peer.address.clone(), snapshot: false };
+        let event = ConnectionEstablishedEvent { info: Some(info) };
+        self.ctx.out.events.push((0, Event::ConnectionEstablished(event)));
+        if broke {
+            self.session_broke(node);
+        }
+        self.ctx.flush_to(node);
+    }
+
+    fn link_closed(&mut self, node: u64) {
+        let Some(peer) = self.ctx.peers.get_mut(&node) else { return };
+        let was_connected = peer.pair.is_connected();
+        let broke = peer.pair.closed();
+        peer.outbox.clear();
+        if was_connected {
+            let info = ConnectionInfo { address: peer.address.clone(), snapshot: false };
+            let event = ConnectionFailedEvent { info: Some(info) };
+            self.ctx.out.events.push((0, Event::ConnectionFailed(event)));
+        }
+        if broke {
+            self.session_broke(node);
+        }
+    }
+
+    fn frame(&mut self, bytes: Bytes) {
+        let Ok(frame) = Frame::parse(bytes) else { return };
+        let (from, now) = (frame.from, self.ctx.now.micros);
+        if frame.to != self.ctx.node_id() || from == frame.to {
+            return;
+        }
+        // A node that we do not know yet dials us first when it wants to join.
+        if !self.ctx.peers.contains_key(&from) {
+            self.ctx.know_peer(from, String::new());
+        }
+        let Some(peer) = self.ctx.peers.get_mut(&from) else { return };
+        let heard = peer.pair.hear(frame.pair, now);
+        if heard.broke {
+            peer.outbox.clear();
+            self.session_broke(from);
+        }
+        if heard.came_up {
+            self.session_up(from);
+        }
+        if heard.reply {
+            self.ctx.flush_to(from);
+        }
+        if heard.accept {
+            for item in frame {
+                let Ok(item) = item else { return };
+                self.item(from, item);
+            }
+        }
+    }
+
+    /// The session with a peer began: it hears what our disk holds and what we know.
+    fn session_up(&mut self, node: u64) {
+        let shares = |r: &Replica| r.node_is_member(node);
+        let members = self.replicas.values().filter(|r| shares(r) && !r.is_closed());
+        let hello = Hello {
+            incarnation: self.ctx.identity.incarnation,
+            members: members
+                .map(|r| {
+                    let (term, last_index) = r.group.durable();
+                    DurableMember { group_id: r.id, term, last_index }
+                })
+                .collect(),
+        };
+        self.ctx.send(node, ItemKind::Hello, 0, &hello.encode_to_vec());
+        self.directory.greet(node, &mut self.ctx);
+        let shared: Vec<u32> =
+            self.replicas.values().filter(|r| shares(r)).map(|r| r.id).collect();
+        for id in shared {
+            if let Some(replica) = self.replicas.get_mut(&id) {
+                replica.peer_returned(node, &mut self.ctx);
+            }
+            self.campaign_if_new(id);
+            self.mark(id);
+        }
+        self.resend_proxied(None);
+    }
+
+    fn session_broke(&mut self, node: u64) {
+        self.incarnations.remove(&node);
+        self.resend_proxied(Some(node));
+    }
+
+    fn resend_proxied(&mut self, lost: Option<u64>) {
+        let Shard { proxied, directory, ctx, .. } = self;
+        proxied.resend(lost, |group, ctx| directory.route(group, ctx), ctx);
+    }
+
+    /// A group that never had a leader begins with the member that placement prefers.
+    pub(crate) fn campaign_if_new(&mut self, id: u32) {
+        let Some(replica) = self.replicas.get_mut(&id) else { return };
+        if replica.group.term() == 0 && replica.is_preferred_leader() {
+            replica.group.campaign();
+        }
+    }
+
+    // ------------------------------------------------------------------------------- items
+
+    fn item(&mut self, from: u64, item: Item) {
+        let Item { kind, group, payload } = item;
+        match kind {
+            ItemKind::Raft => self.raft_message(from, group, &payload),
+            ItemKind::Forward => {
+                if let Some(replica) = self.replicas.get_mut(&group) {
+                    replica.forwarded(&payload);
+                    self.mark(group);
+                }
+            }
+            ItemKind::Proxy => decoded(&payload, |p| self.proxied_call(from, group, p)),
+            ItemKind::ProxyAnswer => decoded(&payload, |answer: ProxyAnswer| {
+                self.proxied.answered(answer, &mut self.ctx);
+            }),
+            ItemKind::Hello => decoded(&payload, |hello| self.hello(from, hello)),
+            ItemKind::RolledBack => self.rolled_back(from, group),
+            ItemKind::Directory => decoded(&payload, |wire: DirectoryWire| {
+                self.directory.learn(from, wire, &mut self.ctx);
+            }),
+            ItemKind::Ask => decoded(&payload, |ask: Ask| self.ask(from, group, ask)),
+            ItemKind::AskAnswer => {
+                decoded(&payload, |answer: AskAnswer| self.ask_answered(group, answer));
+            }
+        }
+    }
+
+    fn raft_message(&mut self, from: u64, group: u32, message: &[u8]) {
+        if self.memory.is_refused(from, group) {
+            return;
+        }
+        let Some(replica) = self.replicas.get_mut(&group).filter(|r| !r.is_closed()) else {
+            return;
+        };
+        if let Some(stepped) = replica.step(from, message)
+            && let Some(index) = stepped.acknowledged
+            && let Some(incarnation) = self.incarnations.get(&from).copied()
+        {
+            let term = stepped.term;
+            self.memory.acknowledged(Remembered { node: from, incarnation, group, term, index });
+        }
+        self.mark(group);
+    }
+
+    fn hello(&mut self, from: u64, hello: Hello) {
+        self.incarnations.insert(from, hello.incarnation);
+        for member in hello.members {
+            let stated = Remembered {
+                node: from,
+                incarnation: hello.incarnation,
+                group: member.group_id,
+                term: member.term,
+                index: member.last_index,
+            };
+            if self.memory.is_rolled_back(stated) {
+                self.ctx.send(from, ItemKind::RolledBack, member.group_id, &[]);
+            }
+        }
+    }
+
+    /// A peer remembers more of our member than our disk holds: the member never votes again.
+    fn rolled_back(&mut self, from: u64, group: u32) {
+        let Some(replica) = self.replicas.get_mut(&group) else { return };
+        replica.phase = GroupPhase::RolledBack;
+        let reason = format!(
+            "group {group} is closed on this node: node {from} remembers more of its log than \
+             its disk holds"
+        );
+        replica.close(&reason, &mut self.ctx);
+    }
+
+    fn proxied_call(&mut self, from: u64, group: u32, proxy: Proxy) {
+        let reply = Reply::Peer { node: from, number: proxy.number };
+        let open = self.check_open(group);
+        let replica = self.replicas.get_mut(&group);
+        let (Ok(()), Some(replica), Some(call)) = (open, replica, proxy.call) else {
+            let e = CallError::Unavailable(format!("group {group} is not open on that node"));
+            return self.ctx.answer(group, reply, Err(e));
+        };
+        let key = (proxy.origin, proxy.number);
+        match call {
+            proxy::Call::Command(input) => {
+                replica.command(key, reply, input, None, &mut self.ctx);
+            }
+            proxy::Call::Query(q) => {
+                let query = Query {
+                    session_id: q.session_id,
+                    primitive_id: q.primitive_id,
+                    operation: q.operation,
+                    input: q.input,
+                };
+                let consistency =
+                    if q.local { Consistency::Local } else { Consistency::Linearizable };
+                replica.query(reply, query, q.max_received_index, consistency, &mut self.ctx);
+            }
+            proxy::Call::Cancel(_) => replica.abandon(key, &mut self.ctx),
+        }
+        self.mark(group);
+    }
+
+    fn ask(&mut self, from: u64, group: u32, ask: Ask) {
+        let Some(replica) = self.replicas.get_mut(&group) else { return };
+        if let Some(answer) = replica.answer_ask(ask) {
+            self.ctx.send(from, ItemKind::AskAnswer, group, &answer.encode_to_vec());
+        }
+        self.mark(group);
+    }
+
+    // -------------------------------------------------------------------------------- time
+
+    fn tick(&mut self) {
+        let now = self.ctx.now.micros;
+        let slept = now.saturating_sub(self.ticked) > LATE_TICK_MICROS;
+        self.ticked = now;
+        self.ticks += 1;
+        self.tick_peers(slept);
+        let seconds = self.ticks.is_multiple_of(1_000_000 / TICK_MICROS);
+        for replica in self.replicas.values_mut().filter(|r| !r.is_closed()) {
+            replica.tick(&mut self.ctx);
+            if seconds {
+                replica.slow_tick(&mut self.ctx);
+            }
+            if replica.has_work() && !replica.dirty {
+                replica.dirty = true;
+                self.dirty.push(replica.id);
+            }
+        }
+        if self.ticks.is_multiple_of(ASK_MICROS / TICK_MICROS) {
+            self.ask_leaders();
+        }
+        if seconds {
+            self.resend_proxied(None);
+            self.shrink_caches();
+            let due = self.memory.take_due(now);
+            if !due.is_empty() {
+                self.ctx.record().memory.extend(due);
+            }
+        }
+    }
+
+    fn tick_peers(&mut self, slept: bool) {
+        let now = self.ctx.now.micros;
+        let redial_again = self.ticks.is_multiple_of(10);
+        let nodes: Vec<u64> = self.ctx.peers.keys().copied().collect();
+        for node in nodes {
+            let Some(peer) = self.ctx.peers.get_mut(&node) else { continue };
+            if slept {
+                peer.pair.forgive_silence(now.saturating_sub(2 * TICK_MICROS));
+            }
+            let broke = peer.pair.check_silence(now);
+            let silent = peer.pair.is_silent(now) && peer.pair.is_connected();
+            if broke || silent && redial_again {
+                self.ctx.out.links.push(LinkCommand::Redial { node });
+            }
+            if broke {
+                self.session_broke(node);
+            }
+            self.ctx.flush_to(node);
+        }
+    }
+
+    fn shrink_caches(&mut self) {
+        let share = CACHE_BYTES_MAX / self.replicas.len().max(1);
+        for replica in self.replicas.values_mut() {
+            replica.group.shrink_cache(share.max(CACHE_BYTES_MIN));
+        }
+    }
+
+    fn persisted(&mut self, round: u64) {
+        while self.unsynced.front().is_some_and(|(n, _, _)| *n <= round) {
+            let Some((_, acks, tokens)) = self.unsynced.pop_front() else { break };
+            for (group, number) in acks {
+                if let Some(replica) = self.replicas.get_mut(&group) {
+                    replica.persisted(number, &mut self.ctx);
+                    self.mark(group);
+                }
+            }
+            self.ctx.out.admin.extend(tokens.into_iter().map(|token| (token, Ok(()))));
+        }
+    }
+
+    // ------------------------------------------------------------------------------ rounds
+
+    /// Whether a round would do anything.
+    pub fn has_work(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// Drives the groups that have work and returns everything to be done outside.
+    pub fn round(&mut self) -> Outputs {
+        let dirty = std::mem::take(&mut self.dirty);
+        for id in dirty {
+            self.drive(id);
+        }
+        self.describe_services();
+        self.ctx.flush();
+        if self.ctx.out.persist.is_some() {
+            self.close_record();
+        }
+        std::mem::take(&mut self.ctx.out)
+    }
+
+    fn drive(&mut self, id: u32) {
+        let Some(replica) = self.replicas.get_mut(&id) else { return };
+        replica.dirty = false;
+        if replica.is_closed() {
+            return;
+        }
+        let driven = replica.drive(&mut self.ctx);
+        if driven.reconfigured {
+            self.reconfigured(id, driven);
+        }
+        // What a drive itself brought up (a new leader's commands) is the next round's.
+        if let Some(replica) = self.replicas.get_mut(&id)
+            && replica.has_work()
+            && !replica.dirty
+        {
+            replica.dirty = true;
+            self.dirty.push(id);
+        }
+    }
+
+    fn reconfigured(&mut self, id: u32, driven: Driven) {
+        let Some(replica) = self.replicas.get(&id) else { return };
+        let configuration = replica.group.configuration().clone();
+        let stored = replica.stored_configuration();
+        let member_id = replica.group.member_id();
+        let part: &mut GroupPersist = self.ctx.record_group(id);
+        part.configuration = Some((configuration.version, stored));
+        for member in &configuration.members {
+            self.ctx.know_peer(member.node_id, member.address());
+        }
+        for node in driven.departed {
+            self.memory.forget(node, id);
+            if node == self.ctx.node_id() {
+                self.left(id, member_id);
+            }
+        }
+    }
+
+    /// Beside each change of leader goes what clients need of it.
+    fn describe_services(&mut self) {
+        let led = self.ctx.out.events.iter().filter(|(_, e)| {
+            matches!(e, Event::LeaderUpdated(_) | Event::MembershipChanged(_))
+        });
+        let changed: Vec<u32> = led.map(|(group, _)| *group).collect();
+        for group_id in changed {
+            let config = self.service_config(group_id);
+            let event = ServiceConfigChangedEvent { config, group_id };
+            self.ctx.out.events.push((group_id, Event::ServiceConfigChanged(event)));
+        }
+    }
+
+    fn close_record(&mut self) {
+        let due = self.memory.take_due(self.ctx.now.micros);
+        let record = self.ctx.record();
+        record.memory.extend(due);
+        self.ctx.record += 1;
+        let acks = std::mem::take(&mut self.ctx.acks);
+        let tokens = std::mem::take(&mut self.ctx.tokens);
+        self.unsynced.push_back((self.ctx.record, acks, tokens));
+    }
+}
+
+impl Replica {
+    fn node_is_member(&self, node: u64) -> bool {
+        self.group.configuration().on_node(node).is_some()
+    }
+
+    /// A member's node is back: probe it instead of trusting what was in flight, and send again
+    /// what went to it.
+    fn peer_returned(&mut self, node: u64, ctx: &mut Context) {
+        if let Some(member) = self.group.configuration().on_node(node) {
+            let member_id = member.member_id;
+            self.group.unreachable(member_id);
+        }
+        if self.leader_node() == node {
+            self.dispatch_all(ctx);
+        }
+    }
+}
+
+/// Items of peers that do not decode are dropped: a newer release may say more than we know.
+fn decoded<M: prost::Message + Default>(payload: &[u8], then: impl FnOnce(M)) {
+    if let Ok(message) = M::decode(payload) {
+        then(message);
+    }
+}

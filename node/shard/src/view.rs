@@ -1,0 +1,95 @@
+//! What a shard tells of itself: group states, peers, counters.
+
+use crate::replica::Replica;
+use crate::shard::Shard;
+use crate::{Counters, NodeFacts};
+use multiraft_proto::v1::{
+    GroupConfig, GroupState, MemberProgress, MemberRole, PeerState, ServiceConfig,
+};
+
+impl Shard {
+    pub fn facts(&self) -> &NodeFacts {
+        &self.ctx.facts
+    }
+
+    pub fn counters(&self) -> Counters {
+        self.ctx.counters
+    }
+
+    pub fn group_states(&self) -> Vec<GroupState> {
+        self.replicas.values().map(state).collect()
+    }
+
+    pub fn group_state(&self, id: u32) -> Option<GroupState> {
+        self.replicas.get(&id).map(state)
+    }
+
+    pub fn group_config(&self, id: u32) -> Option<GroupConfig> {
+        let replica = self.replicas.get(&id)?;
+        Some(replica.group.configuration().to_wire(id, replica.group.member_id()))
+    }
+
+    pub fn peers(&self) -> Vec<PeerState> {
+        let peers = self.ctx.peers.iter();
+        peers
+            .map(|(node, peer)| PeerState {
+                node_id: *node,
+                address: peer.address.clone(),
+                connected: peer.pair.is_up(),
+                client_address: peer.client_address.clone(),
+            })
+            .collect()
+    }
+
+    /// Client addresses of a group: what `ServiceConfigChangedEvent` carries.
+    pub fn service_config(&self, id: u32) -> Option<ServiceConfig> {
+        let replica = self.replicas.get(&id)?;
+        let leader = replica.leader_node();
+        let members = replica.group.configuration().members.iter().map(|m| m.node_id);
+        let followers = members.filter(|n| *n != leader).map(|n| self.client_address(n));
+        Some(ServiceConfig {
+            leader: self.client_address(leader),
+            followers: followers.filter(|a| !a.is_empty()).collect(),
+        })
+    }
+
+    /// A hash of a group's machine, for checks that compare replicas.
+    pub fn digest(&self, id: u32) -> Option<(u64, u64)> {
+        self.replicas.get(&id).map(|r| (r.group.applied_index(), r.machine.digest()))
+    }
+
+    fn client_address(&self, node: u64) -> String {
+        if node == self.ctx.node_id() {
+            return self.ctx.identity.client_address.clone();
+        }
+        self.ctx.peers.get(&node).map(|p| p.client_address.clone()).unwrap_or_default()
+    }
+}
+
+fn state(replica: &Replica) -> GroupState {
+    let group = &replica.group;
+    let config = group.configuration();
+    let progress = group.progress().into_iter();
+    GroupState {
+        group_id: replica.id,
+        member_id: group.member_id(),
+        role: replica.role().map_or(MemberRole::Unknown, |r| r.to_wire()) as i32,
+        phase: replica.phase as i32,
+        term: group.term(),
+        leader: replica.leader_node(),
+        commit_index: group.commit_index(),
+        applied_index: group.applied_index(),
+        last_index: group.last_index(),
+        members: config.members.iter().map(|m| m.to_wire()).collect(),
+        config_version: config.version,
+        plan_hash: replica.plan_hash.clone(),
+        progress: progress
+            .map(|(member_id, matched_index, active)| MemberProgress {
+                member_id,
+                matched_index,
+                active,
+            })
+            .collect(),
+        index: replica.machine.index(),
+    }
+}
