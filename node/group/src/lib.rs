@@ -348,7 +348,7 @@ fn conf_state(configuration: &Configuration) -> ConfState {
 
 impl HardState {
     fn to_raft(self) -> RaftHardState {
-        RaftHardState { term: self.term, vote: self.vote, commit: self.commit, ..Default::default() }
+        RaftHardState { term: self.term, vote: self.vote, commit: self.commit }
     }
 
     fn from_raft(state: &RaftHardState) -> Self {

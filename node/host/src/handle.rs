@@ -1,56 +1,16 @@
-//! The handle that services hold: every way into the node's shards.
+//! The handle that services hold: every way into the node.
 
+use crate::inbox::{Inbox, Message};
 use bytes::Bytes;
 use multiraft_machine::{Answer, Query};
 use multiraft_proto::v1;
-use multiraft_shard::{Fence, GroupSpec, Member};
-use tokio::sync::{mpsc, watch};
-
-/// Why a call brought no answer of the machine: nothing is known of its effect, except where said.
-/// A command may be retried with the same sequence number.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CallError {
-    /// Neither this node nor any peer that it hears of holds a member of the group.
-    #[error("group {0} is not known to this node or its peers")]
-    UnknownGroup(u32),
-    #[error("this node is not activated yet: its cluster is still being formed")]
-    NotActivated,
-    #[error("{0}")]
-    Unavailable(String),
-    /// Nothing happened: a queue is full.
-    #[error("overloaded: {0}; retry later")]
-    Overloaded(String),
-}
-
-/// Family of an administration error; each maps to one gRPC code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AdminErrorKind {
-    InvalidArgument,
-    NotFound,
-    AlreadyExists,
-    /// A precondition (version, epoch, fence, another incarnation) does not hold.
-    FailedPrecondition,
-    /// Older epoch or missing fence.
-    PermissionDenied,
-    /// Retry later.
-    Unavailable,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct AdminError {
-    pub kind: AdminErrorKind,
-    /// Names the field or id and the remedy.
-    pub message: String,
-}
-
-/// Which state a query may be answered from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Consistency {
-    Linearizable,
-    /// This node's own applied state, not older than `max_received_index`.
-    Local,
-}
+use multiraft_shard::{
+    AdminError, AdminErrorKind, AdminRequest, CallError, Consistency, Fence, GroupSpec, Input,
+};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// What the node as a whole is doing; drives the probes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,59 +23,190 @@ pub enum Phase {
     Stopping,
 }
 
+type CallResult = Result<Answer, CallError>;
+type Waiting<T> = Mutex<HashMap<u64, oneshot::Sender<T>>>;
+
+/// What the handles and the loop share.
+pub(crate) struct Shared {
+    pub inbox: Arc<Inbox>,
+    pub phase: watch::Sender<Phase>,
+    calls: Waiting<CallResult>,
+    admin: Waiting<Result<(), AdminError>>,
+    next: AtomicU64,
+}
+
+impl Shared {
+    pub fn new(inbox: Arc<Inbox>) -> Self {
+        Shared {
+            inbox,
+            phase: watch::Sender::new(Phase::Starting),
+            calls: Mutex::default(),
+            admin: Mutex::default(),
+            next: AtomicU64::new(1),
+        }
+    }
+
+    pub fn answer_calls(&self, answers: Vec<(u64, CallResult)>) {
+        if answers.is_empty() {
+            return;
+        }
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        for (call, result) in answers {
+            if let Some(waiting) = calls.remove(&call) {
+                // The client may have gone away meanwhile.
+                let _ = waiting.send(result);
+            }
+        }
+    }
+
+    pub fn answer_admin(&self, token: u64, result: Result<(), AdminError>) {
+        let waiting = self.admin.lock().unwrap_or_else(PoisonError::into_inner).remove(&token);
+        if let Some(waiting) = waiting {
+            let _ = waiting.send(result);
+        }
+    }
+}
+
 /// Cheap to clone; usable from any thread.
 #[derive(Clone)]
-pub struct Handle {}
+pub struct Handle {
+    pub(crate) shared: Arc<Shared>,
+}
 
-#[allow(unused_variables, clippy::todo)]
+/// Tells the loop when the client of a call went away before its answer came.
+struct Abandon<'a> {
+    shared: &'a Shared,
+    call: u64,
+    group: u32,
+    answered: bool,
+}
+
+impl Drop for Abandon<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            let (call, group) = (self.call, self.group);
+            self.shared.calls.lock().unwrap_or_else(PoisonError::into_inner).remove(&call);
+            self.shared.inbox.push(Message::Shard(Input::Abandon { call, group }));
+        }
+    }
+}
+
 impl Handle {
+    async fn call(&self, group: u32, input: impl FnOnce(u64) -> Input) -> CallResult {
+        let shared = &*self.shared;
+        let call = shared.next.fetch_add(1, Relaxed);
+        let (reply, answer) = oneshot::channel();
+        shared.calls.lock().unwrap_or_else(PoisonError::into_inner).insert(call, reply);
+        let mut abandon = Abandon { shared, call, group, answered: false };
+        shared.inbox.push(Message::Shard(input(call)));
+        let result = answer.await;
+        abandon.answered = true;
+        result.unwrap_or_else(|_| Err(CallError::Unavailable("the node is stopping".into())))
+    }
+
     /// Proposes an encoded `PartitionInput` and waits for the machine's answer on this node.
     /// Dropping the future abandons the call: when `cancel` names its (session, sequence number),
     /// the command stops waiting.
-    pub async fn command(&self, group: u32, input: Bytes, cancel: Option<(u64, u64)>) -> Result<Answer, CallError> {
-        todo!()
+    pub async fn command(
+        &self,
+        group: u32,
+        input: Bytes,
+        cancel: Option<(u64, u64)>,
+    ) -> Result<Answer, CallError> {
+        self.call(group, |call| Input::Command { call, group, input, cancel }).await
     }
+
     /// Asks the machine of a group.
-    pub async fn query(&self, group: u32, query: Query, max_received_index: u64, consistency: Consistency) -> Result<Answer, CallError> {
-        todo!()
+    pub async fn query(
+        &self,
+        group: u32,
+        query: Query,
+        max_received_index: u64,
+        consistency: Consistency,
+    ) -> Result<Answer, CallError> {
+        let input = |call| Input::Query { call, group, query, max_received_index, consistency };
+        self.call(group, input).await
     }
+
+    async fn admin(&self, request: AdminRequest) -> Result<(), AdminError> {
+        let token = self.shared.next.fetch_add(1, Relaxed);
+        let (reply, answer) = oneshot::channel();
+        self.shared.admin.lock().unwrap_or_else(PoisonError::into_inner).insert(token, reply);
+        self.shared.inbox.push(Message::Shard(Input::Admin { token, request }));
+        answer.await.unwrap_or_else(|_| Err(stopping()))
+    }
+
     /// Creates groups with their first configuration. Idempotent; durable when it returns.
-    pub async fn bootstrap(&self, groups: Vec<GroupSpec>, fence: Option<Fence>) -> Result<(), AdminError> {
-        todo!()
+    pub async fn bootstrap(
+        &self,
+        groups: Vec<GroupSpec>,
+        fence: Option<Fence>,
+    ) -> Result<(), AdminError> {
+        self.admin(AdminRequest::Bootstrap { groups, fence }).await
     }
+
     /// Creates an empty learner here and asks the group's leader to add (and promote) it.
-    pub async fn join(&self, group: GroupSpec, auto_promote: bool, fence: Option<Fence>) -> Result<(), AdminError> {
-        todo!()
+    pub async fn join(
+        &self,
+        group: GroupSpec,
+        auto_promote: bool,
+        fence: Option<Fence>,
+    ) -> Result<(), AdminError> {
+        self.admin(AdminRequest::Join { group, auto_promote, fence }).await
     }
+
     /// Hands leadership over, leaves the group and deletes its data here.
     pub async fn leave(&self, group: u32, fence: Option<Fence>) -> Result<(), AdminError> {
-        todo!()
+        self.admin(AdminRequest::Leave { group, fence }).await
     }
+
+    /// Opens the node for clients, for good.
     pub async fn activate(&self, fence: Option<Fence>) -> Result<(), AdminError> {
-        todo!()
+        self.admin(AdminRequest::Activate { fence }).await
     }
-    pub async fn add_member(&self, group: u32, member: Member, version: u64, fence: Option<Fence>) -> Result<v1::GroupConfig, AdminError> {
-        todo!()
+
+    /// Starts to hand every leadership to a caught-up member.
+    pub async fn hand_over(&self) -> Result<(), AdminError> {
+        self.admin(AdminRequest::HandOver).await
     }
-    pub async fn promote_member(&self, group: u32, member_id: u64, version: u64, fence: Option<Fence>) -> Result<v1::GroupConfig, AdminError> {
-        todo!()
-    }
-    pub async fn remove_member(&self, group: u32, member_id: u64, version: u64, fence: Option<Fence>) -> Result<v1::GroupConfig, AdminError> {
-        todo!()
-    }
+
     /// Identity, groups, peers, counters.
-    pub async fn info(&self) -> v1::GetInfoResponse {
-        todo!()
+    ///
+    /// # Errors
+    /// The node is stopping.
+    pub async fn info(&self) -> Result<v1::GetInfoResponse, AdminError> {
+        let (reply, answer) = oneshot::channel();
+        self.shared.inbox.push(Message::Info(reply));
+        answer.await.map_err(|_| stopping())
     }
+
+    /// The configuration of a group that this node is a member of.
     pub async fn config(&self, group: u32) -> Result<v1::GroupConfig, AdminError> {
-        todo!()
+        let (reply, answer) = oneshot::channel();
+        self.shared.inbox.push(Message::Config { group, reply });
+        answer.await.unwrap_or_else(|_| Err(stopping()))
     }
+
+    /// (raft index applied, hash of the machine) of a group: equal on members at the same index.
+    pub async fn digest(&self, group: u32) -> Option<(u64, u64)> {
+        let (reply, answer) = oneshot::channel();
+        self.shared.inbox.push(Message::Digest { group, reply });
+        answer.await.ok().flatten()
+    }
+
     /// Snapshot, synced marker, then deltas and heartbeats (at most 5 s apart); empty `groups` = all.
     /// The channel closes when the subscriber is too slow or the node stops.
     pub fn watch(&self, groups: Vec<u32>) -> mpsc::Receiver<v1::Event> {
-        todo!()
+        let (events, receiver) = mpsc::channel(crate::limits::WATCH_EVENTS_MAX);
+        self.shared.inbox.push(Message::Watch { groups, events });
+        receiver
     }
+
     pub fn phase(&self) -> watch::Receiver<Phase> {
-        todo!()
+        self.shared.phase.subscribe()
     }
+}
+
+fn stopping() -> AdminError {
+    AdminError::new(AdminErrorKind::Unavailable, "the node is stopping")
 }

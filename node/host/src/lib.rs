@@ -1,8 +1,20 @@
 //! The shell around the shards: threads, sockets, clock, lifecycle.
 //!
 //! The only place where the pure loop of crate `shard` meets IO: it feeds inputs, carries out
-//! outputs, and hands services a [`Handle`].
+//! outputs, and hands services a [`Handle`]. The loop is a task on the same `current_thread`
+//! runtime as the connections (measured faster than a thread beside the network, and far faster
+//! than a multi-thread runtime); the log writer has a thread of its own.
 
 mod handle;
+mod inbox;
+pub mod limits;
+mod node;
+mod recover;
+mod watchers;
+mod writer;
 
-pub use handle::{AdminError, AdminErrorKind, CallError, Consistency, Handle, Phase};
+pub use handle::{Handle, Phase};
+pub use multiraft_shard::{
+    AdminError, AdminErrorKind, CallError, Consistency, Fence, GroupSpec, Member, Role,
+};
+pub use node::{Broken, Node, Options, StartError};

@@ -549,6 +549,7 @@ impl Shard {
     /// Drives the groups that have work and returns everything to be done outside.
     pub fn round(&mut self) -> Outputs {
         let dirty = std::mem::take(&mut self.dirty);
+        self.ctx.counters.rounds += u64::from(!dirty.is_empty());
         for id in dirty {
             self.drive(id);
         }

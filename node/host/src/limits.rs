@@ -1,0 +1,19 @@
+//! Bounds of the host.
+
+use std::time::Duration;
+
+/// Bytes of a group's log that are read back at once while its machine is rebuilt.
+pub const REPLAY_BYTES_MAX: usize = 4 << 20;
+
+/// Events that wait for one subscriber of `Watch`; a slower one is cut off and starts again from
+/// a snapshot. Four snapshots' worth at 1,024 groups.
+pub const WATCH_EVENTS_MAX: usize = 4096;
+
+/// Group states in one part of a watch snapshot: keeps each message far below 4 MiB.
+pub const WATCH_SNAPSHOT_GROUPS: usize = 64;
+
+/// Pause between heartbeats of a watch; the contract says at most 5 s.
+pub const WATCH_HEARTBEAT: Duration = Duration::from_secs(3);
+
+/// Leaderships get this long to move when the node stops.
+pub const HAND_OVER_TIME: Duration = Duration::from_secs(2);

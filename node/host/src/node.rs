@@ -1,0 +1,367 @@
+//! A node: opens the log, starts the groups, runs the loop, stops in order.
+
+use crate::handle::{Handle, Phase, Shared};
+use crate::inbox::{Inbox, Message};
+use crate::limits::HAND_OVER_TIME;
+use crate::recover;
+use crate::watchers::Watchers;
+use crate::writer::{FACTS, Writer, decode_facts};
+use multiraft_link::{LinkEvent, Links, Sink};
+use multiraft_log::{FreshIdentity, Log, OpenError, Options as LogOptions, Reader};
+use multiraft_proto::v1;
+use multiraft_shard::limits::TICK_MICROS;
+use multiraft_shard::{
+    AdminError, AdminErrorKind, FetchEntries, Identity, Input, LinkCommand, Now, Outputs, Shard,
+    Timing,
+};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// Key of the count of process starts among the log's small facts.
+const BOOT: &str = "boot";
+
+/// Where a node lives and how it keeps time.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub data_dir: PathBuf,
+    /// Bound by the caller, so that a port in use is found before anything is opened.
+    pub advertise_host: String,
+    pub client_port: u16,
+    pub peer_port: u16,
+    /// Version of this binary.
+    pub version: String,
+    pub election_timeout: Duration,
+    pub heartbeat: Duration,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("open data directory")]
+    Open(#[from] OpenError),
+    /// The directory contradicts itself.
+    #[error("data directory is damaged: {0}")]
+    Damaged(String),
+    #[error("store the count of starts")]
+    Boot(#[source] multiraft_log::LogError),
+    #[error("start the log writer's thread")]
+    Thread(#[source] std::io::Error),
+    #[error("draw random identity")]
+    Random(#[source] getrandom::Error),
+}
+
+/// This node can no longer be trusted: it stopped acknowledging and must exit.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Broken(pub String);
+
+/// A running node. Everything of it runs on the tokio runtime that started it, which must be a
+/// `current_thread` one, and on the log writer's thread.
+pub struct Node {
+    handle: Handle,
+    acceptor: JoinHandle<()>,
+    stop: oneshot::Sender<()>,
+    run: JoinHandle<Result<(), Broken>>,
+}
+
+impl Node {
+    /// Opens the data directory, restarts every group on it, and begins to run.
+    pub async fn start(options: Options, peers: TcpListener) -> Result<Node, StartError> {
+        let fresh = FreshIdentity { node_id: random()?, incarnation: random()? };
+        let (mut log, recovered) = Log::open(&options.data_dir, LogOptions::default(), fresh)?;
+        let boot = next_boot(&recovered)?;
+        log.put_meta(BOOT, &boot.to_be_bytes()).map_err(StartError::Boot)?;
+        let facts = match recovered.meta.get(FACTS) {
+            Some(bytes) => decode_facts(bytes)
+                .ok_or_else(|| StartError::Damaged("the node's facts do not decode".into()))?,
+            None => Default::default(),
+        };
+        let identity = Identity {
+            node_id: recovered.identity.node_id,
+            incarnation: recovered.identity.incarnation,
+            boot,
+            host: options.advertise_host.clone(),
+            peer_port: options.peer_port,
+            client_address: format!("{}:{}", options.advertise_host, options.client_port),
+        };
+        let clock = Clock { started: Instant::now() };
+        let timing = timing(&options, &identity);
+        let memory = recover::memory(&recovered);
+        let mut shard = Shard::new(identity.clone(), facts, timing, memory, clock.now());
+        let reader = log.reader();
+        recover::groups(recovered, &reader, &mut shard)?;
+        shard.start();
+
+        let inbox = Arc::new(Inbox::default());
+        let writer = Writer::start(log, inbox.clone()).map_err(StartError::Thread)?;
+        let shared = Arc::new(Shared::new(inbox.clone()));
+        let sink = link_sink(inbox);
+        let acceptor = tokio::spawn(multiraft_link::accept(peers, sink.clone()));
+        let (stop, stopped) = oneshot::channel();
+        let event_loop = Loop {
+            shard,
+            writer,
+            reader,
+            links: Links::new(sink),
+            watchers: Watchers::new(),
+            shared: shared.clone(),
+            identity,
+            version: options.version,
+            clock,
+            broken: None,
+        };
+        let run = tokio::spawn(event_loop.run(stopped));
+        Ok(Node { handle: Handle { shared }, acceptor, stop, run })
+    }
+
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Runs until `shutdown` or until the node is broken, then hands leaderships over, writes what
+    /// is queued and closes the log. Bounded in time.
+    pub async fn run_until(mut self, shutdown: impl Future<Output = ()>) -> Result<(), Broken> {
+        tokio::select! {
+            ended = &mut self.run => return ended.unwrap_or_else(|e| Err(Broken(e.to_string()))),
+            () = shutdown => {}
+        }
+        self.handle.shared.phase.send_replace(Phase::Stopping);
+        self.hand_over().await;
+        // The loop may be gone already: then its result says why.
+        let _ = self.stop.send(());
+        let ended = self.run.await;
+        self.acceptor.abort();
+        ended.unwrap_or_else(|e| Err(Broken(e.to_string())))
+    }
+
+    async fn hand_over(&self) {
+        let deadline = tokio::time::Instant::now() + HAND_OVER_TIME;
+        let _ = self.handle.hand_over().await;
+        while tokio::time::Instant::now() < deadline {
+            let Ok(info) = self.handle.info().await else { return };
+            let alone = |g: &v1::GroupState| g.members.len() < 2;
+            if info.groups.iter().all(|g| g.leader != info.node_id || alone(g)) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+fn random() -> Result<u64, StartError> {
+    let number = getrandom::u64().map_err(StartError::Random)?;
+    // Kept below 2^53 so that every JSON reader shows it exactly; never 0.
+    Ok((number >> 11).max(1))
+}
+
+fn next_boot(recovered: &multiraft_log::Recovered) -> Result<u64, StartError> {
+    let Some(bytes) = recovered.meta.get(BOOT) else { return Ok(1) };
+    let number: [u8; 8] = bytes[..]
+        .try_into()
+        .map_err(|_| StartError::Damaged("the count of starts does not decode".into()))?;
+    Ok(u64::from_be_bytes(number) + 1)
+}
+
+/// raft counts ticks; both times are whole ticks, the election timeout at least 5 heartbeats.
+fn timing(options: &Options, identity: &Identity) -> Timing {
+    let ticks = |d: Duration| ((d.as_micros() as u64) / TICK_MICROS).max(1) as usize;
+    let heartbeat_ticks = ticks(options.heartbeat);
+    let election_ticks = ticks(options.election_timeout).max(5 * heartbeat_ticks);
+    let seed = identity.incarnation ^ identity.boot;
+    Timing { election_ticks, heartbeat_ticks, seed }
+}
+
+fn link_sink(inbox: Arc<Inbox>) -> Sink {
+    Arc::new(move |event| {
+        inbox.push(Message::Shard(match event {
+            LinkEvent::Opened { peer } => Input::LinkOpened { peer },
+            LinkEvent::Closed { peer } => Input::LinkClosed { peer },
+            LinkEvent::Frame(frame) => Input::Frame(frame),
+        }));
+    })
+}
+
+struct Clock {
+    started: Instant,
+}
+
+impl Clock {
+    fn now(&self) -> Now {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Now {
+            micros: self.started.elapsed().as_micros() as u64,
+            unix_millis: since_epoch.as_millis() as u64,
+        }
+    }
+}
+
+/// The loop that owns the shard.
+struct Loop {
+    shard: Shard,
+    writer: Writer,
+    reader: Reader,
+    links: Links,
+    watchers: Watchers,
+    shared: Arc<Shared>,
+    identity: Identity,
+    version: String,
+    clock: Clock,
+    broken: Option<Broken>,
+}
+
+impl Loop {
+    async fn run(mut self, mut stopped: oneshot::Receiver<()>) -> Result<(), Broken> {
+        let tick = Duration::from_micros(TICK_MICROS);
+        let mut next = tokio::time::Instant::now() + tick;
+        let mut messages = Vec::new();
+        self.publish_phase();
+        while self.broken.is_none() {
+            if stopped.try_recv().is_ok() {
+                break;
+            }
+            self.shared.inbox.wait(&mut messages, next).await;
+            self.shard.set_time(self.clock.now());
+            for message in messages.drain(..) {
+                self.handle(message);
+            }
+            let now = tokio::time::Instant::now();
+            if now >= next {
+                self.shard.handle(Input::Tick);
+                self.watchers.tick();
+                next = now + tick;
+            }
+            let outputs = self.shard.round();
+            self.carry_out(outputs);
+            // Whoever was answered runs before the next round and may fill it.
+            tokio::task::yield_now().await;
+        }
+        let closed = self.writer.close();
+        match (self.broken, closed) {
+            (Some(broken), _) => Err(broken),
+            (None, Err(e)) => Err(Broken(format!("close the log: {e}"))),
+            (None, Ok(())) => Ok(()),
+        }
+    }
+
+    fn handle(&mut self, message: Message) {
+        match message {
+            Message::Shard(input) => self.shard.handle(input),
+            Message::Info(reply) => {
+                let _ = reply.send(self.info());
+            }
+            Message::Config { group, reply } => {
+                let config = self.shard.group_config(group).ok_or_else(|| {
+                    AdminError::new(
+                        AdminErrorKind::NotFound,
+                        format!("group_id {group}: this node is no member of it"),
+                    )
+                });
+                let _ = reply.send(config);
+            }
+            Message::Digest { group, reply } => {
+                let _ = reply.send(self.shard.digest(group));
+            }
+            Message::Watch { groups, events } => {
+                let (states, peers) = (self.shard.group_states(), self.shard.peers());
+                self.watchers.subscribe(groups, events, states, peers);
+            }
+            Message::LogFailed(reason) => {
+                self.broken = Some(Broken(format!("write the log: {reason}")));
+            }
+        }
+    }
+
+    /// Frames first: peers work while our own disk syncs.
+    fn carry_out(&mut self, outputs: Outputs) {
+        if let Some(reason) = outputs.broken {
+            self.broken = Some(Broken(reason));
+            return;
+        }
+        for link in outputs.links {
+            match link {
+                LinkCommand::Dial { node, address } => self.links.dial(node, address),
+                LinkCommand::Redial { node } => self.links.redial(node),
+            }
+        }
+        for (node, frame) in outputs.frames {
+            self.links.send(node, frame);
+        }
+        if let Some(record) = outputs.persist {
+            self.writer.push(record);
+        }
+        self.shared.answer_calls(outputs.answers);
+        let answered_admin = !outputs.admin.is_empty();
+        for (token, result) in outputs.admin {
+            self.shared.answer_admin(token, result);
+        }
+        for fetch in outputs.fetches {
+            self.fetch(fetch);
+        }
+        if !self.watchers.is_empty() {
+            self.watchers.publish(outputs.events);
+        }
+        if answered_admin {
+            self.publish_phase();
+        }
+    }
+
+    /// Reads entries back for a member that lags, beside the loop.
+    fn fetch(&self, fetch: FetchEntries) {
+        let (reader, inbox) = (self.reader.clone(), self.shared.inbox.clone());
+        tokio::task::spawn_blocking(move || {
+            let FetchEntries { group, ticket, low, high, bytes_max } = fetch;
+            match reader.read(group, low, high, bytes_max) {
+                Ok(entries) => {
+                    let entries = entries.into_iter().filter_map(recover::from_log).collect();
+                    inbox.push(Message::Shard(Input::Fetched { group, ticket, entries }));
+                }
+                Err(e) => inbox.push(Message::LogFailed(format!("read group {group}: {e}"))),
+            }
+        });
+    }
+
+    fn publish_phase(&self) {
+        let phase = if self.shard.facts().activated { Phase::Serving } else { Phase::Waiting };
+        self.shared.phase.send_if_modified(|now| {
+            let change = *now != phase && *now != Phase::Stopping;
+            if change {
+                *now = phase;
+            }
+            change
+        });
+    }
+
+    fn info(&self) -> v1::GetInfoResponse {
+        let (facts, counters) = (self.shard.facts(), self.shard.counters());
+        let writer = &self.writer.counters;
+        v1::GetInfoResponse {
+            node_id: self.identity.node_id,
+            incarnation: self.identity.incarnation,
+            cluster_id: facts.cluster_id.clone(),
+            version: self.version.clone(),
+            feature_level: 0,
+            activated: facts.activated,
+            operator_epoch: facts.operator_epoch,
+            client_address: self.identity.client_address.clone(),
+            peer_address: format!("{}:{}", self.identity.host, self.identity.peer_port),
+            groups: self.shard.group_states(),
+            peers: self.shard.peers(),
+            stats: Some(v1::NodeStats {
+                rounds: counters.rounds,
+                syncs: writer.syncs.load(Relaxed),
+                records: writer.records.load(Relaxed),
+                entries: counters.entries,
+                applied_items: counters.applied_items,
+                log_bytes: writer.bytes.load(Relaxed),
+                reads: counters.reads,
+                read_rounds: counters.read_rounds,
+                forwarded: counters.forwarded,
+                sync_nanos: writer.sync_nanos.load(Relaxed),
+            }),
+        }
+    }
+}

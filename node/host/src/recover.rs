@@ -1,0 +1,99 @@
+//! From disk to a shard: facts, groups, and their machines rebuilt from the log.
+
+use crate::limits::REPLAY_BYTES_MAX;
+use crate::node::StartError;
+use bytes::Bytes;
+use multiraft_log::{Reader, Recovered, RecoveredGroup};
+use multiraft_machine::Machine;
+use multiraft_shard::{
+    Entry, EntryKind, HardState, Remembered, Shard, StoredGroup, may_replay,
+};
+
+pub fn memory(recovered: &Recovered) -> Vec<Remembered> {
+    let peers = recovered.peers.iter();
+    peers
+        .map(|p| Remembered {
+            node: p.node,
+            incarnation: p.incarnation,
+            group: p.group,
+            term: p.term,
+            index: p.index,
+        })
+        .collect()
+}
+
+/// Starts every group that is on disk.
+pub fn groups(recovered: Recovered, reader: &Reader, shard: &mut Shard) -> Result<(), StartError> {
+    for (id, group) in recovered.groups {
+        let Some(config) = &group.config else {
+            return Err(StartError::Damaged(format!("group {id} has no configuration on disk")));
+        };
+        let stored = replay(id, &group, config.bytes.clone(), reader)?;
+        shard.restore(stored).map_err(|e| {
+            StartError::Damaged(format!("configuration of group {id} does not decode: {e}"))
+        })?;
+    }
+    Ok(())
+}
+
+/// Applies what is committed for certain; the rest is left to raft.
+fn replay(
+    id: u32,
+    group: &RecoveredGroup,
+    configuration: Bytes,
+    reader: &Reader,
+) -> Result<StoredGroup, StartError> {
+    let mut machine = Machine::new();
+    let mut applied = group.first.0 - 1;
+    let mut tail = Vec::new();
+    let mut effects = Vec::new();
+    let mut next = group.first.0;
+    let mut replaying = true;
+    while next <= group.last_index {
+        let read = reader
+            .read(id, next, group.last_index + 1, REPLAY_BYTES_MAX)
+            .map_err(|e| StartError::Damaged(format!("read log of group {id}: {e}")))?;
+        for entry in read {
+            let entry = from_log(entry)
+                .ok_or_else(|| StartError::Damaged(format!("group {id} has an entry of an unknown kind")))?;
+            next = entry.index + 1;
+            replaying &= may_replay(&configuration, &entry, group.state.commit);
+            if !replaying {
+                tail.push(entry);
+                continue;
+            }
+            if entry.kind == EntryKind::Normal && !entry.data.is_empty() {
+                effects.clear();
+                machine.apply(entry.term, &entry.data, &mut effects).map_err(|e| {
+                    StartError::Damaged(format!("apply entry {} of group {id}: {e}", entry.index))
+                })?;
+            }
+            applied = entry.index;
+        }
+    }
+    Ok(StoredGroup {
+        group: id,
+        state: HardState {
+            term: group.state.term,
+            vote: group.state.vote,
+            commit: group.state.commit.min(group.last_index),
+        },
+        first: group.first,
+        last_index: group.last_index,
+        terms: group.terms.clone(),
+        configuration,
+        machine,
+        applied,
+        tail,
+    })
+}
+
+pub fn from_log(entry: multiraft_log::Entry) -> Option<Entry> {
+    Some(Entry {
+        index: entry.index,
+        term: entry.term,
+        kind: EntryKind::from_code(entry.kind)?,
+        data: entry.data,
+        context: entry.context,
+    })
+}

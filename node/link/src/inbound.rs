@@ -1,0 +1,50 @@
+//! Connections that peers made to us.
+
+use crate::limits::{CONNECTIONS_MAX, FRAME_BYTES_MAX, PREFACE_TIMEOUT};
+use crate::{LinkEvent, PREFACE, Sink};
+use futures::StreamExt;
+use std::sync::Arc;
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::codec::LengthDelimitedCodec;
+
+/// Accepts connections until the future is dropped. A failed accept or handshake never ends it.
+pub async fn accept(listener: TcpListener, sink: Sink) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, from)) => {
+                let sink = sink.clone();
+                tokio::spawn(async move {
+                    if let Err(e) = receive(stream, sink).await {
+                        tracing::debug!(%from, error = %e, "connection from peer ended");
+                    }
+                    drop(place);
+                });
+            }
+            Err(e) => {
+                // Out of file descriptors, most likely: others will be closed.
+                tracing::warn!(error = %e, "cannot accept a peer's connection");
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn receive(mut stream: TcpStream, sink: Sink) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut preface = [0u8; PREFACE.len()];
+    tokio::time::timeout(PREFACE_TIMEOUT, stream.read_exact(&mut preface)).await??;
+    if &preface != PREFACE {
+        return Err(std::io::Error::other("not a node of this release"));
+    }
+    let mut frames = LengthDelimitedCodec::builder()
+        .max_frame_length(FRAME_BYTES_MAX)
+        .new_read(stream);
+    while let Some(frame) = frames.next().await {
+        sink(LinkEvent::Frame(frame?.freeze()));
+    }
+    Ok(())
+}
