@@ -1,1 +1,84 @@
-//! multiraft-client
+//! Client of a Multiraft cluster: sharded, linearizable state with commands that take effect once.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), multiraft_client::Error> {
+//! use multiraft_client::Cluster;
+//!
+//! let cluster = Cluster::connect(["127.0.0.1:5678"]).await?;
+//! let visits = cluster.counter("visits");
+//! println!("{}", visits.increment(1).await?.value);
+//!
+//! let users = cluster.map("users");
+//! users.put("ada", "1815").await?;
+//! let ada = users.get("ada").await?.value.expect("just put");
+//! println!("{:?} at version {}", ada.value, ada.index);
+//! cluster.close().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! **Once.** A command has a number within its session, and is sent again under the *same* number,
+//! to other nodes too, until it is answered or its deadline is over. However often it arrives, it
+//! takes effect at most once. When the deadline ends it first, the outcome is unknown
+//! ([`Error::is_outcome_unknown`]): it took effect once or not at all, and may still do so for as
+//! long as it is on its way.
+//!
+//! **Reads** are linearizable unless a handle is made [`Counter::local`] (or [`Map::local`]): then
+//! the node that is asked answers from its own state, never older than what this client has seen.
+//!
+//! **Sessions** are opened when first needed, one for each partition, and kept alive in the
+//! background. When one expires (the client was cut off for longer than its timeout), calls in
+//! flight end with [`Error::SessionExpired`] and the next call opens a new one.
+//!
+//! Dropping the future of any call is allowed at any time; of a command the outcome is then unknown.
+
+mod calls;
+mod cluster;
+mod counter;
+mod discovery;
+mod envelope;
+mod error;
+mod limits;
+mod map;
+mod nodes;
+mod numbers;
+mod options;
+mod route;
+mod session;
+
+pub use calls::{node_info, node_service};
+pub use cluster::Cluster;
+pub use counter::Counter;
+pub use error::{Error, Rejection};
+pub use map::{Map, Versioned, Write, Written};
+/// The wire's own messages, for administration.
+pub use multiraft_proto::v1;
+pub use multiraft_proto::v1::operation_response_headers::Status;
+pub use options::{Options, Routing};
+pub use route::position;
+
+/// The answer of one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer<T> {
+    pub value: T,
+    /// Group that answered.
+    pub partition: u32,
+    /// The partition's index (its count of applied commands) when the answer was made.
+    pub index: u64,
+}
+
+impl<T> Answer<T> {
+    /// The same answer with another value.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Answer<U> {
+        Answer { value: change(self.value), partition: self.partition, index: self.index }
+    }
+}
+
+/// The answers of all partitions to one call, merged. It is not one point in time: each partition
+/// answered at an index of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answers<T> {
+    pub value: T,
+    /// Index of each partition's answer, by partition.
+    pub indexes: std::collections::BTreeMap<u32, u64>,
+}

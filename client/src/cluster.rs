@@ -1,0 +1,177 @@
+//! A cluster as its client sees it: partitions, and a session with each that was needed.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use tokio::sync::{Notify, OnceCell};
+use tokio::task::JoinHandle;
+
+use crate::calls::Deadline;
+use crate::limits::FAN_OUT_MAX;
+use crate::nodes::Nodes;
+use crate::session::{Session, Setting, Spec};
+use crate::{Answer, Answers, Counter, Error, Map, Options, discovery, route, v1};
+
+/// A cluster. Cheap to clone; clones share connections and sessions.
+#[derive(Clone)]
+pub struct Cluster {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    options: Options,
+    /// Ids of the groups, in order.
+    partitions: Vec<u32>,
+    /// The session with the partition at the same position. Replaced when it has expired.
+    sessions: Vec<RwLock<Slot>>,
+    setting: Setting,
+    closed: AtomicBool,
+    discovery: JoinHandle<()>,
+}
+
+/// Opened by the first call that needs it; the others wait for it.
+type Slot = Arc<OnceCell<Arc<Session>>>;
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.discovery.abort();
+    }
+}
+
+/// One operation of one primitive, ready to be sent.
+#[derive(Clone)]
+pub(crate) struct Operation {
+    pub spec: Arc<Spec>,
+    pub path: &'static str,
+    pub input: Bytes,
+    pub timeout: Duration,
+    /// How to ask; `None` makes it a command.
+    pub query: Option<v1::Consistency>,
+}
+
+impl Cluster {
+    /// Opens a cluster by the addresses (`host:port`) of some of its nodes. See [`Options`] for more.
+    pub async fn connect<E: Into<String>>(
+        endpoints: impl IntoIterator<Item = E>,
+    ) -> Result<Self, Error> {
+        Options::default().connect(endpoints).await
+    }
+
+    pub(crate) async fn open(endpoints: Vec<String>, options: Options) -> Result<Self, Error> {
+        let nodes = Arc::new(Nodes::new(&endpoints, options.routing)?);
+        let partitions = discovery::partitions(&nodes, &options).await?;
+        let wanted = Arc::new(Notify::new());
+        let keeper = discovery::keep(Arc::downgrade(&nodes), wanted.clone(), options.discover);
+        let setting = Setting { nodes, discovery: wanted, timeout: options.session_timeout };
+        let shared = Shared {
+            sessions: partitions.iter().map(|_| RwLock::default()).collect(),
+            partitions,
+            options,
+            setting,
+            closed: AtomicBool::new(false),
+            discovery: tokio::spawn(keeper),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// The counter of this name.
+    pub fn counter(&self, name: impl Into<String>) -> Counter {
+        Counter::new(self.clone(), name.into())
+    }
+
+    /// The map of this name.
+    pub fn map(&self, name: impl Into<String>) -> Map {
+        Map::new(self.clone(), name.into())
+    }
+
+    /// Ids of the groups, in order.
+    pub fn partitions(&self) -> &[u32] {
+        &self.shared.partitions
+    }
+
+    /// Addresses of the nodes known so far.
+    pub fn nodes(&self) -> Vec<String> {
+        self.shared.setting.nodes.list().iter().map(|node| node.address.clone()).collect()
+    }
+
+    /// Closes all sessions; calls in flight end with an error. Takes two seconds at most for each
+    /// partition that does not answer, all at the same time.
+    pub async fn close(self) {
+        self.shared.closed.store(true, Ordering::Release);
+        let open: Vec<_> = self
+            .shared
+            .sessions
+            .iter()
+            .filter_map(|slot| slot.read().unwrap_or_else(PoisonError::into_inner).get().cloned())
+            .collect();
+        futures::stream::iter(open)
+            .for_each_concurrent(FAN_OUT_MAX, |session| async move { session.close().await })
+            .await;
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.shared.options
+    }
+
+    pub(crate) fn spec(&self, service: &'static str, name: String) -> Arc<Spec> {
+        Arc::new(Spec { service, namespace: self.options().namespace.clone(), name })
+    }
+
+    /// Sends an operation to the partition of a key.
+    pub(crate) async fn one(
+        &self,
+        key: &str,
+        operation: Operation,
+    ) -> Result<Answer<Bytes>, Error> {
+        let position = route::position(key.as_bytes(), self.shared.partitions.len());
+        self.at(position, operation).await
+    }
+
+    /// Sends an operation to every partition.
+    pub(crate) async fn all(&self, operation: Operation) -> Result<Answers<Vec<Bytes>>, Error> {
+        let calls = (0..self.shared.partitions.len()).map(|i| self.at(i, operation.clone()));
+        let answers: Vec<_> =
+            futures::stream::iter(calls).buffered(FAN_OUT_MAX).try_collect().await?;
+        let indexes: BTreeMap<_, _> = answers.iter().map(|a| (a.partition, a.index)).collect();
+        Ok(Answers { value: answers.into_iter().map(|answer| answer.value).collect(), indexes })
+    }
+
+    async fn at(&self, position: usize, operation: Operation) -> Result<Answer<Bytes>, Error> {
+        let Operation { spec, path, input, timeout, query } = operation;
+        let deadline = Deadline::after(timeout);
+        let session = self.session(position, deadline).await?;
+        match query {
+            None => session.command(&spec, path, input, deadline).await,
+            Some(consistency) => session.query(&spec, path, input, consistency, deadline).await,
+        }
+    }
+
+    async fn session(&self, position: usize, deadline: Deadline) -> Result<Arc<Session>, Error> {
+        if self.shared.closed.load(Ordering::Acquire) {
+            return Err(Error::Closed);
+        }
+        let slot = self.slot(position);
+        let partition = self.shared.partitions[position];
+        let open = || Session::open(self.shared.setting.clone(), partition, deadline);
+        slot.get_or_try_init(open).await.cloned()
+    }
+
+    /// The slot at a position, a new one when its session has expired.
+    fn slot(&self, position: usize) -> Slot {
+        let lock = &self.shared.sessions[position];
+        let expired = |slot: &Slot| slot.get().is_some_and(|session| session.is_expired());
+        let slot = lock.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if !expired(&slot) {
+            return slot;
+        }
+        let mut current = lock.write().unwrap_or_else(PoisonError::into_inner);
+        if expired(&current) {
+            *current = Slot::default();
+        }
+        current.clone()
+    }
+}

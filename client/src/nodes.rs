@@ -1,0 +1,173 @@
+//! The nodes that a client knows, and which one a call asks next.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Instant;
+
+use tonic::transport::{Channel, Endpoint};
+
+use crate::limits::{BLAME_TIME, CONNECT_TIMEOUT, NODES_MAX};
+use crate::{Error, Routing};
+
+/// One node. The channel connects by itself, and again when the connection was lost.
+#[derive(Debug)]
+pub struct Node {
+    pub address: String,
+    pub channel: Channel,
+    unreachable_until: Mutex<Option<Instant>>,
+}
+
+impl Node {
+    fn new(address: &str) -> Result<Self, Error> {
+        let invalid = || Error::Invalid {
+            message: format!("endpoint {address:?}: write host:port, such as 127.0.0.1:5678"),
+        };
+        let port = address.rsplit_once(':').and_then(|(host, port)| {
+            (!host.is_empty() && !host.contains('/')).then(|| port.parse::<u16>().ok())?
+        });
+        if port.is_none_or(|port| port == 0) {
+            return Err(invalid());
+        }
+        let channel = Endpoint::from_shared(format!("http://{address}"))
+            .map_err(|_| invalid())?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .connect_lazy();
+        Ok(Self { address: address.into(), channel, unreachable_until: Mutex::new(None) })
+    }
+
+    /// The node could not be reached: others are asked first for a while.
+    pub fn blame(&self) {
+        *self.unreachable_until.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Instant::now() + BLAME_TIME);
+    }
+
+    fn is_blamed(&self, now: Instant) -> bool {
+        let mut until = self.unreachable_until.lock().unwrap_or_else(PoisonError::into_inner);
+        *until = until.filter(|until| now < *until);
+        until.is_some()
+    }
+}
+
+/// The nodes of a cluster, with the leaders as far as they are known.
+#[derive(Debug)]
+pub struct Nodes {
+    list: RwLock<Vec<Arc<Node>>>,
+    /// Address of the node that leads a partition.
+    leaders: RwLock<HashMap<u32, String>>,
+    routing: Routing,
+    turn: AtomicUsize,
+}
+
+impl Nodes {
+    pub fn new(endpoints: &[String], routing: Routing) -> Result<Self, Error> {
+        if endpoints.is_empty() {
+            return Err(Error::Invalid {
+                message: "no endpoints: give host:port of at least one node".into(),
+            });
+        }
+        let nodes =
+            Self { list: RwLock::default(), leaders: RwLock::default(), routing, turn: 0.into() };
+        for endpoint in endpoints {
+            nodes.add(endpoint)?;
+        }
+        Ok(nodes)
+    }
+
+    /// Adds a node unless it is there.
+    pub fn add(&self, address: &str) -> Result<(), Error> {
+        if self.list().iter().any(|node| node.address == address) {
+            return Ok(());
+        }
+        let node = Arc::new(Node::new(address)?);
+        let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
+        if list.len() < NODES_MAX && !list.iter().any(|known| known.address == address) {
+            list.push(node);
+        }
+        Ok(())
+    }
+
+    pub fn list(&self) -> Vec<Arc<Node>> {
+        self.list.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn set_leaders(&self, leaders: HashMap<u32, String>) {
+        *self.leaders.write().unwrap_or_else(PoisonError::into_inner) = leaders;
+    }
+
+    /// The leader did not do what leaders do: ask the others in turn.
+    pub fn forget_leader(&self, partition: u32) {
+        self.leaders.write().unwrap_or_else(PoisonError::into_inner).remove(&partition);
+    }
+
+    /// The node to ask next: one that was not tried yet and can be reached, as far as there is one.
+    /// When all were tried it starts over, and `tried` is emptied.
+    pub fn next(&self, partition: u32, tried: &mut Vec<String>) -> Arc<Node> {
+        let list = self.list.read().unwrap_or_else(PoisonError::into_inner);
+        if list.iter().all(|node| tried.contains(&node.address)) {
+            tried.clear();
+        }
+        let now = Instant::now();
+        let start = match self.routing {
+            Routing::Leader => self.turn.fetch_add(1, Ordering::Relaxed) % list.len(),
+            Routing::InOrder => 0,
+        };
+        let leaders = self.leaders.read().unwrap_or_else(PoisonError::into_inner);
+        let leader = leaders.get(&partition).filter(|_| self.routing == Routing::Leader);
+        (0..list.len())
+            .map(|i| &list[(start + i) % list.len()])
+            .filter(|node| !tried.contains(&node.address))
+            .min_by_key(|node| (node.is_blamed(now), leader != Some(&node.address)))
+            .expect("a cluster has at least one endpoint, and not all were tried")
+            .clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nodes(routing: Routing) -> Nodes {
+        Nodes::new(&["a:1".into(), "b:1".into(), "c:1".into()], routing).expect("valid endpoints")
+    }
+
+    fn take(nodes: &Nodes, count: usize) -> String {
+        let mut tried = Vec::new();
+        let mut taken = Vec::new();
+        for _ in 0..count {
+            let node = nodes.next(1, &mut tried);
+            tried.push(node.address.clone());
+            taken.push(node.address[..1].to_owned());
+        }
+        taken.concat()
+    }
+
+    #[tokio::test]
+    async fn in_order_asks_the_first_that_can_be_reached() {
+        let nodes = nodes(Routing::InOrder);
+        assert_eq!(take(&nodes, 4), "abca");
+        nodes.list()[0].blame();
+        assert_eq!(take(&nodes, 4), "bcab");
+    }
+
+    #[tokio::test]
+    async fn the_leader_is_asked_first_until_it_is_forgotten() {
+        let nodes = nodes(Routing::Leader);
+        nodes.set_leaders(HashMap::from([(1, "c:1".to_owned())]));
+        for _ in 0..5 {
+            assert_eq!(&take(&nodes, 3)[..1], "c");
+        }
+        nodes.forget_leader(1);
+        let first: Vec<_> = (0..3).map(|_| take(&nodes, 1)).collect();
+        assert_eq!(first.iter().collect::<std::collections::BTreeSet<_>>().len(), 3, "{first:?}");
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_without_a_port_is_refused_with_the_remedy() {
+        for endpoint in ["localhost", "localhost:", ":5678", "localhost:0", "http://a:1"] {
+            let error = Nodes::new(&[endpoint.into()], Routing::Leader).expect_err("invalid");
+            assert!(error.to_string().contains("host:port"), "{error}");
+        }
+    }
+}
