@@ -1,1 +1,88 @@
-//! multiraft-service
+//! The gRPC services of a node over a [`multiraft_host::Handle`].
+//!
+//! Primitives are served from one table by one handler ([`primitives`]); sessions, the node's
+//! administration, health and reflection are ordinary services.
+
+mod accept;
+mod codec;
+mod envelope;
+pub mod limits;
+mod node;
+mod partition;
+mod primitives;
+mod principal;
+mod session;
+mod status;
+mod validate;
+
+pub use principal::Principal;
+
+use limits::*;
+use multiraft_host::{Handle, Phase};
+use multiraft_proto::v1;
+use tokio::net::TcpListener;
+use tonic::service::Routes;
+use tonic_health::ServingStatus;
+use v1::node_server::NodeServer;
+use v1::partition_server::PartitionServer;
+use v1::session_server::SessionServer;
+
+/// Serves clients until `shutdown`, then lets calls in flight end.
+///
+/// # Errors
+/// The transport fails as a whole; a single connection never does that.
+pub async fn serve(
+    listener: TcpListener,
+    handle: Handle,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), tonic::transport::Error> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let reporter = tokio::spawn(report(handle.phase(), health));
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(multiraft_proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let node = NodeServer::new(node::Node { handle: handle.clone() });
+    let partition = PartitionServer::new(partition::Partition { handle: handle.clone() });
+    let session = SessionServer::new(session::Session { handle: handle.clone() });
+    let mut routes = Routes::new(node.max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .add_service(partition.max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .add_service(session.max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .add_service(health_service);
+    if let (Ok(v1), Ok(v1alpha)) = (reflection().build_v1(), reflection().build_v1alpha()) {
+        routes = routes.add_service(v1).add_service(v1alpha);
+    }
+    let router = routes.into_axum_router().fallback_service(primitives::Primitives::new(handle));
+    let router = router.layer(axum::Extension(Principal::Anonymous));
+    let served = tonic::transport::Server::builder()
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+        .max_frame_size(HTTP2_FRAME_BYTES)
+        .http2_max_header_list_size(HEADER_LIST_BYTES_MAX)
+        .http2_keepalive_interval(Some(KEEP_ALIVE_PERIOD))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
+        .add_routes(Routes::from(router))
+        .serve_with_incoming_shutdown(accept::plain(listener), shutdown)
+        .await;
+    reporter.abort();
+    served
+}
+
+/// `grpc.health.v1` for the whole node: SERVING while clients are served.
+async fn report(
+    mut phase: tokio::sync::watch::Receiver<Phase>,
+    health: tonic_health::server::HealthReporter,
+) {
+    loop {
+        let status = match *phase.borrow_and_update() {
+            Phase::Serving => ServingStatus::Serving,
+            Phase::Starting | Phase::Waiting | Phase::Stopping => ServingStatus::NotServing,
+        };
+        health.set_service_status("", status).await;
+        if phase.changed().await.is_err() {
+            return;
+        }
+    }
+}

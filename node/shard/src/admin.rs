@@ -9,6 +9,7 @@ use multiraft_group::{Configuration, Group, Member, Origin};
 use multiraft_machine::Machine;
 use multiraft_proto::link::{AskAnswer, ask, ask_answer};
 use multiraft_proto::log::StoredConfiguration;
+use std::collections::BTreeSet;
 
 /// A join that waits for the leader.
 pub(crate) struct Join {
@@ -295,8 +296,12 @@ impl Shard {
             let encoded = prost::Message::encode_to_vec(&multiraft_proto::link::Ask {
                 ask: Some(ask),
             });
-            for member in join.spec.members.iter().filter(|m| m.node_id != own_node) {
-                self.ctx.send(member.node_id, crate::frame::ItemKind::Ask, *id, &encoded);
+            // Whoever leads answers; it may be none of those that the caller named.
+            let named = join.spec.members.iter().map(|m| m.node_id);
+            let holders = self.directory.holders(*id).iter().copied();
+            let nodes: BTreeSet<u64> = named.chain(holders).filter(|n| *n != own_node).collect();
+            for node in nodes {
+                self.ctx.send(node, crate::frame::ItemKind::Ask, *id, &encoded);
             }
         }
     }

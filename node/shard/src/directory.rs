@@ -70,6 +70,11 @@ impl Directory {
         }
     }
 
+    /// Other nodes that hold the group.
+    pub fn holders(&self, group: u32) -> &[u64] {
+        self.by_group.get(&group).map_or(&[], Vec::as_slice)
+    }
+
     pub fn knows(&self, group: u32) -> bool {
         self.by_group.contains_key(&group)
     }

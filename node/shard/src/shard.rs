@@ -62,7 +62,7 @@ pub struct Shard {
     pub(crate) leaves: BTreeMap<u32, Leave>,
     dirty: Vec<u32>,
     memory: Memory,
-    directory: Directory,
+    pub(crate) directory: Directory,
     proxied: Proxied,
     /// Incarnation that each peer stated in its present session.
     incarnations: BTreeMap<u64, u64>,

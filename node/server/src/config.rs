@@ -1,0 +1,278 @@
+//! Configuration: a YAML file, flags over it, defaults under it.
+
+use anyhow::{Context as _, bail};
+use clap::Parser;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// One node of a Multiraft cluster.
+///
+/// Exit codes: 0 stopped in order; 2 wrong flags, configuration or a port in use; 3 the data
+/// directory cannot be used; 4 the node broke while running (disk) and must not go on.
+#[derive(Debug, Default, Parser)]
+#[command(name = "multiraft-node", version, verbatim_doc_comment)]
+pub struct Flags {
+    /// YAML file; flags take precedence over it.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Check the configuration, print what would be used, and exit.
+    #[arg(long)]
+    pub check: bool,
+    /// Directory of this node alone; made when it does not exist [default: data].
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Where clients are served [default: 0.0.0.0:5678].
+    #[arg(long, value_name = "HOST:PORT")]
+    pub client_address: Option<String>,
+    /// Where peers are served [default: 0.0.0.0:5679].
+    #[arg(long, value_name = "HOST:PORT")]
+    pub peer_address: Option<String>,
+    /// Probes and metrics [default: 0.0.0.0:8080].
+    #[arg(long, value_name = "HOST:PORT")]
+    pub http_address: Option<String>,
+    /// Host that peers and clients reach this node by [default: client address, or host name].
+    #[arg(long, value_name = "HOST")]
+    pub advertise_host: Option<String>,
+    /// Least time without a leader before an election, such as 1s [default: 1s].
+    #[arg(long, value_name = "TIME")]
+    pub election_timeout: Option<String>,
+    /// Period of a leader's heartbeats [default: 100ms].
+    #[arg(long, value_name = "TIME")]
+    pub heartbeat: Option<String>,
+    /// How the log is written [default: text].
+    #[arg(long, value_enum)]
+    pub log_format: Option<LogFormat>,
+    /// What is logged: error, warn, info, debug, trace, or a filter [default: info].
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// A time such as `1s` or `250ms`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Time(pub Duration);
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    pub data_dir: PathBuf,
+    pub client_address: String,
+    pub peer_address: String,
+    pub http_address: String,
+    pub advertise_host: String,
+    pub election_timeout: Time,
+    pub heartbeat: Time,
+    pub log: Log,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    pub format: LogFormat,
+    pub level: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Log { format: LogFormat::Text, level: "info".into() }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            data_dir: "data".into(),
+            client_address: "0.0.0.0:5678".into(),
+            peer_address: "0.0.0.0:5679".into(),
+            http_address: "0.0.0.0:8080".into(),
+            advertise_host: String::new(),
+            election_timeout: Time(Duration::from_secs(1)),
+            heartbeat: Time(Duration::from_millis(100)),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Config {
+    /// File, then flags; checked as a whole.
+    pub fn load(flags: &Flags) -> anyhow::Result<Config> {
+        let mut config = match &flags.config {
+            None => Config::default(),
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("read configuration {}", path.display()))?;
+                Config::parse(&text)
+                    .with_context(|| format!("configuration {}", path.display()))?
+            }
+        };
+        config.override_by(flags)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn parse(text: &str) -> anyhow::Result<Config> {
+        if text.trim().is_empty() {
+            return Ok(Config::default());
+        }
+        Ok(serde_yaml::from_str(text)?)
+    }
+
+    fn override_by(&mut self, flags: &Flags) -> anyhow::Result<()> {
+        fn set<T: Clone>(field: &mut T, flag: &Option<T>) {
+            if let Some(value) = flag {
+                field.clone_from(value);
+            }
+        }
+        set(&mut self.data_dir, &flags.data_dir);
+        set(&mut self.client_address, &flags.client_address);
+        set(&mut self.peer_address, &flags.peer_address);
+        set(&mut self.http_address, &flags.http_address);
+        set(&mut self.advertise_host, &flags.advertise_host);
+        set(&mut self.log.format, &flags.log_format);
+        set(&mut self.log.level, &flags.log_level);
+        for (name, flag, field) in [
+            ("--election-timeout", &flags.election_timeout, &mut self.election_timeout),
+            ("--heartbeat", &flags.heartbeat, &mut self.heartbeat),
+        ] {
+            if let Some(text) = flag {
+                *field = Time::parse(text).map_err(|e| anyhow::anyhow!("{name}: {e}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check(&mut self) -> anyhow::Result<()> {
+        if self.data_dir.as_os_str().is_empty() {
+            bail!("data_dir: must not be empty");
+        }
+        for (key, address) in [
+            ("client_address", &self.client_address),
+            ("peer_address", &self.peer_address),
+            ("http_address", &self.http_address),
+        ] {
+            let port = address.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+            if !matches!(port, Some(Ok(_))) {
+                bail!("{key}: {address} is not host:port with a port up to 65535");
+            }
+        }
+        if self.heartbeat.0 < Duration::from_millis(10) {
+            bail!("heartbeat: {} is shorter than 10ms", self.heartbeat);
+        }
+        if self.election_timeout.0 < 5 * self.heartbeat.0 {
+            bail!(
+                "election_timeout: {} is less than 5 heartbeats of {}",
+                self.election_timeout,
+                self.heartbeat
+            );
+        }
+        if self.advertise_host.is_empty() {
+            self.advertise_host = self.default_host()?;
+        }
+        Ok(())
+    }
+
+    /// The client address' own host, or this machine's name when it listens everywhere.
+    fn default_host(&self) -> anyhow::Result<String> {
+        let host = self.client_address.rsplit_once(':').map_or("", |(host, _)| host);
+        if !matches!(host, "" | "0.0.0.0" | "[::]") {
+            return Ok(host.to_owned());
+        }
+        let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        match name.trim() {
+            "" => bail!("advertise_host: must be set, this machine has no name"),
+            name => Ok(name.to_owned()),
+        }
+    }
+
+    pub fn to_yaml(&self) -> String {
+        serde_yaml::to_string(self).unwrap_or_default()
+    }
+}
+
+impl Time {
+    fn parse(text: &str) -> Result<Time, String> {
+        let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (digits, unit) = text.split_at(split);
+        let number: u64 =
+            digits.parse().map_err(|_| format!("{text} is no time, write 1s or 250ms"))?;
+        match unit {
+            "ms" => Ok(Time(Duration::from_millis(number))),
+            "s" => Ok(Time(Duration::from_secs(number))),
+            _ => Err(format!("{text} is no time, write 1s or 250ms")),
+        }
+    }
+}
+
+impl std::fmt::Display for Time {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0.as_millis() {
+            ms if ms % 1000 == 0 => write!(f, "{}s", ms / 1000),
+            ms => write!(f, "{ms}ms"),
+        }
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Time::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(yaml: &str) -> Result<Config, String> {
+        let parsed = Config::parse(yaml).and_then(|mut c| c.check().map(|()| c));
+        parsed.map_err(|e| format!("{e:#}"))
+    }
+
+    #[test]
+    fn wrong_configuration_names_the_key() {
+        for (yaml, words) in [
+            ("data_dirr: x", "unknown field `data_dirr`"),
+            ("data_dir: [1]", "data_dir"),
+            ("data_dir: ''", "data_dir: must not be empty"),
+            ("client_address: 1.2.3.4", "client_address: 1.2.3.4 is not host:port"),
+            ("peer_address: h:70000", "peer_address"),
+            ("election_timeout: soon", "soon is no time"),
+            ("election_timeout: 400ms", "less than 5 heartbeats of 100ms"),
+            ("heartbeat: 1ms", "heartbeat: 1ms is shorter"),
+            ("log: {format: xml}", "unknown variant `xml`"),
+            ("log: {colour: red}", "unknown field `colour`"),
+            ("- a", "invalid type"),
+        ] {
+            let error = load(yaml).unwrap_err();
+            assert!(error.contains(words), "{yaml}: {error}");
+        }
+    }
+
+    #[test]
+    fn defaults_survive_a_round_trip_and_flags_win() {
+        let config = load("").unwrap();
+        assert_eq!(load(&config.to_yaml()).unwrap(), config);
+        let flags = Flags {
+            client_address: Some("127.0.0.1:1".into()),
+            election_timeout: Some("2s".into()),
+            ..Default::default()
+        };
+        let config = Config::load(&flags).unwrap();
+        assert_eq!(config.advertise_host, "127.0.0.1");
+        assert_eq!(config.election_timeout, Time(Duration::from_secs(2)));
+    }
+}

@@ -1,0 +1,139 @@
+//! Service `Node`: bootstrap, membership, observation.
+
+use crate::partition::too_slow;
+use crate::status::{admin_error, missing};
+use crate::validate;
+use multiraft_host::Handle;
+use multiraft_proto::v1;
+use std::pin::Pin;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+pub struct Node {
+    pub handle: Handle,
+}
+
+impl Node {
+    async fn node_id(&self) -> Result<u64, Status> {
+        Ok(self.handle.info().await.map_err(|e| admin_error(&e))?.node_id)
+    }
+}
+
+/// A call that the contract has and this release has not. Written as `async_trait` expands it.
+macro_rules! later {
+    ($name:ident, $request:ident, $response:ident) => {
+        fn $name<'life0, 'async_trait>(
+            &'life0 self,
+            _: Request<v1::$request>,
+        ) -> Later<'async_trait, v1::$response>
+        where
+            'life0: 'async_trait,
+            Self: 'async_trait,
+        {
+            let status = Status::unimplemented(concat!(
+                stringify!($name),
+                ": comes with a later release; members change by Join and Leave"
+            ));
+            Box::pin(std::future::ready(Err(status)))
+        }
+    };
+}
+
+type Later<'a, T> = Pin<Box<dyn Future<Output = Result<Response<T>, Status>> + Send + 'a>>;
+
+#[tonic::async_trait]
+impl v1::node_server::Node for Node {
+    async fn bootstrap(
+        &self,
+        request: Request<v1::BootstrapRequest>,
+    ) -> Result<Response<v1::BootstrapResponse>, Status> {
+        let mut request = request.into_inner();
+        let fence = validate::fence(request.fence.take());
+        let groups = validate::bootstrap(request, self.node_id().await?)?;
+        self.handle.bootstrap(groups, fence).await.map_err(|e| admin_error(&e))?;
+        Ok(Response::new(v1::BootstrapResponse {}))
+    }
+
+    async fn join(
+        &self,
+        request: Request<v1::JoinRequest>,
+    ) -> Result<Response<v1::JoinResponse>, Status> {
+        let request = request.into_inner();
+        let fence = validate::fence(request.fence);
+        let spec = validate::join(request.group, request.partition, self.node_id().await?)?;
+        let auto_promote = request.auto_promote.unwrap_or(true);
+        self.handle.join(spec, auto_promote, fence).await.map_err(|e| admin_error(&e))?;
+        Ok(Response::new(v1::JoinResponse {}))
+    }
+
+    async fn leave(
+        &self,
+        request: Request<v1::LeaveRequest>,
+    ) -> Result<Response<v1::LeaveResponse>, Status> {
+        let request = request.into_inner();
+        let group = validate::leave(&request)?;
+        let fence = validate::fence(request.fence);
+        self.handle.leave(group, fence).await.map_err(|e| admin_error(&e))?;
+        Ok(Response::new(v1::LeaveResponse {}))
+    }
+
+    type WatchStream = ReceiverStream<Result<v1::Event, Status>>;
+
+    async fn watch(
+        &self,
+        request: Request<v1::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let mut events = self.handle.watch(request.into_inner().groups);
+        let (sender, stream) = mpsc::channel(64);
+        tokio::spawn(async move {
+            while let Some(event) = events.recv().await {
+                if sender.send(Ok(event)).await.is_err() {
+                    return;
+                }
+            }
+            let _ = sender.send(Err(too_slow())).await;
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn get_info(
+        &self,
+        _: Request<v1::GetInfoRequest>,
+    ) -> Result<Response<v1::GetInfoResponse>, Status> {
+        Ok(Response::new(self.handle.info().await.map_err(|e| admin_error(&e))?))
+    }
+
+    async fn get_config(
+        &self,
+        request: Request<v1::GetConfigRequest>,
+    ) -> Result<Response<v1::GetConfigResponse>, Status> {
+        let group = match request.into_inner().group_id {
+            0 => return Err(missing("group_id")),
+            id => self.handle.config(id).await.map_err(|e| admin_error(&e))?,
+        };
+        Ok(Response::new(v1::GetConfigResponse { group: Some(group) }))
+    }
+
+    async fn activate(
+        &self,
+        request: Request<v1::ActivateRequest>,
+    ) -> Result<Response<v1::ActivateResponse>, Status> {
+        let fence = validate::fence(request.into_inner().fence);
+        self.handle.activate(fence).await.map_err(|e| admin_error(&e))?;
+        Ok(Response::new(v1::ActivateResponse {}))
+    }
+
+    later!(add_member, AddMemberRequest, AddMemberResponse);
+    later!(promote_member, PromoteMemberRequest, PromoteMemberResponse);
+    later!(remove_member, RemoveMemberRequest, RemoveMemberResponse);
+    later!(transfer_leadership, TransferLeadershipRequest, TransferLeadershipResponse);
+    later!(drain, DrainRequest, DrainResponse);
+    later!(check_disruption, CheckDisruptionRequest, CheckDisruptionResponse);
+    later!(delete_data, DeleteDataRequest, DeleteDataResponse);
+    later!(force_recover, ForceRecoverRequest, ForceRecoverResponse);
+    later!(list_sessions, ListSessionsRequest, ListSessionsResponse);
+    later!(expire_session, ExpireSessionRequest, ExpireSessionResponse);
+    later!(list_primitives, ListPrimitivesRequest, ListPrimitivesResponse);
+    later!(destroy_primitive, DestroyPrimitiveRequest, DestroyPrimitiveResponse);
+}

@@ -1,0 +1,149 @@
+//! Every operation of every primitive, served from one table by one handler: headers are data,
+//! inputs pass through undecoded.
+
+use crate::codec::BytesCodec;
+use crate::envelope::{
+    self, CommandRequest, CommandResponse, Outcome, QueryRequest, QueryResponse, Target,
+};
+use crate::limits::MESSAGE_BYTES_MAX;
+use crate::status::{call_error, output, unexpected};
+use bytes::Bytes;
+use multiraft_host::{Consistency, Handle};
+use multiraft_machine::{Answer, Body, Output, Query, Status as OperationStatus};
+use multiraft_proto::rpc::{Kind, RPCS, Rpc};
+use multiraft_proto::v1;
+use prost::Message as _;
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tonic::{Request, Response, Status};
+use tower_service::Service;
+
+type Answering<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// The handler of all primitive operations.
+#[derive(Clone)]
+pub struct Primitives {
+    handle: Handle,
+    table: Arc<HashMap<&'static str, &'static Rpc>>,
+}
+
+impl Primitives {
+    pub fn new(handle: Handle) -> Self {
+        let table = RPCS.iter().map(|rpc| (rpc.path, rpc)).collect();
+        Primitives { handle, table: Arc::new(table) }
+    }
+}
+
+impl<B> Service<http::Request<B>> for Primitives
+where
+    B: http_body::Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
+{
+    type Response = http::Response<tonic::body::Body>;
+    type Error = Infallible;
+    type Future = Answering<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        let Some(rpc) = self.table.get(request.uri().path()).copied() else {
+            let path = request.uri().path();
+            let status = Status::unimplemented(format!("{path} is no operation of this node"));
+            return Box::pin(std::future::ready(Ok(status.into_http())));
+        };
+        if rpc.streaming {
+            let status = Status::unimplemented(format!(
+                "{}: streams of events and entries come with a later release",
+                rpc.path
+            ));
+            return Box::pin(std::future::ready(Ok(status.into_http())));
+        }
+        let call = Unary { handle: self.handle.clone(), rpc };
+        Box::pin(async move {
+            let mut grpc = tonic::server::Grpc::new(BytesCodec)
+                .apply_max_message_size_config(Some(MESSAGE_BYTES_MAX), None);
+            Ok(grpc.unary(call, request).await)
+        })
+    }
+}
+
+struct Unary {
+    handle: Handle,
+    rpc: &'static Rpc,
+}
+
+impl tonic::server::UnaryService<Bytes> for Unary {
+    type Response = Bytes;
+    type Future = Answering<Result<Response<Bytes>, Status>>;
+
+    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
+        let (handle, rpc) = (self.handle.clone(), self.rpc);
+        Box::pin(async move {
+            let bytes = request.into_inner();
+            match rpc.kind {
+                Kind::Command => command(&handle, rpc, bytes).await,
+                Kind::Query => query(&handle, rpc, bytes).await,
+            }
+            .map(Response::new)
+        })
+    }
+}
+
+async fn command(handle: &Handle, rpc: &Rpc, bytes: Bytes) -> Result<Bytes, Status> {
+    let request: CommandRequest = envelope::decode(bytes)?;
+    let (target, sequence_num) = envelope::command(request.headers.as_ref())?;
+    let Target { group, session_id, primitive_id } = target;
+    let input = v1::ServiceInput {
+        service_id: primitive_id,
+        payload: request.input,
+        operation: rpc.operation,
+    };
+    let payload = v1::session_input::Payload::ServiceInput(input);
+    let input = envelope::session_input(session_id, sequence_num, payload);
+    let cancel = Some((session_id, sequence_num));
+    let answer = handle.command(group, input, cancel).await.map_err(|e| call_error(&e))?;
+    let (outcome, output) = operation(answer)?;
+    let headers = Some(envelope::command_response(&outcome));
+    Ok(Bytes::from(CommandResponse { headers, output }.encode_to_vec()))
+}
+
+async fn query(handle: &Handle, rpc: &Rpc, bytes: Bytes) -> Result<Bytes, Status> {
+    let request: QueryRequest = envelope::decode(bytes)?;
+    let headers = request.headers.as_ref().ok_or_else(|| crate::status::missing("headers"))?;
+    let target = envelope::target(headers.operation.as_ref())?;
+    let consistency = match headers.consistency() {
+        v1::Consistency::Linearizable => Consistency::Linearizable,
+        v1::Consistency::Local => Consistency::Local,
+    };
+    let query = Query {
+        session_id: target.session_id,
+        primitive_id: target.primitive_id,
+        operation: rpc.operation,
+        input: request.input,
+    };
+    let asked = handle.query(target.group, query, headers.max_received_index, consistency);
+    let (outcome, output) = operation(asked.await.map_err(|e| call_error(&e))?)?;
+    let operation = Some(envelope::operation_response(&outcome));
+    let headers = Some(v1::QueryResponseHeaders { operation });
+    Ok(Bytes::from(QueryResponse { headers, output }.encode_to_vec()))
+}
+
+/// The outcome of an operation and its encoded output; OK always has one.
+fn operation(answer: Answer) -> Result<(Outcome, Option<Bytes>), Status> {
+    let (index, output) = output(answer)?;
+    let Output::Operation { sequence, status, message, body, .. } = output else {
+        return Err(unexpected());
+    };
+    let output = match body {
+        Body::Payload(bytes) => Some(bytes),
+        _ if status == OperationStatus::Ok => Some(Bytes::new()),
+        _ => None,
+    };
+    Ok((Outcome { index, status, message, sequence }, output))
+}

@@ -1,0 +1,14 @@
+//! Who calls. Every handler receives one; today everybody is anonymous and may do everything.
+
+/// The caller of a request, put into its extensions by the acceptor's layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Principal {
+    Anonymous,
+}
+
+impl Principal {
+    /// The caller of a request.
+    pub fn of(extensions: &http::Extensions) -> &Principal {
+        extensions.get().unwrap_or(&Principal::Anonymous)
+    }
+}

@@ -1,0 +1,69 @@
+//! Errors as clients see them. Failures of an operation are statuses in the response's headers;
+//! everything here is a gRPC status.
+
+use multiraft_host::{AdminError, AdminErrorKind, CallError};
+use multiraft_machine::{Answer, Output, Rejection};
+use tonic::metadata::MetadataValue;
+use tonic::{Code, Status};
+
+/// How long an overloaded client should wait, in gRPC's own retry metadata.
+const RETRY_PUSHBACK: (&str, &str) = ("grpc-retry-pushback-ms", "100");
+
+pub fn call_error(error: &CallError) -> Status {
+    match error {
+        CallError::UnknownGroup(_) => Status::not_found(format!("partition_id: {error}")),
+        CallError::NotActivated | CallError::Unavailable(_) => {
+            Status::unavailable(error.to_string())
+        }
+        CallError::Overloaded(_) => with_retry(Status::resource_exhausted(error.to_string())),
+    }
+}
+
+pub fn admin_error(error: &AdminError) -> Status {
+    let code = match error.kind {
+        AdminErrorKind::InvalidArgument => Code::InvalidArgument,
+        AdminErrorKind::NotFound => Code::NotFound,
+        AdminErrorKind::AlreadyExists => Code::AlreadyExists,
+        AdminErrorKind::FailedPrecondition => Code::FailedPrecondition,
+        AdminErrorKind::PermissionDenied => Code::PermissionDenied,
+        AdminErrorKind::Unavailable => Code::Unavailable,
+    };
+    Status::new(code, error.message.clone())
+}
+
+/// The output of an answer and the machine's index.
+pub fn output(answer: Answer) -> Result<(u64, Output), Status> {
+    match answer.result {
+        Ok(output) => Ok((answer.index, output)),
+        Err(rejection) => Err(rejected(&rejection)),
+    }
+}
+
+fn rejected(rejection: &Rejection) -> Status {
+    let text = rejection.to_string();
+    match rejection {
+        // Clients end on this: it is said only when the session is really gone.
+        Rejection::UnknownSession { .. } => Status::data_loss(text),
+        Rejection::Released { .. } => Status::aborted(text),
+        Rejection::Canceled => Status::cancelled(text),
+        Rejection::Invalid { .. } => Status::invalid_argument(text),
+        Rejection::TooManySessions | Rejection::TooManyCommands => {
+            with_retry(Status::resource_exhausted(text))
+        }
+    }
+}
+
+/// An answer of another kind than the call has: a defect of ours.
+pub fn unexpected() -> Status {
+    Status::internal("the machine gave an answer of another kind")
+}
+
+pub fn missing(field: &str) -> Status {
+    Status::invalid_argument(format!("{field}: must be set"))
+}
+
+fn with_retry(mut status: Status) -> Status {
+    let (key, value) = RETRY_PUSHBACK;
+    status.metadata_mut().insert(key, MetadataValue::from_static(value));
+    status
+}
