@@ -64,7 +64,7 @@ fn answered(index: u64) -> v1::OperationResponseHeaders {
 }
 
 fn caller(headers: &v1::CommandRequestHeaders) -> (u64, u64) {
-    let operation = headers.operation.clone().expect("operation headers");
+    let operation = headers.operation.expect("operation headers");
     let session = operation.session.and_then(|primitive| primitive.session).expect("session");
     (session.session_id, headers.sequence_num)
 }

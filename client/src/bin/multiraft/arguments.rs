@@ -1,0 +1,278 @@
+//! What can be asked on the command line.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+const ENDPOINT: &str = "127.0.0.1:5678";
+
+pub const PORT_FORWARD: &str = "no endpoints: forward a port of a node to this machine, such as\n  \
+    kubectl port-forward pod/<cluster>-0 5678\nand pass --endpoints 127.0.0.1:5678, or set \
+    MULTIRAFT_ENDPOINTS. Where one node does not know all groups, pass their number with --groups.";
+
+const EXIT_CODES: &str = "Exit codes:\n  \
+    0  done\n  \
+    1  the cluster rejected it, or there is no such entry\n  \
+    2  the command line or the input is wrong\n  \
+    3  no answer: nodes down, unreachable, or without a majority\n\n\
+    Environment:\n  \
+    MULTIRAFT_ENDPOINTS  as --endpoints\n  \
+    MULTIRAFT_LOG        what to log on standard error, such as debug";
+
+/// Commands, reads and a look at the nodes of a Multiraft cluster.
+#[derive(Parser)]
+#[command(name = "multiraft", version, after_help = EXIT_CODES, propagate_version = true)]
+pub struct Arguments {
+    /// host:port of nodes, separated by commas [default: 127.0.0.1:5678]
+    #[arg(long, global = true, env = "MULTIRAFT_ENDPOINTS", value_delimiter = ',')]
+    pub endpoints: Option<Vec<String>>,
+
+    /// How answers are written
+    #[arg(short, long, global = true, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+
+    /// Time for the whole command, such as 500ms, 30s or 2m
+    #[arg(long, global = true, default_value = "30s", value_parser = duration)]
+    pub timeout: Duration,
+
+    /// Namespace of counters and maps
+    #[arg(long, global = true, default_value = "default", value_name = "NAME")]
+    pub primitive_namespace: String,
+
+    /// Number of groups: of `dev` the number to make [default: 16], elsewhere needed only where too
+    /// few nodes can be reached to learn it
+    #[arg(long, global = true, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub groups: Option<u32>,
+
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    Text,
+    Json,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Signed 64-bit numbers
+    Counter {
+        #[command(subcommand)]
+        action: CounterAction,
+    },
+    /// Maps from strings to bytes
+    Map {
+        #[command(subcommand)]
+        action: MapAction,
+    },
+    /// The nodes
+    Node {
+        #[command(subcommand)]
+        action: NodeAction,
+    },
+    /// The groups, which are the partitions of the data
+    Group {
+        #[command(subcommand)]
+        action: GroupAction,
+    },
+    /// Run a cluster on this machine, until Ctrl-C
+    Dev(DevOptions),
+    /// Print completions for a shell
+    Completions { shell: clap_complete::Shell },
+}
+
+#[derive(Subcommand)]
+pub enum CounterAction {
+    /// Print the value
+    Get {
+        name: String,
+        /// Accept an older value, from the node that is asked
+        #[arg(long)]
+        local: bool,
+    },
+    /// Set the value
+    Set {
+        name: String,
+        #[arg(allow_negative_numbers = true)]
+        value: i64,
+    },
+    /// Add to the value
+    Increment {
+        name: String,
+        #[arg(default_value_t = 1, allow_negative_numbers = true)]
+        value: i64,
+    },
+    /// Subtract from the value
+    Decrement {
+        name: String,
+        #[arg(default_value_t = 1, allow_negative_numbers = true)]
+        value: i64,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum MapAction {
+    /// Write an entry, whether it is there or not
+    Put {
+        name: String,
+        key: String,
+        value: String,
+        #[command(flatten)]
+        terms: Terms,
+    },
+    /// Print an entry
+    Get {
+        name: String,
+        key: String,
+        /// Accept an older value, from the node that is asked
+        #[arg(long)]
+        local: bool,
+    },
+    /// Write a new entry; rejected when the key is there
+    Insert {
+        name: String,
+        key: String,
+        value: String,
+        /// The entry removes itself after this time, such as 30s
+        #[arg(long, value_parser = duration)]
+        ttl: Option<Duration>,
+    },
+    /// Replace an entry; rejected when the key is not there
+    Update {
+        name: String,
+        key: String,
+        value: String,
+        #[command(flatten)]
+        terms: Terms,
+    },
+    /// Remove an entry
+    Remove {
+        name: String,
+        key: String,
+        /// Version that the entry must have
+        #[arg(long, value_name = "INDEX")]
+        if_index: Option<u64>,
+    },
+    /// Count the entries
+    Size { name: String },
+    /// Remove all entries
+    Clear { name: String },
+}
+
+#[derive(Args, Clone, Copy)]
+pub struct Terms {
+    /// The entry removes itself after this time, such as 30s
+    #[arg(long, value_parser = duration)]
+    pub ttl: Option<Duration>,
+    /// Version that the entry must have
+    #[arg(long, value_name = "INDEX")]
+    pub if_index: Option<u64>,
+}
+
+#[derive(Subcommand)]
+pub enum NodeAction {
+    /// Print what the nodes say of themselves
+    Info,
+}
+
+#[derive(Subcommand)]
+pub enum GroupAction {
+    /// Print the groups with their leaders and members
+    List,
+}
+
+#[derive(Args)]
+pub struct DevOptions {
+    /// Number of nodes; odd numbers survive the loss of a minority
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=9))]
+    pub nodes: u16,
+    /// Client port of the first node; the nodes use ten ports each from here on
+    #[arg(long, default_value_t = 5678, value_parser = clap::value_parser!(u16).range(1..=65_000))]
+    pub port: u16,
+    /// Keep data here, for the next start; otherwise it is removed at the end
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// The program of a node [default: multiraft-node beside this one, or in PATH]
+    #[arg(long, value_name = "FILE", env = "MULTIRAFT_NODE")]
+    pub node_program: Option<PathBuf>,
+}
+
+/// How to reach the cluster.
+pub struct Reach {
+    pub endpoints: Vec<String>,
+    pub timeout: Duration,
+    pub namespace: String,
+    pub groups: Option<usize>,
+}
+
+impl Arguments {
+    pub fn reach(&self) -> Reach {
+        Reach {
+            endpoints: self.endpoints.clone().unwrap_or_else(|| vec![ENDPOINT.into()]),
+            timeout: self.timeout,
+            namespace: self.primitive_namespace.clone(),
+            groups: self.groups.map(|groups| groups as usize),
+        }
+    }
+}
+
+/// Started as `kubectl multiraft`: kubectl runs the file `kubectl-multiraft`.
+pub fn is_plugin(program: Option<&OsStr>) -> bool {
+    let name = program.and_then(|program| Path::new(program).file_stem());
+    name.is_some_and(|name| name == "kubectl-multiraft")
+}
+
+pub fn command(plugin: bool) -> clap::Command {
+    let command = Arguments::command();
+    if plugin {
+        command.name("kubectl-multiraft").bin_name("kubectl multiraft").display_name("multiraft")
+    } else {
+        command
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u64 =
+        digits.parse().map_err(|_| "write a number and a unit, such as 30s".to_owned())?;
+    let millis = match &text[digits.len()..] {
+        "ms" => Some(number),
+        "s" => number.checked_mul(1_000),
+        "m" => number.checked_mul(60_000),
+        "h" => number.checked_mul(3_600_000),
+        _ => return Err("write a unit: ms, s, m or h".into()),
+    };
+    match millis {
+        Some(millis @ 1..=31_536_000_000_000) => Ok(Duration::from_millis(millis)),
+        _ => Err("from 1ms to 1000 years".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        command(false).debug_assert();
+        command(true).debug_assert();
+    }
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        for wrong in ["", "5", "s", "-1s", "0s", "1y", "99999999999999999999h"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_name_of_the_program_makes_a_plugin() {
+        assert!(is_plugin(Some(OsStr::new("/usr/bin/kubectl-multiraft"))));
+        assert!(!is_plugin(Some(OsStr::new("multiraft"))));
+    }
+}
