@@ -1,0 +1,8 @@
+//! The wire as a stranger's tool sees it: real node processes, called through `grpcurl`, which knows
+//! only what reflection tells it.
+
+mod bad_calls;
+mod bad_changes;
+mod nodes;
+mod pages;
+mod raw;
