@@ -1,0 +1,1 @@
+//! Holds what each crate may depend on; all of it is in `tests/walls.rs`.
