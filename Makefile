@@ -1,0 +1,64 @@
+# `make` lists the targets. Files are only changed by `make fix`.
+SHELL := bash
+.DEFAULT_GOAL := help
+KEEP ?= 0
+
+.PHONY: help demo dev test test-fast test-long bench build images cluster-up cluster-down fix lint audit crds proto-check clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+
+demo: ## The main job from nothing: Kubernetes, chart, manifest, commands, a killed node (KEEP=1 leaves it)
+	KEEP=$(KEEP) scripts/demo.sh
+
+dev: build ## Three nodes on this machine without Kubernetes, until Ctrl-C
+	"$$(scripts/target.sh)/release/multiraft" dev
+
+test: ## All default tests, with the set-up that they need
+	scripts/test.sh all
+
+test-fast: ## The pure half: no RocksDB, no Go, no cluster, no root
+	scripts/test.sh fast
+
+test-long: ## Long tests (an hour): prints what they will hold
+	@echo "To come: simulation over many seeds, faults for an hour, the planner over thousands of histories."
+
+bench: build ## Load on loopback beside etcd, as a table of ratios
+	scripts/setup.sh tools
+	scripts/bench.sh
+
+build: ## The programs, for release
+	scripts/setup.sh node
+	cargo build --release --locked --workspace --bins
+
+images: ## The container images of operator and node
+	scripts/setup.sh kube
+	tests/e2e/cluster/images.sh
+
+cluster-up: ## Start the local Kubernetes, unless KUBECONFIG names another
+	scripts/setup.sh kube
+	tests/e2e/cluster/cluster.sh ensure
+
+cluster-down: ## End it and remove all that it made
+	tests/e2e/cluster/cluster.sh down
+
+fix: crds ## Format and generate
+	cargo fmt --all
+
+lint: ## Formatting, and clippy with warnings as errors
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+audit: ## Licences, advisories and sources of all dependencies
+	@command -v cargo-deny >/dev/null || { echo "installing cargo-deny (usually 5 minutes)"; cargo install --locked cargo-deny; }
+	cargo deny --all-features check
+
+crds: ## Write the resource definitions from the types
+	scripts/crds.sh
+
+proto-check: ## The contract: lint, and nothing released is broken
+	scripts/setup.sh tools
+	proto/check.sh
+
+clean: ## Remove what was built in this checkout; caches stay
+	cargo clean

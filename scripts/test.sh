@@ -1,0 +1,110 @@
+#!/usr/bin/env bash
+# Runs the tests layer by layer and stops at the first that fails.
+#
+#   test.sh fast    the pure half of the Rust code
+#   test.sh all     everything; what `make test` runs
+#
+# The last line is "N passed, N failed, N skipped", summed over the layers.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+exec </dev/null
+
+PURE=(proto machine group shard api plan check)
+INSIDE=(log link host service server)
+
+# Layers in order: name | when | usual time | command. One that does not exist yet is added here.
+layers() {
+  cat <<'END'
+set-up of the pure half  | fast | 1 s    | scripts/setup.sh fast
+set-up                   | all  | 2 s    | scripts/setup.sh kube
+format                   | both | 2 s    | cargo fmt --all --check
+walls                    | both | 10 s   | cargo test --locked -p multiraft-walls
+pure crates              | both | 60 s   | cargo test --locked $(packages "${PURE[@]}")
+clippy                   | all  | 2 min  | cargo clippy --locked --workspace --all-targets -- -D warnings
+node crates              | all  | 2 min  | cargo test --locked $(packages "${INSIDE[@]}")
+client                   | all  | 20 s   | cargo test --locked -p multiraft-client
+operator                 | all  | 1 min  | cargo test --locked -p multiraft-controller
+release build            | all  | 3 min  | cargo build --release --locked --workspace --bins
+processes                | all  | 3 min  | MULTIRAFT_BIN=$TARGET/release cargo test --locked -p multiraft-e2e --test processes -- --test-threads=1 --nocapture
+wire                     | all  | 1 min  | MULTIRAFT_BIN=$TARGET/release cargo test --locked -p multiraft-e2e --test wire
+contract                 | all  | 5 s    | proto/check.sh
+chart                    | all  | 5 s    | charts/check.sh
+images                   | all  | 1 min  | tests/e2e/cluster/images.sh
+Kubernetes               | all  | 10 s   | tests/e2e/cluster/cluster.sh ensure
+system on Kubernetes     | all  | 5 min  | MULTIRAFT_BIN=$TARGET/release tests/e2e/run.sh
+END
+}
+
+main() {
+  local wanted=${1:-all} name when usual command
+  TARGET=$(scripts/target.sh)
+  LOGS=$TARGET/test-logs
+  mkdir -p "$LOGS"
+  PASSED=0 FAILED=0 SKIPPED=0
+  trap finish EXIT
+  while IFS='|' read -r name when usual command; do
+    name=$(trim "$name") when=$(trim "$when")
+    [[ $when = both || $when = "$wanted" ]] || continue
+    layer "$name" "$(trim "$usual")" "$(trim "$command")"
+  done < <(layers)
+}
+
+layer() { # name, usual time, command
+  local log=$LOGS/${1// /-}.log started=$SECONDS status=0 program
+  program=$(first_script "$3")
+  if [[ -n $program && ! -x $program ]]; then
+    echo "--- $1: skipped, $program does not exist yet"
+    SKIPPED=$((SKIPPED + 1))
+    return
+  fi
+  echo "--- $1 (usually $2)"
+  # A file, not a pipe: daemons that a layer starts must not hold this script open.
+  (eval "$3") >"$log" 2>&1 || status=$?
+  count "$log"
+  if ((status)); then
+    ((FAILED)) || FAILED=1
+    tail -60 "$log"
+    echo "--- $1 FAILED after $((SECONDS - started)) s; all of it: $log"
+    exit 1
+  fi
+  printf '    %s%d s\n' "$COUNTED" $((SECONDS - started))
+}
+
+# Adds up cargo's results in a log; a layer without tests of its own counts as one.
+count() {
+  local p f i
+  read -r p f i < <(awk '/^test result:/ {p += $4; f += $6; i += $8} END {print p + 0, f + 0, i + 0}' "$1")
+  COUNTED=
+  ((p + f + i == 0)) || COUNTED="$p passed, $f failed, $i skipped, "
+  ((p + f + i)) || p=1
+  PASSED=$((PASSED + p)) FAILED=$((FAILED + f)) SKIPPED=$((SKIPPED + i))
+}
+
+# Ends whatever the run started, and says the sum last.
+finish() {
+  local status=$?
+  if [[ -z ${KUBECONFIG:-} && -f ${MULTIRAFT_RUN:-/tmp/multiraft-kube}/settings ]]; then
+    tests/e2e/cluster/cluster.sh down >"$LOGS/down.log" 2>&1 || echo "taking Kubernetes down failed: $LOGS/down.log"
+  fi
+  echo "all layers: $SECONDS s"
+  echo "$PASSED passed, $FAILED failed, $SKIPPED skipped"
+  exit "$status"
+}
+
+packages() { printf -- '-p multiraft-%s ' "$@"; }
+
+# The script of ours that a command runs, if it is one.
+first_script() {
+  local word
+  for word in $1; do
+    case $word in
+      *=*) ;;
+      */*.sh) echo "$word" && return ;;
+      *) return ;;
+    esac
+  done
+}
+
+trim() { sed -E 's/^ +| +$//g' <<<"$1"; }
+
+main "$@"
