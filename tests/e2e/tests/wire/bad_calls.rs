@@ -19,7 +19,7 @@ fn unknown_session() {
     let node = &nodes.nodes[0];
     let session = crate::nodes::Session { node, partition: 1, id: 999_999 };
     let counter = crate::nodes::Primitive { session: &session, id: 1 };
-    let request = counter.request(1, json!({"delta": 1}));
+    let request = counter.request(1, json!({}));
     for method in ["Increment", "Get"] {
         let method = format!("counter.v1.Counter/{method}");
         node.refused(&method, &request, Code::DataLoss, &["999999"]);
@@ -29,7 +29,8 @@ fn unknown_session() {
         "input": {"spec": {"service": COUNTER, "name": "c"}},
     });
     node.refused("Session/CreatePrimitive", &create, Code::DataLoss, &["999999"]);
-    let keep = json!({"headers": {"partitionId": 1}, "input": {"sessionId": "999999"}});
+    let input = json!({"sessionId": "999999", "exact": true});
+    let keep = json!({"headers": {"partitionId": 1}, "input": input});
     node.refused("Partition/KeepAlive", &keep, Code::DataLoss, &["999999"]);
     nodes.assert_serving();
 }

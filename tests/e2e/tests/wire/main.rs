@@ -3,6 +3,7 @@
 
 mod bad_calls;
 mod bad_changes;
+mod bad_files;
 mod nodes;
 mod pages;
 mod raw;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The program of a node, as built beside this test.
-fn program() -> PathBuf {
+pub fn program() -> PathBuf {
     if let Some(path) = std::env::var_os("MULTIRAFT_NODE") {
         return path.into();
     }
@@ -46,7 +46,7 @@ pub struct Node {
 /// Nodes that end with the test.
 pub struct Nodes {
     pub nodes: Vec<Node>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Drop for Nodes {
@@ -63,7 +63,12 @@ impl Nodes {
     pub fn start(count: usize) -> Nodes {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let nodes = (0..count).map(|n| Node::start(&folder.path().join(n.to_string()))).collect();
-        Nodes { nodes, _folder: folder }
+        Nodes { nodes, folder }
+    }
+
+    /// Where the nodes live: one folder for each, named by its place, with `data` and `log`.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Three nodes, activated, with group 1 on all of them.
@@ -113,9 +118,10 @@ impl Nodes {
 impl Node {
     fn start(folder: &Path) -> Node {
         std::fs::create_dir_all(folder).expect("the temporary folder is writable");
-        let [client, peer, probes] = ports();
+        let ports = ports();
+        let [client, peer, _] = ports;
         let log = std::fs::File::create(folder.join("log")).expect("the folder is writable");
-        let process = command(&folder.join("data"), client, peer, probes)
+        let process = command(&folder.join("data"), ports)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file can be cloned"))
             .stderr(log)
@@ -354,12 +360,13 @@ fn full(method: &str) -> String {
 }
 
 /// Ports that were free a moment ago.
-fn ports() -> [u16; 3] {
+pub fn ports() -> [u16; 3] {
     let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
     listeners.map(|l| l.local_addr().expect("a bound listener has an address").port())
 }
 
-fn command(data: &Path, client: u16, peer: u16, probes: u16) -> Command {
+/// A node on a directory, with ports for clients, peers and probes.
+pub fn command(data: &Path, [client, peer, probes]: [u16; 3]) -> Command {
     let mut command = Command::new(program());
     command
         .arg("--data-dir")
