@@ -172,7 +172,11 @@ impl Node {
 
     /// The first messages of a stream, read for a second.
     pub fn stream(&self, method: &str, request: &Value) -> Vec<Value> {
-        let (output, refusal) = self.grpcurl(&full(method), request, Duration::from_secs(1));
+        self.stream_for(Duration::from_secs(1), method, request)
+    }
+
+    pub fn stream_for(&self, time: Duration, method: &str, request: &Value) -> Vec<Value> {
+        let (output, refusal) = self.grpcurl(&full(method), request, time);
         let refusal = refusal.expect("the stream goes on until it is cut off");
         assert_eq!(refusal.code, Code::DeadlineExceeded as u32, "{method}: {refusal:?}");
         let messages = serde_json::Deserializer::from_str(&output).into_iter();

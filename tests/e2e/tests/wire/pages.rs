@@ -153,6 +153,18 @@ fn node_watch_tells_of_a_new_group() {
     });
 }
 
+/// A watcher tells a quiet node from a dead one: a heartbeat comes at least every 5 s, with the
+/// number of the last change, and numbers never go back.
+#[test]
+fn node_watch_has_a_heartbeat() {
+    let nodes = Nodes::formed();
+    let time = std::time::Duration::from_secs(6);
+    let messages = nodes.nodes[1].stream_for(time, "Node/Watch", &json!({}));
+    assert!(kinds(&messages).contains(&"heartbeat"), "{messages:?}");
+    let sequences: Vec<u64> = messages.iter().map(|m| number(&m["sequence"])).collect();
+    assert!(sequences.is_sorted(), "{sequences:?}");
+}
+
 #[test]
 fn partition_watch_tells_of_one_group() {
     let nodes = Nodes::formed();
@@ -233,6 +245,23 @@ fn the_state_of_a_node_can_be_read() {
     let config = node.ok("Node/GetConfig", &json!({"groupId": 1}));
     assert_eq!(config["group"]["members"].as_array().map(Vec::len), Some(3), "{config}");
     node.refused("Node/GetConfig", &json!({"groupId": 9}), Code::NotFound, &["9"]);
+}
+
+/// Operations of primitives that this release does not serve are refused, not misunderstood.
+#[test]
+fn primitives_that_come_later_say_so() {
+    let nodes = Nodes::formed();
+    let session = nodes.nodes[0].session(1);
+    let map = session.primitive(1, MAP, "m");
+    for method in ["Events", "Entries"] {
+        let request = map.request(2, json!({}));
+        let method = format!("map.v1.Map/{method}");
+        nodes.nodes[0].refused(&method, &request, Code::Unimplemented, &["later release"]);
+    }
+    for kind in ["set.v1.Set", "value.v1.Value", "lock.v1.Lock"] {
+        let answer = session.create(20, &format!("atomix.runtime.{kind}"), kind);
+        assert_ne!(status(&answer), "OK", "{kind} would be created and never served: {answer}");
+    }
 }
 
 /// What is declared and comes later says so; it is never an unknown method.
