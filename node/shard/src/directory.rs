@@ -33,6 +33,16 @@ impl Directory {
         tell_all(&[record], None, ctx);
     }
 
+    /// A connection was made: the peer may not know this node at all and has to dial back.
+    pub fn introduce(&self, node: u64, ctx: &mut Context) {
+        let own = self.nodes.get(&ctx.node_id()).cloned();
+        let wire = Wire { nodes: own.into_iter().collect() };
+        if let Some(peer) = ctx.peers.get_mut(&node) {
+            peer.outbox.put(ItemKind::Directory, 0, &wire.encode_to_vec());
+        }
+        ctx.flush_to(node);
+    }
+
     /// A session began: the peer hears everything that we know.
     pub fn greet(&self, node: u64, ctx: &mut Context) {
         let wire = Wire { nodes: self.nodes.values().cloned().collect() };

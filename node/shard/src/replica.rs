@@ -354,7 +354,6 @@ impl Replica {
         if leader != 0 {
             self.ready_at.get_or_insert(self.group.commit_index());
             self.dispatch_all(ctx);
-            self.dirty |= !self.proposals.is_empty();
         }
     }
 

@@ -264,7 +264,7 @@ impl Shard {
         if broke {
             self.session_broke(node);
         }
-        self.ctx.flush_to(node);
+        self.directory.introduce(node, &mut self.ctx);
     }
 
     fn link_closed(&mut self, node: u64) {
@@ -288,7 +288,7 @@ impl Shard {
         if frame.to != self.ctx.node_id() || from == frame.to {
             return;
         }
-        // A node that we do not know yet dials us first when it wants to join.
+        // A node that we do not know yet dials us first when it wants to join, and introduces itself.
         if !self.ctx.peers.contains_key(&from) {
             self.ctx.know_peer(from, String::new());
         }
@@ -304,9 +304,10 @@ impl Shard {
         if heard.reply {
             self.ctx.flush_to(from);
         }
-        if heard.accept {
-            for item in frame {
-                let Ok(item) = item else { return };
+        for item in frame {
+            let Ok(item) = item else { return };
+            // Outside a session only an introduction counts: records are ordered by themselves.
+            if heard.accept || item.kind == ItemKind::Directory {
                 self.item(from, item);
             }
         }
