@@ -1,1 +1,3 @@
-//! multiraft-check
+//! Judges histories: whether what clients saw fits the promises of the system. Pure.
+
+pub mod counter;

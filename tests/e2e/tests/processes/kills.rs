@@ -1,0 +1,48 @@
+//! Nodes that end without a word.
+
+use std::time::Instant;
+
+use crate::load::{Load, counter_group};
+use crate::nodes::Nodes;
+
+const GROUPS: u32 = 16;
+const CLIENTS: usize = 8;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_command_takes_effect_once_while_leaders_are_killed() {
+    let mut nodes = Nodes::formed(3, GROUPS, 3).await;
+    let load = Load::start(&nodes, CLIENTS).await;
+    for _ in 0..3 {
+        load.progress(500).await;
+        let leader = nodes.leader(counter_group(GROUPS)).await;
+        nodes.nodes[leader].kill();
+        nodes.nodes[leader].wait();
+        let gap = load.progress(CLIENTS as u64 + 1).await;
+        println!("leader killed; all clients went on after {gap:?}");
+        load.progress(500).await;
+        nodes.nodes[leader].start();
+        nodes.nodes[leader].info().await;
+    }
+    load.progress(500).await;
+    load.check(&nodes).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_acknowledged_is_lost_when_all_nodes_are_killed_at_once() {
+    let mut nodes = Nodes::formed(3, GROUPS, 3).await;
+    let load = Load::start(&nodes, CLIENTS).await;
+    for _ in 0..10 {
+        load.progress(200).await;
+        let killed = Instant::now();
+        for node in &mut nodes.nodes {
+            node.kill();
+        }
+        for node in &mut nodes.nodes {
+            node.wait();
+            node.start();
+        }
+        load.progress(CLIENTS as u64 + 1).await;
+        println!("all killed; all clients went on after {:?}", killed.elapsed());
+    }
+    load.check(&nodes).await;
+}

@@ -1,0 +1,128 @@
+//! Clients that increment one counter, put into one map and read, and remember all answers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use multiraft_check::counter::{self, Call};
+use multiraft_client::{Cluster, Options, Routing, position};
+use tokio::task::JoinHandle;
+
+use crate::nodes::Nodes;
+
+const COUNTER: &str = "count";
+const MAP: &str = "entries";
+
+/// Long enough for every election and restart: a call that ends with an error fails the test.
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Group of the counter.
+pub fn counter_group(groups: u32) -> u32 {
+    position(COUNTER.as_bytes(), groups as usize) as u32 + 1
+}
+
+pub struct Load {
+    acknowledged: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+    clients: Vec<JoinHandle<Vec<Call>>>,
+}
+
+impl Load {
+    /// Starts clients, each with another node as its first.
+    pub async fn start(nodes: &Nodes, clients: usize) -> Self {
+        let acknowledged = Arc::new(AtomicU64::new(0));
+        let stop = Arc::new(AtomicBool::new(false));
+        let epoch = Instant::now();
+        let mut tasks = Vec::new();
+        for client in 0..clients {
+            let cluster = connect(nodes, client).await;
+            let (acknowledged, stop) = (acknowledged.clone(), stop.clone());
+            tasks.push(tokio::spawn(run(cluster, client, epoch, acknowledged, stop)));
+        }
+        Self { acknowledged, stop, clients: tasks }
+    }
+
+    /// Waits until `count` more increments are acknowledged; how long that took.
+    pub async fn progress(&self, count: u64) -> Duration {
+        let started = Instant::now();
+        let wanted = self.acknowledged.load(Ordering::Relaxed) + count;
+        while self.acknowledged.load(Ordering::Relaxed) < wanted {
+            let waited = started.elapsed();
+            assert!(waited < Duration::from_secs(90), "no progress for {waited:?}");
+            let failed = self.clients.iter().any(|client| client.is_finished());
+            assert!(!failed, "a client ended early; its error stands above");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        started.elapsed()
+    }
+
+    /// Ends the clients and checks all that they saw: the counter has exactly the increments, no
+    /// acknowledged entry is missing, and no read went back.
+    pub async fn check(self, nodes: &Nodes) {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut calls = Vec::new();
+        let mut puts = Vec::new();
+        for (client, task) in self.clients.into_iter().enumerate() {
+            let own = task.await.expect("every call is answered");
+            puts.push((client, own.iter().filter(|call| call.delta > 0).count()));
+            calls.extend(own);
+        }
+        let cluster = connect(nodes, 0).await;
+        let value = cluster.counter(COUNTER).get().await.expect("readable").value as u64;
+        let increments = calls.iter().filter(|call| call.delta > 0).count();
+        counter::check(&calls, value).expect("the history has an order");
+        assert_eq!(value, increments as u64);
+        let map = cluster.map(MAP);
+        for (client, count) in puts {
+            for number in 0..count {
+                let key = format!("{client}-{number}");
+                let entry = map.get(&key).await.expect("readable").value;
+                let entry = entry.unwrap_or_else(|| panic!("acknowledged entry {key} is missing"));
+                assert_eq!(entry.value, key.as_bytes(), "entry {key}");
+            }
+        }
+        let size = map.size().await.expect("countable").value;
+        assert_eq!(size, increments as u64, "each entry once");
+        println!("{increments} increments and puts, {} reads", calls.len() - increments);
+        cluster.close().await;
+    }
+}
+
+async fn connect(nodes: &Nodes, first: usize) -> Cluster {
+    Options::default()
+        .timeout(CALL_TIMEOUT)
+        .routing(Routing::InOrder)
+        .connect(nodes.endpoints_from(first))
+        .await
+        .expect("the cluster is there")
+}
+
+/// One client: put, increment, read, and again.
+async fn run(
+    cluster: Cluster,
+    client: usize,
+    epoch: Instant,
+    acknowledged: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+) -> Vec<Call> {
+    let (counter, map) = (cluster.counter(COUNTER), cluster.map(MAP));
+    let now = || epoch.elapsed().as_nanos() as u64;
+    let mut calls = Vec::new();
+    let mut number = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let key = format!("{client}-{number}");
+        map.put(&key, key.clone()).await.expect("a put is retried to an answer");
+        number += 1;
+        for delta in [1, 0] {
+            let started = now();
+            let answer = match delta {
+                0 => counter.get().await,
+                _ => counter.increment(1).await,
+            };
+            let value = answer.expect("a call is retried to an answer").value as u64;
+            calls.push(Call { started, ended: now(), delta, value });
+        }
+        acknowledged.fetch_add(1, Ordering::Relaxed);
+    }
+    calls
+}

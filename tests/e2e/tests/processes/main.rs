@@ -1,0 +1,9 @@
+//! Clusters of real node processes on this machine, killed under load.
+//!
+//! The program is the one built beside these tests, or `MULTIRAFT_NODE`.
+
+mod copies;
+mod kills;
+mod load;
+mod nodes;
+mod placement;
