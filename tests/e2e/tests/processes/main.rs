@@ -1,6 +1,6 @@
 //! Clusters of real node processes on this machine, killed under load.
 //!
-//! The program is the one built beside these tests, or `MULTIRAFT_NODE`.
+//! The program is the one built beside these tests, or the one in the folder `MULTIRAFT_BIN`.
 
 mod copies;
 mod kills;

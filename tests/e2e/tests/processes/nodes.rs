@@ -184,11 +184,9 @@ fn tail(log: &str) -> String {
 }
 
 fn program() -> PathBuf {
-    if let Some(path) = std::env::var_os("MULTIRAFT_NODE") {
-        return path.into();
-    }
     let test = std::env::current_exe().expect("a test has a path");
-    let folder = test.ancestors().nth(2).expect("tests are built into <profile>/deps");
+    let beside = test.ancestors().nth(2).expect("tests are built into <profile>/deps");
+    let folder = std::env::var_os("MULTIRAFT_BIN").map_or(beside.to_owned(), PathBuf::from);
     let path = folder.join("multiraft-node");
     assert!(path.exists(), "{} is missing: cargo build -p multiraft-server", path.display());
     path
