@@ -12,9 +12,9 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pause before the second try; it doubles with every further one.
 pub const BACK_OFF_MIN: Duration = Duration::from_millis(10);
 
-/// Longest pause between two tries: a new leader is noticed within half a second, and a thousand
+/// Longest pause between two tries: a new leader is noticed within a quarter of a second, and a thousand
 /// waiting clients make no more than a few thousand calls per second.
-pub const BACK_OFF_MAX: Duration = Duration::from_millis(500);
+pub const BACK_OFF_MAX: Duration = Duration::from_millis(250);
 
 /// For so long a node that could not be reached is asked only when no other is left.
 pub const BLAME_TIME: Duration = Duration::from_secs(2);

@@ -2,6 +2,7 @@
 //!
 //! The program is the one built beside these tests, or the one in the folder `MULTIRAFT_BIN`.
 
+mod command_line;
 mod copies;
 mod kills;
 mod load;

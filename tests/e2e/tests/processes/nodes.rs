@@ -1,6 +1,5 @@
 //! Node processes that can be killed and started again where they were.
 
-use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -121,7 +120,7 @@ impl Node {
     pub fn start(&mut self) {
         let log = std::fs::File::options().create(true).append(true).open(self.folder.join("log"));
         let [client, peer, http] = self.ports.map(|port| format!("127.0.0.1:{port}"));
-        let process = Command::new(program())
+        let process = Command::new(program("multiraft-node"))
             .arg("--data-dir")
             .arg(self.data())
             .args(["--client-address", &client, "--peer-address", &peer])
@@ -183,28 +182,32 @@ fn tail(log: &str) -> String {
     lines[lines.len().saturating_sub(40)..].join("\n")
 }
 
-fn program() -> PathBuf {
+/// A program of ours: in the folder `MULTIRAFT_BIN`, or as built beside these tests.
+pub fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test has a path");
     let beside = test.ancestors().nth(2).expect("tests are built into <profile>/deps");
     let folder = std::env::var_os("MULTIRAFT_BIN").map_or(beside.to_owned(), PathBuf::from);
-    let path = folder.join("multiraft-node");
-    assert!(path.exists(), "{} is missing: cargo build -p multiraft-server", path.display());
+    let path = folder.join(name);
+    assert!(path.exists(), "{} is missing: cargo build --workspace --bins", path.display());
     path
 }
 
 /// Ports that nobody listens on, below those that the system gives to connections: a node that is
 /// started again must find its own still free.
 fn ports() -> [u16; 3] {
+    let first = port_block();
+    [first, first + 1, first + 2]
+}
+
+/// The first of 30 such ports: `multiraft dev` uses ten for each of three nodes.
+pub fn port_block() -> u16 {
     use std::sync::atomic::{AtomicU16, Ordering};
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let base = 20_000 + (std::process::id() % 10_000) as u16;
-    let mut ports = BTreeSet::new();
-    while ports.len() < 3 {
-        let port = base + NEXT.fetch_add(1, Ordering::Relaxed) % 2_000;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            ports.insert(port);
+    static BLOCKS: AtomicU16 = AtomicU16::new(0);
+    loop {
+        let block = (std::process::id() + u32::from(BLOCKS.fetch_add(1, Ordering::Relaxed))) % 380;
+        let first = 20_000 + 30 * block as u16;
+        if (first..first + 30).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
+            return first;
         }
     }
-    let mut ports = ports.into_iter();
-    std::array::from_fn(|_| ports.next().expect("three ports"))
 }
