@@ -7,8 +7,20 @@
 //! clone is a view that later entries do not touch.
 
 mod answer;
+mod bloom;
+mod calls;
+mod commands;
+mod digest;
+mod keep_alive;
 pub mod limits;
 mod machine;
+pub mod primitives;
+mod remembered;
+mod session;
+mod timers;
 
 pub use answer::{Answer, Body, Effect, EntryError, Output, Query, Rejection, Status};
-pub use machine::{Machine, PrimitiveSummary, SessionSummary, validate_keep_alive};
+pub use digest::Digest;
+pub use keep_alive::validate_keep_alive;
+pub use machine::{Machine, PrimitiveSummary, SessionSummary};
+pub use timers::{Timer, Timers};

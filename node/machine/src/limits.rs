@@ -1,2 +1,76 @@
 //! Limits of the machine. All of them are constants of the log's format: replicas that disagreed on
 //! one would diverge, so none is ever configuration.
+
+/// Version of the entry envelope that this release reads and writes.
+pub const ENTRY_FORMAT: u32 = 1;
+
+/// Highest feature level of entries that this release applies.
+pub const FEATURE_LEVEL: u32 = 1;
+
+/// Timeout of a session that asks for none (or for zero): what the stock client asks for.
+pub const SESSION_TIMEOUT_MILLIS_DEFAULT: u64 = 60_000;
+
+/// Below a second, one slow sync or election would expire healthy sessions.
+pub const SESSION_TIMEOUT_MILLIS_MIN: u64 = 1_000;
+
+/// A dead client's locks and cached outputs are held for at most an hour.
+pub const SESSION_TIMEOUT_MILLIS_MAX: u64 = 3_600_000;
+
+/// Open sessions per group. About 300 B each when idle: 30 MB.
+pub const SESSIONS_MAX: usize = 100_000;
+
+/// Unreleased commands per session. A session at 4,000 commands/s with the default keep-alive
+/// period of 15 s holds 60,000; faster clients keep alive more often.
+pub const COMMANDS_MAX: usize = 65_536;
+
+/// Bytes of unreleased outputs per session; reached before [`COMMANDS_MAX`] only by outputs over
+/// 1 KiB on average.
+pub const COMMAND_BYTES_MAX: u64 = 64 << 20;
+
+/// What a cached command costs beside its outputs' contents: the command, one output, map space.
+pub const COMMAND_OVERHEAD_BYTES: u64 = 256;
+
+/// Started numbers below the released line that a session may still bring for the first time. Same
+/// as [`COMMANDS_MAX`]: a client cannot have more calls open than it may have commands.
+pub const AWAITED_MAX: usize = 65_536;
+
+/// Answers to opened and closed sessions that are remembered per group, so that a duplicate made by
+/// forwarding takes effect once. A duplicate follows its original within a few election timeouts;
+/// 8,192 is ten seconds of 800 sessions opened per second.
+pub const REMEMBERED_ANSWERS_MAX: usize = 8_192;
+
+/// Primitives per group. They are never deleted by closing, so a loop that creates must end.
+pub const PRIMITIVES_MAX: usize = 100_000;
+
+/// Namespace and name of a primitive, each: they are held in every snapshot and in answers.
+pub const NAME_BYTES_MAX: usize = 1_024;
+
+/// A keep-alive's filter, in bytes of JSON: 65,536 members at 6.3 bits each, in base64, is 69 KB.
+pub const FILTER_BYTES_MAX: usize = 128 << 10;
+
+/// Hash functions of a filter that are looked at. The stock client uses 5; with no members it
+/// states 2^63, which only means that the first bit decides.
+pub const FILTER_HASHES_MAX: u64 = 64;
+
+/// Exact open numbers in one keep-alive; as [`COMMANDS_MAX`].
+pub const OPEN_NUMBERS_MAX: usize = 65_536;
+
+/// Acknowledged streams in one keep-alive; as [`COMMANDS_MAX`].
+pub const ACKNOWLEDGEMENTS_MAX: usize = 65_536;
+
+/// Keys are compared on every step of a lookup and stored twice when they have a time to live.
+pub const KEY_BYTES_MAX: usize = 1 << 10;
+
+/// An eighth of the 4 MiB message limit, so that an answer with a previous value and a transaction
+/// of a few values fit one message.
+pub const VALUE_BYTES_MAX: usize = 512 << 10;
+
+/// Writes in one transaction: bounds the time that applying one entry takes.
+pub const TRANSACTION_WRITES_MAX: usize = 1_024;
+
+/// Prepared transactions per map: they pin their values and keys until commit or abort.
+pub const TRANSACTIONS_MAX: usize = 1_024;
+
+/// A time to live beyond this is the same as one of this length (about 34,000 years): due times
+/// stay far from overflow.
+pub const TTL_MILLIS_MAX: u64 = 1 << 50;

@@ -1,15 +1,30 @@
-//! The machine.
+//! The machine: entries in, effects out.
 
 use bytes::Bytes;
-use multiraft_proto::v1::KeepAliveInput;
+use imbl::OrdMap;
+use multiraft_proto::log::{LogEntry, LogItem, log_item};
+use multiraft_proto::v1::{PartitionInput, partition_input};
+use prost::Message;
 
-use crate::answer::{Answer, Effect, EntryError, Query, Rejection};
+use crate::answer::{Answer, Body, Effect, EntryError, Output, Query, Rejection, Status};
+use crate::commands::{Waiter, digest_answer};
+use crate::digest::Digest;
+use crate::limits::{ENTRY_FORMAT, FEATURE_LEVEL};
+use crate::primitives::{Context, Failure, Slot};
+use crate::remembered::Remembered;
+use crate::session::Session;
+use crate::timers::{Owner, Timer, Timers};
 
-/// State of one group.
+/// State of one group. Cloning is O(1); the clone is a view that later entries do not touch.
 #[derive(Clone, Debug, Default)]
 pub struct Machine {
-    index: u64,
-    log_time: u64,
+    pub(crate) index: u64,
+    pub(crate) log_time: u64,
+    pub(crate) timers: Timers,
+    pub(crate) sessions: OrdMap<u64, Session>,
+    pub(crate) primitives: OrdMap<u64, Slot>,
+    pub(crate) names: OrdMap<crate::calls::Name, u64>,
+    pub(crate) remembered: Remembered,
 }
 
 /// A session as seen by inspection.
@@ -34,13 +49,12 @@ pub struct PrimitiveSummary {
     pub name: String,
 }
 
-#[allow(unused_variables)]
 impl Machine {
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Count of applied proposals.
+    /// Count of applied proposals. Ticks and cancels do not count.
     pub fn index(&self) -> u64 {
         self.index
     }
@@ -50,43 +64,237 @@ impl Machine {
         self.log_time
     }
 
-    /// Log time at which the earliest timer is due.
+    /// Log time at which the earliest timer is due. An entry stamped then or later fires it.
     pub fn next_timer(&self) -> Option<u64> {
-        None
+        self.timers.next_due()
     }
 
     /// Applies the payload of one Raft entry (an encoded `LogEntry`) that was replicated in `term`.
+    ///
+    /// An entry that was stamped in another term is skipped: its log time may be behind. An empty
+    /// payload is the entry by which a new leader commits its term. An error means that no working
+    /// member proposed this: the node must stop. Nothing was applied then.
     pub fn apply(
         &mut self,
         term: u64,
         payload: &Bytes,
         effects: &mut Vec<Effect>,
     ) -> Result<(), EntryError> {
+        if payload.is_empty() {
+            return Ok(());
+        }
+        let entry = self.decode(payload)?;
+        if entry.term != term {
+            return Ok(());
+        }
+        self.advance(entry.log_time, effects);
+        for item in entry.items {
+            self.apply_item(item, effects);
+        }
         Ok(())
+    }
+
+    fn decode(&self, payload: &Bytes) -> Result<LogEntry, EntryError> {
+        let index = self.index;
+        let entry = LogEntry::decode(payload.clone())
+            .map_err(|source| EntryError::Undecodable { index, source })?;
+        if entry.format != ENTRY_FORMAT {
+            return Err(EntryError::Format { index, format: entry.format, known: ENTRY_FORMAT });
+        }
+        if entry.feature_level > FEATURE_LEVEL {
+            let level = entry.feature_level;
+            return Err(EntryError::FeatureLevel { index, level, known: FEATURE_LEVEL });
+        }
+        if entry.items.iter().any(|item| item.item.is_none()) {
+            return Err(EntryError::UnknownItem { index });
+        }
+        Ok(entry)
+    }
+
+    /// Moves log time to `stamp`. Timers due on the way fire in order, each at its own time. An
+    /// older stamp changes nothing.
+    fn advance(&mut self, stamp: u64, effects: &mut Vec<Effect>) {
+        if stamp <= self.log_time {
+            return;
+        }
+        while let Some((timer, owner)) = self.timers.take_due(stamp) {
+            self.log_time = timer.due;
+            self.fire(timer, owner, effects);
+        }
+        self.log_time = stamp;
+    }
+
+    fn fire(&mut self, timer: Timer, owner: Owner, effects: &mut Vec<Effect>) {
+        match owner {
+            Owner::Session(session_id) => self.end_session(session_id, effects),
+            Owner::Primitive(primitive_id) => {
+                self.with_primitive(primitive_id, effects, |primitive, context| {
+                    primitive.on_timer(timer.id, context);
+                });
+            }
+        }
+    }
+
+    fn apply_item(&mut self, item: LogItem, effects: &mut Vec<Effect>) {
+        let waiter = Waiter { origin: item.origin, number: item.number };
+        match item.item {
+            Some(log_item::Item::Input(input)) => self.apply_input(waiter, input, effects),
+            Some(log_item::Item::Cancel(cancel)) => self.cancel(waiter, &cancel, effects),
+            // Its entry has moved log time already.
+            Some(log_item::Item::Tick(_)) | None => {}
+        }
+    }
+
+    fn apply_input(&mut self, waiter: Waiter, input: Bytes, effects: &mut Vec<Effect>) {
+        self.index += 1;
+        let invalid = |message: &str| Err(Rejection::Invalid { message: message.into() });
+        let payload = match PartitionInput::decode(input) {
+            Err(_) => return self.answer(waiter, invalid("input does not decode"), effects),
+            Ok(input) => input.payload,
+        };
+        match payload {
+            Some(partition_input::Payload::SessionInput(input)) => {
+                self.call(waiter, input, effects);
+            }
+            Some(partition_input::Payload::OpenSession(input)) => {
+                self.once(waiter, effects, |machine, _| machine.open_session(&input));
+            }
+            Some(partition_input::Payload::CloseSession(input)) => {
+                self.once(waiter, effects, |machine, effects| {
+                    machine.close_session(input.session_id, effects)
+                });
+            }
+            // Not remembered: a duplicate does no harm, and remembering the most frequent input
+            // would shorten the memory for the others.
+            Some(partition_input::Payload::KeepAlive(input)) => {
+                let result = self.keep_alive(input, effects);
+                self.answer(waiter, result, effects);
+            }
+            None => self.answer(waiter, invalid("payload: is absent"), effects),
+        }
+    }
+
+    /// Lets an input without a sequence number take effect once, although a node that forwarded it
+    /// may have done so twice.
+    fn once(
+        &mut self,
+        waiter: Waiter,
+        effects: &mut Vec<Effect>,
+        act: impl FnOnce(&mut Self, &mut Vec<Effect>) -> Result<Output, Rejection>,
+    ) {
+        if let Some(answer) = self.remembered.get(waiter) {
+            effects.push(waiter.answer(answer.clone()));
+            return;
+        }
+        let result = act(self, effects);
+        let answer = Answer { index: self.index, result };
+        self.remembered.insert(waiter, answer.clone());
+        effects.push(waiter.answer(answer));
+    }
+
+    pub(crate) fn answer(
+        &self,
+        waiter: Waiter,
+        result: Result<Output, Rejection>,
+        effects: &mut Vec<Effect>,
+    ) {
+        effects.push(waiter.answer(Answer { index: self.index, result }));
     }
 
     /// Answers from the applied state.
     pub fn query(&self, query: &Query) -> Answer {
-        let rejection = Rejection::UnknownSession { session_id: query.session_id };
-        Answer { index: self.index, result: Err(rejection) }
+        Answer { index: self.index, result: self.read(query) }
+    }
+
+    fn read(&self, query: &Query) -> Result<Output, Rejection> {
+        let Query { session_id, primitive_id, operation, ref input } = *query;
+        let Some(session) = self.sessions.get(&session_id) else {
+            return Err(Rejection::UnknownSession { session_id });
+        };
+        let slot = match self.primitives.get(&primitive_id) {
+            Some(slot) if session.attached.contains(&primitive_id) => slot,
+            Some(_) | None => return Ok(operation_output(0, Err(not_attached(primitive_id)))),
+        };
+        let result = slot.primitive().query(operation, input.clone());
+        Ok(operation_output(0, result.map(Body::Payload)))
+    }
+
+    /// Runs a hook of one primitive and delivers what it emits.
+    pub(crate) fn with_primitive(
+        &mut self,
+        primitive_id: u64,
+        effects: &mut Vec<Effect>,
+        hook: impl FnOnce(&mut dyn crate::primitives::Primitive, &mut Context<'_>),
+    ) {
+        let Some(slot) = self.primitives.get_mut(&primitive_id) else { return };
+        let mut emitted = Vec::new();
+        let now = (self.index, self.log_time);
+        let mut context = Context::new(now, primitive_id, &mut self.timers, &mut emitted);
+        hook(slot.primitive_mut(), &mut context);
+        self.deliver(emitted, effects);
     }
 
     /// A hash of the whole state: equal on replicas that applied the same entries.
     pub fn digest(&self) -> u64 {
-        0
+        let mut digest = Digest::new();
+        digest.word(self.index);
+        digest.word(self.log_time);
+        self.timers.digest(&mut digest);
+        digest.number(self.sessions.len());
+        for (session_id, session) in self.sessions.iter() {
+            digest.word(*session_id);
+            session.digest(&mut digest);
+        }
+        digest.word(self.primitives_digest());
+        for (waiter, answer) in self.remembered.iter() {
+            digest.word(waiter.origin);
+            digest.word(waiter.number);
+            digest_answer(answer, &mut digest);
+        }
+        digest.finish()
+    }
+
+    /// The part of [`Self::digest`] that clients can see: unchanged by a rejected command.
+    pub fn primitives_digest(&self) -> u64 {
+        let mut digest = Digest::new();
+        digest.number(self.primitives.len());
+        for (primitive_id, slot) in self.primitives.iter() {
+            digest.word(*primitive_id);
+            slot.digest(&mut digest);
+        }
+        digest.finish()
     }
 
     pub fn sessions(&self) -> impl Iterator<Item = SessionSummary> + '_ {
-        std::iter::empty()
+        self.sessions.iter().map(|(session_id, session)| SessionSummary {
+            session_id: *session_id,
+            timeout_millis: session.timeout_millis,
+            expires_at: session.expiry.due,
+            commands: session.commands.len(),
+            primitives: session.attached.iter().copied().collect(),
+        })
     }
 
     pub fn primitives(&self) -> impl Iterator<Item = PrimitiveSummary> + '_ {
-        std::iter::empty()
+        self.primitives.iter().map(|(primitive_id, slot)| PrimitiveSummary {
+            primitive_id: *primitive_id,
+            service: slot.service.name(),
+            namespace: slot.namespace.to_string(),
+            name: slot.name.to_string(),
+        })
     }
 }
 
-/// Refuses what the machine would reject, before it is proposed; the message names the field.
-#[allow(unused_variables)]
-pub fn validate_keep_alive(input: &KeepAliveInput) -> Result<(), String> {
-    Ok(())
+/// The output of a finished operation.
+pub(crate) fn operation_output(sequence: u64, result: Result<Body, Failure>) -> Output {
+    let (status, message, body) = match result {
+        Ok(body) => (Status::Ok, String::new(), body),
+        Err(Failure { status, message }) => (status, message, Body::None),
+    };
+    Output::Operation { sequence, status, message, body, last: true }
+}
+
+pub(crate) fn not_attached(primitive_id: u64) -> Failure {
+    let message = format!("primitive {primitive_id} is not open in this session");
+    Failure::new(Status::Forbidden, message)
 }

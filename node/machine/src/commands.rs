@@ -1,0 +1,340 @@
+//! The commands of one session: which were executed, their outputs until the client has them, and
+//! which numbers may still come.
+//!
+//! A number executes at most once. Executed numbers stay cached until a keep-alive releases them;
+//! below the released line only those numbers may still execute that were never executed and that
+//! the client said to have open (a keep-alive may overtake a command on its way).
+
+use imbl::{OrdMap, OrdSet};
+
+use crate::answer::{Answer, Body, Effect, Output, Rejection};
+use crate::digest::Digest;
+use crate::keep_alive::KeepAlive;
+use crate::limits::{AWAITED_MAX, COMMAND_BYTES_MAX, COMMAND_OVERHEAD_BYTES, COMMANDS_MAX};
+
+/// Who waits for the outputs of a call: the node that the client talked to and its number for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Waiter {
+    pub origin: u64,
+    pub number: u64,
+}
+
+impl Waiter {
+    pub fn answer(self, answer: Answer) -> Effect {
+        Effect::Answer { origin: self.origin, number: self.number, answer }
+    }
+}
+
+/// What the arrival of a command means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    Fresh,
+    /// Executed before and still cached.
+    Repeated,
+    /// Never to be executed (again).
+    Released,
+    /// There is no room to remember another command.
+    Full,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Commands {
+    cached: OrdMap<u64, Command>,
+    /// The incomplete ones among the cached.
+    open: OrdMap<u64, Open>,
+    /// Approximate memory of `cached`.
+    bytes: u64,
+    /// Highest number that was ever cached: a shortcut past the lookup for the usual arrival.
+    highest: u64,
+    /// Highest `through` of any keep-alive.
+    released_through: u64,
+    /// Numbers up to `released_through` that were never executed and may still come.
+    awaited: OrdSet<u64>,
+}
+
+#[derive(Clone, Debug)]
+struct Command {
+    /// Outputs that the client has not acknowledged. The last output of a complete command stays
+    /// until release, so that a repeated call learns of the end.
+    outputs: Vec<Answer>,
+    /// Number of the last output, acknowledged or not.
+    emitted: u64,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    Complete,
+    Canceled,
+}
+
+/// An incomplete command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Open {
+    pub waiter: Waiter,
+    pub primitive_id: u64,
+}
+
+impl Commands {
+    pub fn len(&self) -> usize {
+        self.cached.len()
+    }
+
+    pub fn arrival(&self, sequence_num: u64) -> Arrival {
+        if sequence_num <= self.highest && self.cached.contains_key(&sequence_num) {
+            return Arrival::Repeated;
+        }
+        if sequence_num <= self.released_through && !self.awaited.contains(&sequence_num) {
+            return Arrival::Released;
+        }
+        if self.cached.len() >= COMMANDS_MAX || self.bytes >= COMMAND_BYTES_MAX {
+            return Arrival::Full;
+        }
+        Arrival::Fresh
+    }
+
+    /// Remembers a complete command and answers it.
+    pub fn complete(
+        &mut self,
+        sequence_num: u64,
+        answer: Answer,
+        waiter: Waiter,
+        effects: &mut Vec<Effect>,
+    ) {
+        effects.push(waiter.answer(answer.clone()));
+        self.insert(sequence_num, Command { outputs: vec![answer], emitted: 1, phase: Phase::Complete });
+    }
+
+    /// Remembers a command whose outputs come later.
+    pub fn open(&mut self, sequence_num: u64, open: Open) {
+        self.open.insert(sequence_num, open);
+        self.insert(sequence_num, Command { outputs: Vec::new(), emitted: 0, phase: Phase::Open });
+    }
+
+    fn insert(&mut self, sequence_num: u64, command: Command) {
+        self.highest = self.highest.max(sequence_num);
+        if sequence_num <= self.released_through {
+            self.awaited.remove(&sequence_num);
+        }
+        self.bytes += command.bytes();
+        let previous = self.cached.insert(sequence_num, command);
+        assert!(previous.is_none(), "command {sequence_num} executed twice");
+    }
+
+    /// Adds an output to an open command. A command that was closed meanwhile takes none.
+    pub fn push(&mut self, sequence_num: u64, mut answer: Answer, effects: &mut Vec<Effect>) {
+        let Some(open) = self.open.get(&sequence_num).copied() else { return };
+        let Some(command) = self.cached.get_mut(&sequence_num) else { return };
+        let Ok(Output::Operation { sequence, last, .. }) = &mut answer.result else { return };
+        command.emitted += 1;
+        *sequence = command.emitted;
+        let last = *last;
+        self.bytes += output_bytes(&answer);
+        command.outputs.push(answer.clone());
+        if last {
+            command.phase = Phase::Complete;
+            self.open.remove(&sequence_num);
+        }
+        effects.push(open.waiter.answer(answer));
+    }
+
+    /// Answers a repeated command from the cache; later outputs go to the new waiter only.
+    pub fn repeat(
+        &mut self,
+        sequence_num: u64,
+        waiter: Waiter,
+        index: u64,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(command) = self.cached.get(&sequence_num) else { return };
+        effects.extend(command.outputs.iter().map(|output| waiter.answer(output.clone())));
+        match command.phase {
+            Phase::Complete => {}
+            Phase::Open => {
+                if let Some(open) = self.open.get_mut(&sequence_num) {
+                    open.waiter = waiter;
+                }
+            }
+            Phase::Canceled => {
+                effects.push(waiter.answer(Answer { index, result: Err(Rejection::Canceled) }));
+            }
+        }
+    }
+
+    /// Ends an open command at the wish of its waiter. A waiter that was replaced since by a
+    /// repeated call has nothing to give up.
+    pub fn cancel(&mut self, sequence_num: u64, waiter: Waiter) -> Option<Open> {
+        let open = self.open.get(&sequence_num).copied().filter(|open| open.waiter == waiter)?;
+        self.close(sequence_num);
+        Some(open)
+    }
+
+    /// Ends all open commands, or those on one primitive.
+    pub fn cancel_all(&mut self, primitive_id: Option<u64>) -> Vec<(u64, Open)> {
+        let meant = |open: &Open| primitive_id.is_none_or(|id| open.primitive_id == id);
+        let canceled: Vec<_> =
+            self.open.iter().filter(|(_, open)| meant(open)).map(|(n, open)| (*n, *open)).collect();
+        for (sequence_num, _) in &canceled {
+            self.close(*sequence_num);
+        }
+        canceled
+    }
+
+    fn close(&mut self, sequence_num: u64) {
+        self.open.remove(&sequence_num);
+        if let Some(command) = self.cached.get_mut(&sequence_num) {
+            command.phase = Phase::Canceled;
+        }
+    }
+
+    /// Carries out a keep-alive. Returns the commands that were open here and are not at the
+    /// client.
+    pub fn release(&mut self, keep_alive: &KeepAlive) -> Vec<(u64, Open)> {
+        let KeepAlive { through, open, acknowledged } = keep_alive;
+        let released: Vec<u64> = self
+            .cached
+            .range(..=*through)
+            .map(|(number, _)| *number)
+            .filter(|number| !open.contains(*number))
+            .collect();
+        self.forget(&released);
+        for (number, output) in acknowledged.range(..=*through) {
+            self.acknowledge(*number, *output);
+        }
+        self.await_open(keep_alive);
+        let gone = |number: &u64| !self.cached.contains_key(number);
+        let canceled: Vec<_> =
+            self.open.iter().filter(|(n, _)| gone(n)).map(|(n, open)| (*n, *open)).collect();
+        for (number, _) in &canceled {
+            self.open.remove(number);
+        }
+        canceled
+    }
+
+    fn forget(&mut self, released: &[u64]) {
+        if released.len() == self.cached.len() {
+            // The usual keep-alive of a client at rest; far cheaper than removing one by one.
+            self.cached.clear();
+            self.bytes = 0;
+            return;
+        }
+        for number in released {
+            if let Some(command) = self.cached.remove(number) {
+                self.bytes -= command.bytes();
+            }
+        }
+    }
+
+    fn acknowledge(&mut self, sequence_num: u64, through: u64) {
+        let Some(command) = self.cached.get_mut(&sequence_num) else { return };
+        let before = command.bytes();
+        command.outputs.retain(|answer| match answer.result {
+            Ok(Output::Operation { sequence, last, .. }) => sequence > through || last,
+            Ok(Output::SessionOpened { .. } | Output::SessionKept | Output::SessionClosed) => true,
+            Err(_) => true,
+        });
+        self.bytes = self.bytes - before + command.bytes();
+    }
+
+    /// Moves the released line. Numbers between the old and the new line were never released, so
+    /// an uncached one was never executed; if the client has it open, it may still come. An older
+    /// keep-alive that arrives late names no number that a newer one has closed, because it only
+    /// narrows what was awaited.
+    fn await_open(&mut self, keep_alive: &KeepAlive) {
+        let KeepAlive { through, open, .. } = keep_alive;
+        let over: Vec<u64> =
+            self.awaited.range(..=*through).filter(|n| !open.contains(**n)).copied().collect();
+        for number in over {
+            self.awaited.remove(&number);
+        }
+        for number in open.between(self.released_through, *through, AWAITED_MAX) {
+            if !self.cached.contains_key(&number) {
+                self.awaited.insert(number);
+            }
+        }
+        while self.awaited.len() > AWAITED_MAX {
+            let Some(lowest) = self.awaited.get_min().copied() else { break };
+            self.awaited.remove(&lowest);
+        }
+        self.released_through = self.released_through.max(*through);
+    }
+
+    pub fn digest(&self, digest: &mut Digest) {
+        digest.word(self.highest);
+        digest.word(self.released_through);
+        digest.word(self.bytes);
+        digest.number(self.awaited.len());
+        self.awaited.iter().for_each(|number| digest.word(*number));
+        digest.number(self.open.len());
+        for (number, open) in self.open.iter() {
+            let Open { waiter, primitive_id } = open;
+            [*number, waiter.origin, waiter.number, *primitive_id]
+                .into_iter()
+                .for_each(|word| digest.word(word));
+        }
+        digest.number(self.cached.len());
+        for (number, command) in self.cached.iter() {
+            digest.word(*number);
+            digest.word(command.phase as u64);
+            digest.word(command.emitted);
+            digest.number(command.outputs.len());
+            command.outputs.iter().for_each(|answer| digest_answer(answer, digest));
+        }
+    }
+}
+
+impl Command {
+    fn bytes(&self) -> u64 {
+        COMMAND_OVERHEAD_BYTES + self.outputs.iter().map(output_bytes).sum::<u64>()
+    }
+}
+
+fn output_bytes(answer: &Answer) -> u64 {
+    match &answer.result {
+        Ok(Output::Operation { message, body: Body::Payload(payload), .. }) => {
+            (message.len() + payload.len()) as u64
+        }
+        Ok(Output::Operation { message, .. }) => message.len() as u64,
+        Ok(_) | Err(_) => 0,
+    }
+}
+
+pub fn digest_answer(answer: &Answer, digest: &mut Digest) {
+    digest.word(answer.index);
+    match &answer.result {
+        Ok(Output::SessionOpened { session_id }) => {
+            digest.word(1);
+            digest.word(*session_id);
+        }
+        Ok(Output::SessionKept) => digest.word(2),
+        Ok(Output::SessionClosed) => digest.word(3),
+        Ok(Output::Operation { sequence, status, message, body, last }) => {
+            digest.word(4);
+            digest.word(*sequence);
+            digest.word(*status as u64);
+            digest.bytes(message.as_bytes());
+            digest.word(u64::from(*last));
+            digest_body(body, digest);
+        }
+        Err(rejection) => {
+            digest.word(5);
+            digest.bytes(rejection.to_string().as_bytes());
+        }
+    }
+}
+
+fn digest_body(body: &Body, digest: &mut Digest) {
+    match body {
+        Body::None => digest.word(1),
+        Body::PrimitiveCreated { primitive_id } => {
+            digest.word(2);
+            digest.word(*primitive_id);
+        }
+        Body::PrimitiveClosed => digest.word(3),
+        Body::Payload(payload) => {
+            digest.word(4);
+            digest.bytes(payload);
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! The primitives: what clients build with. Each is one file and one [`Primitive`].
+
+mod counter;
+mod map;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+pub use crate::answer::Status;
+use crate::digest::Digest;
+use crate::limits::TTL_MILLIS_MAX;
+use crate::session::duration_millis;
+use crate::timers::{Owner, Timer, Timers};
+
+/// What a primitive does with the calls on it. Every method is a function of its arguments and
+/// leaves the state untouched when it fails.
+pub trait Primitive {
+    fn apply(&mut self, call: Call, context: &mut Context<'_>) -> Result<Step, Failure>;
+
+    fn query(&self, operation: u32, input: Bytes) -> Result<Bytes, Failure>;
+
+    /// An open command ended without an answer: its caller gave it up.
+    fn on_command_canceled(&mut self, command: CommandKey, context: &mut Context<'_>);
+
+    /// The session ended, or closed this primitive. Its open commands are ended already.
+    fn on_session_closed(&mut self, session_id: u64, context: &mut Context<'_>);
+
+    fn on_timer(&mut self, timer_id: u64, context: &mut Context<'_>);
+
+    fn digest(&self, digest: &mut Digest);
+}
+
+/// Names a command: these two numbers are what makes it take effect once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CommandKey {
+    pub session_id: u64,
+    pub sequence_num: u64,
+}
+
+#[derive(Clone, Debug)]
+pub struct Call {
+    pub command: CommandKey,
+    pub operation: u32,
+    pub input: Bytes,
+}
+
+/// What applying a command brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The encoded output; nothing follows.
+    Complete(Bytes),
+    /// Outputs follow, by [`Context::emit`], now or with later entries.
+    Open,
+}
+
+/// An operation that did not happen, as the headers of its response carry it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub status: Status,
+    pub message: String,
+}
+
+impl Failure {
+    pub fn new(status: Status, message: impl Into<String>) -> Self {
+        Self { status, message: message.into() }
+    }
+
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(Status::Invalid, message)
+    }
+}
+
+/// The surroundings of a primitive while it handles one event.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// The machine's index: becomes the version of what is written.
+    pub index: u64,
+    pub log_time: u64,
+    primitive_id: u64,
+    timers: &'a mut Timers,
+    emitted: &'a mut Vec<Emitted>,
+}
+
+/// An output for an open command.
+#[derive(Debug)]
+pub struct Emitted {
+    pub command: CommandKey,
+    pub result: Result<Bytes, Failure>,
+    pub last: bool,
+}
+
+impl<'a> Context<'a> {
+    pub(crate) fn new(
+        (index, log_time): (u64, u64),
+        primitive_id: u64,
+        timers: &'a mut Timers,
+        emitted: &'a mut Vec<Emitted>,
+    ) -> Self {
+        Self { index, log_time, primitive_id, timers, emitted }
+    }
+
+    /// Calls `on_timer` with the timer's id once log time has reached now + `delay_millis`; never
+    /// at the present log time, so that a chain of timers cannot stand still.
+    pub fn arm(&mut self, delay_millis: u64) -> Timer {
+        let due = self.log_time.saturating_add(delay_millis.clamp(1, TTL_MILLIS_MAX));
+        self.timers.arm(due, Owner::Primitive(self.primitive_id))
+    }
+
+    pub fn disarm(&mut self, timer: Timer) {
+        self.timers.disarm(timer);
+    }
+
+    /// Adds an output to an open command.
+    pub fn emit(&mut self, emitted: Emitted) {
+        self.emitted.push(emitted);
+    }
+}
+
+/// The services that clients can name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    Counter,
+    Map,
+}
+
+/// Services of the contract that this release does not serve.
+const NOT_YET_SERVED: [&str; 7] = [
+    "atomix.runtime.countermap.v1.CounterMap",
+    "atomix.runtime.election.v1.LeaderElection",
+    "atomix.runtime.indexedmap.v1.IndexedMap",
+    "atomix.runtime.lock.v1.Lock",
+    "atomix.runtime.multimap.v1.MultiMap",
+    "atomix.runtime.set.v1.Set",
+    "atomix.runtime.value.v1.Value",
+];
+
+impl Service {
+    pub fn find(name: &str) -> Result<Self, Failure> {
+        let served = [Service::Counter, Service::Map];
+        if let Some(service) = served.into_iter().find(|service| service.name() == name) {
+            return Ok(service);
+        }
+        if NOT_YET_SERVED.contains(&name) {
+            let message = format!("service: {name} is not served by this release");
+            return Err(Failure::new(Status::NotSupported, message));
+        }
+        Err(Failure::new(Status::Forbidden, "service: unknown type of primitive"))
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Service::Counter => "atomix.runtime.counter.v1.Counter",
+            Service::Map => "atomix.runtime.map.v1.Map",
+        }
+    }
+}
+
+/// One created primitive.
+#[derive(Clone, Debug)]
+pub struct Slot {
+    pub service: Service,
+    pub namespace: Arc<str>,
+    pub name: Arc<str>,
+    state: State,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    Counter(counter::Counter),
+    Map(map::Map),
+}
+
+impl Slot {
+    pub fn new(service: Service, namespace: Arc<str>, name: Arc<str>) -> Self {
+        let state = match service {
+            Service::Counter => State::Counter(counter::Counter::default()),
+            Service::Map => State::Map(map::Map::default()),
+        };
+        Self { service, namespace, name, state }
+    }
+
+    pub fn primitive(&self) -> &dyn Primitive {
+        match &self.state {
+            State::Counter(counter) => counter,
+            State::Map(map) => map,
+        }
+    }
+
+    pub fn primitive_mut(&mut self) -> &mut dyn Primitive {
+        match &mut self.state {
+            State::Counter(counter) => counter,
+            State::Map(map) => map,
+        }
+    }
+
+    pub fn digest(&self, digest: &mut Digest) {
+        digest.bytes(self.service.name().as_bytes());
+        digest.bytes(self.namespace.as_bytes());
+        digest.bytes(self.name.as_bytes());
+        self.primitive().digest(digest);
+    }
+}
+
+/// Decodes the input of an operation. The message is ours, not the decoder's: answers are cached
+/// and must not change with a library.
+fn decode<M: prost::Message + Default>(input: Bytes) -> Result<M, Failure> {
+    M::decode(input).map_err(|_| Failure::invalid("input does not decode"))
+}
+
+fn encode(output: &impl prost::Message) -> Bytes {
+    output.encode_to_vec().into()
+}
+
+fn ttl_millis(field: &str, (seconds, nanos): (i64, i32)) -> Result<u64, Failure> {
+    duration_millis(seconds, nanos).map_err(|e| Failure::invalid(format!("{field}: {e}")))
+}
+
+/// A number that the service's table does not have, or has for the other kind of call.
+fn unknown_operation(service: Service, operation: u32) -> Failure {
+    let message = format!("operation {operation} of {} is not served here", service.name());
+    Failure::new(Status::NotSupported, message)
+}

@@ -1,0 +1,71 @@
+//! Timers in log time. They fire in the order of their due times, equal ones in the order in which
+//! they were armed, on every replica alike.
+
+use imbl::OrdMap;
+
+use crate::digest::Digest;
+
+/// Names one armed timer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timer {
+    /// Absolute log time in milliseconds.
+    pub due: u64,
+    /// Counts up with every armed timer of the machine.
+    pub id: u64,
+}
+
+/// Who is told when a timer fires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    Session(u64),
+    Primitive(u64),
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Timers {
+    armed: OrdMap<Timer, Owner>,
+    last_id: u64,
+}
+
+impl Timers {
+    pub fn arm(&mut self, due: u64, owner: Owner) -> Timer {
+        self.last_id += 1;
+        let timer = Timer { due, id: self.last_id };
+        self.armed.insert(timer, owner);
+        timer
+    }
+
+    /// Does nothing when the timer has fired already.
+    pub fn disarm(&mut self, timer: Timer) {
+        self.armed.remove(&timer);
+    }
+
+    pub fn next_due(&self) -> Option<u64> {
+        self.armed.get_min().map(|(timer, _)| timer.due)
+    }
+
+    /// Takes the first timer that is due at `time` or before.
+    pub fn take_due(&mut self, time: u64) -> Option<(Timer, Owner)> {
+        let (timer, owner) = *self.armed.get_min()?;
+        if timer.due > time {
+            return None;
+        }
+        self.armed.remove(&timer);
+        Some((timer, owner))
+    }
+
+    pub fn digest(&self, digest: &mut Digest) {
+        digest.word(self.last_id);
+        digest.number(self.armed.len());
+        for (timer, owner) in self.armed.iter() {
+            digest.word(timer.due);
+            digest.word(timer.id);
+            let (kind, id) = match *owner {
+                Owner::Session(id) => (1, id),
+                Owner::Primitive(id) => (2, id),
+            };
+            digest.word(kind);
+            digest.word(id);
+        }
+    }
+}
