@@ -1,0 +1,374 @@
+//! Bootstrap, once: planned → written down → sent, fenced → formed → latched → activated.
+//!
+//! Each stage is found again from what is there, so a crash between any two calls costs nothing.
+//! After the latch nothing is ever bootstrapped; data that is lost then is reported.
+
+use crate::names::member_host;
+use crate::observed::{Observed, Surroundings};
+use crate::placement::{self, Place};
+use crate::planning::NodeCall;
+use crate::validate::Validated;
+use kube::ResourceExt;
+use multiraft_api::{
+    CLUSTER_ID_ANNOTATION, PEER_PORT, PlannedGroup, PlannedMember, RaftPartitionSliceSpec, Reason,
+    STATE_ANNOTATION, STATE_BOOTSTRAPPED,
+};
+use multiraft_proto::v1;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Groups in one Bootstrap call.
+const BATCH_GROUPS_MAX: usize = 32;
+
+/// How far a cluster is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Stage {
+    /// Pods or their nodes are not all there yet.
+    Gathering { missing: Vec<String> },
+    /// The plan is to be written, or what was written is not seen back yet.
+    Recording { slices: Vec<(String, RaftPartitionSliceSpec)> },
+    /// Nodes are told; `calls` may be empty while leaders are elected.
+    Forming { calls: Vec<NodeCall>, formed: usize },
+    /// All groups are formed: the latch is to be set.
+    Latching,
+    /// Latched; nodes that are not activated yet are to be.
+    Active { calls: Vec<NodeCall>, lost: Vec<String> },
+    /// A human is needed.
+    Blocked { reason: Reason, message: String },
+}
+
+/// The stage and what it rests on.
+#[derive(Clone, Debug)]
+pub struct Bootstrap {
+    pub cluster_id: String,
+    pub plan_hash: Option<String>,
+    pub latched: bool,
+    /// Nodes of the cluster: as planned, else as asked.
+    pub replicas: i32,
+    pub groups: Vec<PlannedGroup>,
+    pub stage: Stage,
+}
+
+pub fn bootstrap(cluster: &Validated, observed: &Observed, env: &Surroundings) -> Bootstrap {
+    let volumes = VolumeFacts::of(observed);
+    let mut slices: Vec<&RaftPartitionSliceSpec> = observed.slices.iter().map(|s| &s.spec).collect();
+    slices.sort_by_key(|s| s.first_group);
+    let latched_status =
+        cluster.status.bootstrap.as_ref().is_some_and(|b| b.completed_at.is_some());
+    let latched = latched_status || volumes.latched;
+    let recorded = slices.first().map(|s| s.cluster_id.clone());
+    let cluster_id = cluster.status.cluster_id.clone().or(recorded);
+    let cluster_id = cluster_id.or_else(|| volumes.ids.first().cloned());
+    let cluster_id = cluster_id.unwrap_or_else(|| cluster.uid.clone());
+    let replicas = match slices.first() {
+        Some(slice) => slice.replicas,
+        None if latched && volumes.count > 0 => volumes.count,
+        None => cluster.spec.replicas,
+    };
+    let mut this = Bootstrap {
+        cluster_id,
+        plan_hash: slices.first().map(|s| s.plan_hash.clone()),
+        latched: latched_status,
+        replicas,
+        groups: slices.iter().flat_map(|s| s.groups.iter().cloned()).collect(),
+        stage: Stage::Latching,
+    };
+    this.stage = stage(&this, cluster, observed, env, &volumes, latched, &slices);
+    this
+}
+
+fn stage(
+    this: &Bootstrap,
+    cluster: &Validated,
+    observed: &Observed,
+    env: &Surroundings,
+    volumes: &VolumeFacts,
+    latched: bool,
+    slices: &[&RaftPartitionSliceSpec],
+) -> Stage {
+    if let Some(message) = foreign(this, observed, volumes) {
+        return Stage::Blocked { reason: Reason::ForeignVolumes, message };
+    }
+    let hashes: BTreeSet<&str> = slices.iter().map(|s| s.plan_hash.as_str()).collect();
+    let complete = this.groups.len() == cluster.spec.groups as usize && hashes.len() == 1;
+    let missing = missing(this, cluster, observed);
+    if complete && latched {
+        return active(this, cluster, observed, env);
+    }
+    if !missing.is_empty() {
+        return Stage::Gathering { missing };
+    }
+    if complete {
+        return forming(this, cluster, observed, env);
+    }
+    let places = places(this, cluster, observed);
+    if latched {
+        return adopt(this, cluster, observed, &places);
+    }
+    // Nothing, or only a part of the plan, is written: the same plan comes out again as long as
+    // the nodes are the same.
+    let groups = cluster.spec.groups.unsigned_abs();
+    let planned = placement::slices(
+        &cluster.name,
+        &this.cluster_id,
+        groups,
+        cluster.spec.voters(),
+        &places,
+    );
+    if hashes.iter().any(|h| planned.iter().any(|(_, s)| s.plan_hash != *h)) {
+        return Stage::Blocked {
+            reason: Reason::DataLost,
+            message: "a node changed its data directory while the plan was being written: delete \
+                      this cluster and its volumes, no data was in it"
+                .into(),
+        };
+    }
+    Stage::Recording { slices: planned }
+}
+
+/// Volumes of one name that carry other identities.
+fn foreign(this: &Bootstrap, observed: &Observed, volumes: &VolumeFacts) -> Option<String> {
+    if volumes.ids.len() > 1 {
+        return Some(format!(
+            "the volumes of this name belong to several clusters ({}): delete those that are not \
+             wanted",
+            volumes.ids.iter().cloned().collect::<Vec<_>>().join(", ")
+        ));
+    }
+    let others: Vec<String> = observed
+        .nodes
+        .iter()
+        .filter(|(_, n)| {
+            let id = n.identity.as_ref().map_or("", |i| i.cluster_id.as_str());
+            !id.is_empty() && id != this.cluster_id
+        })
+        .map(|(name, _)| name.clone())
+        .collect();
+    (!others.is_empty()).then(|| {
+        format!("the data of {} belongs to another cluster: delete its volume", others.join(", "))
+    })
+}
+
+fn missing(this: &Bootstrap, cluster: &Validated, observed: &Observed) -> Vec<String> {
+    let names = (0..this.replicas).map(|slot| crate::pod_name(&cluster.name, slot));
+    let known = |name: &String| {
+        observed.nodes.get(name).is_some_and(|n| n.connected && n.id().is_some())
+    };
+    names.filter(|n| !known(n)).collect()
+}
+
+fn places(this: &Bootstrap, cluster: &Validated, observed: &Observed) -> Vec<Place> {
+    let names = (0..this.replicas).map(|slot| crate::pod_name(&cluster.name, slot));
+    names
+        .filter_map(|node| {
+            let (node_id, incarnation) = observed.nodes.get(&node)?.id()?;
+            Some(Place { node, node_id, incarnation })
+        })
+        .collect()
+}
+
+fn fence(this: &Bootstrap, env: &Surroundings, incarnation: u64) -> v1::Fence {
+    v1::Fence {
+        cluster_id: this.cluster_id.clone(),
+        operator_epoch: env.operator_epoch,
+        plan_hash: this.plan_hash.clone().unwrap_or_default(),
+        incarnation,
+    }
+}
+
+fn forming(
+    this: &Bootstrap,
+    cluster: &Validated,
+    observed: &Observed,
+    env: &Surroundings,
+) -> Stage {
+    let lost = lost(this, observed);
+    if !lost.is_empty() {
+        return Stage::Blocked {
+            reason: Reason::DataLost,
+            message: format!(
+                "{} lost data before the cluster was formed: delete this cluster and its volumes \
+                 and create it again, no client data was in it",
+                lost.join(", ")
+            ),
+        };
+    }
+    let formed = this.groups.iter().filter(|g| is_formed(this, g, observed)).count();
+    if formed == this.groups.len() {
+        return Stage::Latching;
+    }
+    let mut calls = Vec::new();
+    for (name, node) in &observed.nodes {
+        let Some((_, incarnation)) = node.id() else { continue };
+        let lacks = |g: &&PlannedGroup| {
+            let held = node.groups.get(&g.id.unsigned_abs());
+            g.members.iter().any(|m| m.node == *name)
+                && !held.is_some_and(|s| Some(&s.plan_hash) == this.plan_hash.as_ref())
+        };
+        let todo: Vec<&PlannedGroup> = this.groups.iter().filter(lacks).collect();
+        for batch in todo.chunks(BATCH_GROUPS_MAX) {
+            let partitions = batch.iter().map(|g| partition(cluster, g)).collect();
+            let request = v1::BootstrapRequest {
+                group: None,
+                partitions,
+                fence: Some(fence(this, env, incarnation)),
+            };
+            calls.push(NodeCall::Bootstrap { node: name.clone(), request });
+        }
+    }
+    Stage::Forming { calls, formed }
+}
+
+fn partition(cluster: &Validated, group: &PlannedGroup) -> v1::PartitionConfig {
+    let member = |m: &PlannedMember| v1::MemberConfig {
+        node_id: m.node_id as u64,
+        host: member_host(&cluster.name, &cluster.namespace, &m.node),
+        port: i32::from(PEER_PORT),
+        role: v1::MemberRole::Member as i32,
+        member_id: m.id as u64,
+    };
+    v1::PartitionConfig {
+        partition_id: group.id.unsigned_abs(),
+        members: group.members.iter().map(member).collect(),
+        ..Default::default()
+    }
+}
+
+/// A majority reports the plan's group, and somebody knows its leader.
+fn is_formed(this: &Bootstrap, group: &PlannedGroup, observed: &Observed) -> bool {
+    let states = group.members.iter().filter_map(|m| {
+        let node = observed.nodes.get(&m.node)?;
+        node.groups.get(&group.id.unsigned_abs())
+    });
+    let same: Vec<_> =
+        states.filter(|s| Some(&s.plan_hash) == this.plan_hash.as_ref()).collect();
+    same.len() * 2 > group.members.len() && same.iter().any(|s| s.leader != 0)
+}
+
+/// Nodes that run on another directory than the plan names.
+fn lost(this: &Bootstrap, observed: &Observed) -> Vec<String> {
+    let planned: BTreeMap<&str, &str> = this
+        .groups
+        .iter()
+        .flat_map(|g| g.members.iter().map(|m| (m.node.as_str(), m.incarnation.as_str())))
+        .collect();
+    observed
+        .nodes
+        .iter()
+        .filter(|(name, node)| {
+            let (Some(planned), Some((_, now))) = (planned.get(name.as_str()), node.id()) else {
+                return false;
+            };
+            format!("{now:016x}") != **planned
+        })
+        .map(|(name, _)| name.clone())
+        .collect()
+}
+
+fn active(
+    this: &Bootstrap,
+    _: &Validated,
+    observed: &Observed,
+    env: &Surroundings,
+) -> Stage {
+    if !this.latched {
+        return Stage::Latching;
+    }
+    let lost = lost(this, observed);
+    let waiting = observed.nodes.iter().filter(|(name, n)| {
+        n.connected && !lost.contains(name) && n.identity.as_ref().is_some_and(|i| !i.activated)
+    });
+    let calls = waiting
+        .filter_map(|(name, node)| {
+            let (_, incarnation) = node.id()?;
+            let request = v1::ActivateRequest { fence: Some(fence(this, env, incarnation)) };
+            Some(NodeCall::Activate { node: name.clone(), request })
+        })
+        .collect();
+    Stage::Active { calls, lost }
+}
+
+/// Retained volumes of a cluster of the same name: the intent is rebuilt from what the nodes hold.
+fn adopt(
+    this: &Bootstrap,
+    cluster: &Validated,
+    observed: &Observed,
+    places: &[Place],
+) -> Stage {
+    let by_id: BTreeMap<u64, &Place> = places.iter().map(|p| (p.node_id, p)).collect();
+    let mut groups: BTreeMap<u32, &v1::GroupState> = BTreeMap::new();
+    for state in observed.nodes.values().flat_map(|n| n.groups.values()) {
+        let newest = groups.entry(state.group_id).or_insert(state);
+        if state.config_version > newest.config_version {
+            *newest = state;
+        }
+    }
+    if groups.len() != cluster.spec.groups as usize {
+        return Stage::Blocked {
+            reason: Reason::DataLost,
+            message: format!(
+                "the volumes hold {} groups, spec.groups asks for {}: create the cluster with the \
+                 number that it had",
+                groups.len(),
+                cluster.spec.groups
+            ),
+        };
+    }
+    let plan_hash = groups.values().next().map(|g| g.plan_hash.clone()).unwrap_or_default();
+    let planned: Vec<PlannedGroup> = groups
+        .values()
+        .map(|state| {
+            let members = state.members.iter().map(|m| {
+                let place = by_id.get(&m.node_id);
+                PlannedMember {
+                    id: m.member_id as i64,
+                    node: place.map(|p| p.node.clone()).unwrap_or_default(),
+                    node_id: m.node_id as i64,
+                    incarnation: format!("{:016x}", place.map_or(0, |p| p.incarnation)),
+                }
+            });
+            let next = state.members.iter().map(|m| m.member_id).max().unwrap_or(0) + 1;
+            PlannedGroup {
+                id: state.group_id as i32,
+                epoch: 1,
+                members: members.collect(),
+                next_member_id: next as i64,
+            }
+        })
+        .collect();
+    let slices = planned
+        .chunks(multiraft_api::GROUPS_PER_SLICE as usize)
+        .enumerate()
+        .map(|(number, groups)| {
+            let spec = RaftPartitionSliceSpec {
+                cluster_id: this.cluster_id.clone(),
+                plan_hash: plan_hash.clone(),
+                replicas: this.replicas,
+                first_group: groups.first().map_or(0, |g| g.id),
+                groups: groups.to_vec(),
+            };
+            (crate::names::slice_name(&cluster.name, number), spec)
+        });
+    Stage::Recording { slices: slices.collect() }
+}
+
+/// What the volumes say of themselves.
+struct VolumeFacts {
+    count: i32,
+    ids: BTreeSet<String>,
+    latched: bool,
+}
+
+impl VolumeFacts {
+    fn of(observed: &Observed) -> Self {
+        let id = |v: &k8s_openapi::api::core::v1::PersistentVolumeClaim| {
+            v.annotations().get(CLUSTER_ID_ANNOTATION).cloned()
+        };
+        VolumeFacts {
+            count: observed.volumes.len() as i32,
+            ids: observed.volumes.iter().filter_map(id).collect(),
+            latched: observed.volumes.iter().any(|v| {
+                v.annotations().get(STATE_ANNOTATION).is_some_and(|s| s == STATE_BOOTSTRAPPED)
+            }),
+        }
+    }
+}

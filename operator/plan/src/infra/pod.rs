@@ -1,0 +1,238 @@
+//! The pods of the nodes: restricted, probed over HTTP, on a volume of their own.
+
+use super::config_map::{VOLUME_PATH, config};
+use super::owned;
+use crate::names::{self, hash, member_host, node_selector, peers_service, volume_name};
+use crate::observed::Surroundings;
+use crate::validate::Validated;
+use k8s_openapi::api::core::v1::{
+    Affinity, Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, EnvVarSource,
+    HTTPGetAction, ObjectFieldSelector, PersistentVolumeClaimVolumeSource, Pod, PodAffinityTerm,
+    PodAntiAffinity, PodSecurityContext, PodSpec, Probe, SeccompProfile, SecurityContext,
+    TopologySpreadConstraint, Volume, VolumeMount, WeightedPodAffinityTerm,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use multiraft_api::{
+    CLIENT_PORT, HTTP_PORT, PEER_PORT, PodOptions, REVISION_ANNOTATION, SLOT_LABEL,
+};
+
+/// The image's user.
+const USER: i64 = 65532;
+
+pub fn pod(cluster: &Validated, env: &Surroundings, slot: i32) -> Pod {
+    let name = names::pod_name(&cluster.name, slot);
+    let options = options(cluster);
+    let mut metadata = owned(cluster, name.clone());
+    if let Some(labels) = &mut metadata.labels {
+        // What selects pods is ours; a user's labels may only add.
+        let ours = std::mem::take(labels);
+        labels.extend(options.labels.clone());
+        labels.extend(ours);
+        labels.extend(node_selector(&cluster.name));
+        labels.insert(SLOT_LABEL.to_owned(), slot.to_string());
+        labels.insert("apps.kubernetes.io/pod-index".to_owned(), slot.to_string());
+    }
+    let mut annotations = options.annotations.clone();
+    annotations.insert(REVISION_ANNOTATION.to_owned(), revision(cluster, env));
+    metadata.annotations = Some(annotations);
+    Pod { metadata, spec: Some(spec(cluster, env, &name, Some(slot))), status: None }
+}
+
+/// Hash of the template: what all pods of the present spec have in common, configuration included.
+pub fn revision(cluster: &Validated, env: &Surroundings) -> String {
+    let template = spec(cluster, env, "node", None);
+    let options = options(cluster);
+    let content = (template, config(cluster), options.labels, options.annotations);
+    hash(&serde_json::to_vec(&content).unwrap_or_default())
+}
+
+fn options(cluster: &Validated) -> PodOptions {
+    let grace = PodOptions { termination_grace_period_seconds: 60, ..Default::default() };
+    cluster.spec.pod.clone().unwrap_or(grace)
+}
+
+fn spec(cluster: &Validated, env: &Surroundings, name: &str, slot: Option<i32>) -> PodSpec {
+    let options = options(cluster);
+    let pull_secrets = cluster.spec.image.as_ref().map(|i| i.pull_secrets.clone());
+    let claim = slot.map_or_else(String::new, |slot| volume_name(&cluster.name, slot));
+    PodSpec {
+        hostname: Some(name.to_owned()),
+        subdomain: Some(peers_service(&cluster.name)),
+        service_account_name: Some(cluster.name.clone()),
+        automount_service_account_token: Some(false),
+        enable_service_links: Some(false),
+        termination_grace_period_seconds: Some(options.termination_grace_period_seconds),
+        security_context: Some(PodSecurityContext {
+            run_as_non_root: Some(true),
+            run_as_user: Some(USER),
+            run_as_group: Some(USER),
+            fs_group: Some(USER),
+            fs_group_change_policy: Some("OnRootMismatch".to_owned()),
+            seccomp_profile: Some(SeccompProfile {
+                type_: "RuntimeDefault".to_owned(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        }),
+        image_pull_secrets: pull_secrets.filter(|s| !s.is_empty()),
+        affinity: Some(options.affinity.clone().unwrap_or_else(|| spread(cluster))),
+        topology_spread_constraints: Some(zones(cluster, &options)),
+        tolerations: Some(options.tolerations.clone()).filter(|t| !t.is_empty()),
+        node_selector: Some(options.node_selector.clone()).filter(|s| !s.is_empty()),
+        priority_class_name: options.priority_class_name.clone(),
+        containers: vec![container(cluster, env, &options, name)],
+        volumes: Some(vec![
+            Volume {
+                name: "data".to_owned(),
+                persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+                    claim_name: claim,
+                    read_only: None,
+                }),
+                ..Default::default()
+            },
+            Volume {
+                name: "config".to_owned(),
+                config_map: Some(ConfigMapVolumeSource {
+                    name: cluster.name.clone(),
+                    ..Default::default()
+                }),
+                ..Default::default()
+            },
+        ]),
+        ..Default::default()
+    }
+}
+
+fn container(
+    cluster: &Validated,
+    env: &Surroundings,
+    options: &PodOptions,
+    name: &str,
+) -> Container {
+    let host = member_host(&cluster.name, &cluster.namespace, name);
+    let args = ["--config", "/etc/multiraft/config.yaml", "--advertise-host", &host];
+    let mount = |name: &str, path: &str, read_only: bool| VolumeMount {
+        name: name.to_owned(),
+        mount_path: path.to_owned(),
+        read_only: read_only.then_some(true),
+        ..Default::default()
+    };
+    let mut variables = vec![EnvVar {
+        name: "POD_NAME".to_owned(),
+        value_from: Some(EnvVarSource {
+            field_ref: Some(ObjectFieldSelector {
+                api_version: Some("v1".to_owned()),
+                field_path: "metadata.name".to_owned(),
+            }),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }];
+    variables.extend(options.env.clone());
+    Container {
+        name: "node".to_owned(),
+        image: Some(image(cluster, env)),
+        image_pull_policy: pull_policy(cluster, env),
+        command: Some(vec!["multiraft-node".to_owned()]),
+        args: Some(args.map(str::to_owned).to_vec()),
+        env: Some(variables),
+        ports: Some(vec![
+            port("client", CLIENT_PORT),
+            port("peer", PEER_PORT),
+            port("http", HTTP_PORT),
+        ]),
+        resources: options.resources.clone(),
+        volume_mounts: Some(vec![
+            mount("data", VOLUME_PATH, false),
+            mount("config", "/etc/multiraft", true),
+        ]),
+        // Reading a long log back takes a while; liveness counts only after it.
+        startup_probe: Some(probe("/startupz", 1, 600)),
+        readiness_probe: Some(probe("/readyz", 1, 2)),
+        liveness_probe: Some(probe("/livez", 10, 6)),
+        security_context: Some(SecurityContext {
+            allow_privilege_escalation: Some(false),
+            read_only_root_filesystem: Some(true),
+            capabilities: Some(Capabilities {
+                drop: Some(vec!["ALL".to_owned()]),
+                ..Default::default()
+            }),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+fn image(cluster: &Validated, env: &Surroundings) -> String {
+    let image = cluster.spec.image.clone().unwrap_or_default();
+    let repository = image.repository.unwrap_or_else(|| env.node_image.clone());
+    match (image.digest, image.tag) {
+        (Some(digest), _) => format!("{repository}@{digest}"),
+        (None, Some(tag)) => format!("{repository}:{tag}"),
+        (None, None) => format!("{repository}:{}", cluster.spec.version),
+    }
+}
+
+fn pull_policy(cluster: &Validated, env: &Surroundings) -> Option<String> {
+    let asked = cluster.spec.image.as_ref().and_then(|i| i.pull_policy);
+    asked.map(|p| format!("{p:?}")).or_else(|| env.node_pull_policy.clone())
+}
+
+fn port(name: &str, number: u16) -> ContainerPort {
+    ContainerPort {
+        name: Some(name.to_owned()),
+        container_port: i32::from(number),
+        protocol: Some("TCP".to_owned()),
+        ..Default::default()
+    }
+}
+
+fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Probe {
+    Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some(path.to_owned()),
+            port: IntOrString::String("http".to_owned()),
+            ..Default::default()
+        }),
+        period_seconds: Some(period_seconds),
+        timeout_seconds: Some(if period_seconds > 5 { 6 } else { 2 }),
+        failure_threshold: Some(failure_threshold),
+        ..Default::default()
+    }
+}
+
+fn selector(cluster: &Validated) -> LabelSelector {
+    LabelSelector { match_labels: Some(node_selector(&cluster.name)), ..Default::default() }
+}
+
+/// Nodes of a cluster prefer different machines.
+fn spread(cluster: &Validated) -> Affinity {
+    let term = PodAffinityTerm {
+        label_selector: Some(selector(cluster)),
+        topology_key: "kubernetes.io/hostname".to_owned(),
+        ..Default::default()
+    };
+    Affinity {
+        pod_anti_affinity: Some(PodAntiAffinity {
+            preferred_during_scheduling_ignored_during_execution: Some(vec![
+                WeightedPodAffinityTerm { pod_affinity_term: term, weight: 100 },
+            ]),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+fn zones(cluster: &Validated, options: &PodOptions) -> Vec<TopologySpreadConstraint> {
+    if !options.topology_spread_constraints.is_empty() {
+        return options.topology_spread_constraints.clone();
+    }
+    vec![TopologySpreadConstraint {
+        max_skew: 1,
+        topology_key: "topology.kubernetes.io/zone".to_owned(),
+        when_unsatisfiable: "ScheduleAnyway".to_owned(),
+        label_selector: Some(selector(cluster)),
+        ..Default::default()
+    }]
+}

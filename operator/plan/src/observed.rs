@@ -1,0 +1,54 @@
+//! What the operator sees at one moment.
+
+use k8s_openapi::api::core::v1::{
+    ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount,
+};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use multiraft_api::RaftPartitionSlice;
+use multiraft_proto::v1;
+use std::collections::BTreeMap;
+
+/// One node as its stream tells.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Node {
+    /// The stream is live. When it is not, the rest is what was last known.
+    pub connected: bool,
+    /// Identity, without groups and peers.
+    pub identity: Option<v1::GetInfoResponse>,
+    pub groups: BTreeMap<u32, v1::GroupState>,
+}
+
+/// Everything of one cluster, selected by its label.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    pub pods: Vec<Pod>,
+    pub volumes: Vec<PersistentVolumeClaim>,
+    pub services: Vec<Service>,
+    pub config_maps: Vec<ConfigMap>,
+    pub service_accounts: Vec<ServiceAccount>,
+    pub budgets: Vec<PodDisruptionBudget>,
+    pub slices: Vec<RaftPartitionSlice>,
+    /// By name of the pod.
+    pub nodes: BTreeMap<String, Node>,
+}
+
+/// What a plan needs beside the cluster and its objects.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    pub now: Time,
+    /// Rises with every change of the leading operator.
+    pub operator_epoch: u64,
+    /// Repository of the nodes' image when the spec names none.
+    pub node_image: String,
+    /// Appended to the cluster's version when the spec names no tag; usually empty.
+    pub node_pull_policy: Option<String>,
+}
+
+impl Node {
+    /// (node id, incarnation) when both are known.
+    pub fn id(&self) -> Option<(u64, u64)> {
+        let info = self.identity.as_ref()?;
+        (info.node_id != 0 && info.incarnation != 0).then_some((info.node_id, info.incarnation))
+    }
+}
