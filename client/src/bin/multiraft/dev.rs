@@ -19,6 +19,9 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// A node stops within a few seconds by itself; after this it is killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Client, peer and HTTP port of a node follow each other.
+const PORTS_PER_NODE: u16 = 10;
+
 struct Node {
     place: Place,
     process: Child,
@@ -37,6 +40,7 @@ pub async fn run(options: DevOptions, groups: u32) -> Result<Report, Failure> {
     let started = Instant::now();
     let program = program(&options)?;
     let (data_dir, temporary) = data_dir(&options)?;
+    ports_are_free(&options)?;
     let mut nodes = Vec::new();
     for number in 0..options.nodes {
         nodes.push(start(&program, &data_dir, &options, number)?);
@@ -80,6 +84,21 @@ fn program(options: &DevOptions) -> Result<PathBuf, Failure> {
         })
 }
 
+fn client_port(options: &DevOptions, number: u16) -> u16 {
+    options.port + PORTS_PER_NODE * number
+}
+
+/// Whoever listens there would be taken for a node of ours.
+fn ports_are_free(options: &DevOptions) -> Result<(), Failure> {
+    let clients = (0..options.nodes).map(|number| client_port(options, number));
+    for port in clients.flat_map(|port| port..port + 3) {
+        std::net::TcpListener::bind(("127.0.0.1", port)).map_err(|error| {
+            Failure::usage(format!("port {port}: {error}; choose others with --port"))
+        })?;
+    }
+    Ok(())
+}
+
 fn data_dir(options: &DevOptions) -> Result<(PathBuf, Option<tempfile::TempDir>), Failure> {
     if let Some(dir) = &options.data_dir {
         return Ok((dir.clone(), None));
@@ -96,7 +115,7 @@ fn start(
     options: &DevOptions,
     number: u16,
 ) -> Result<Node, Failure> {
-    let port = options.port + 10 * number;
+    let port = client_port(options, number);
     let address = |port: u16| format!("127.0.0.1:{port}");
     let folder = data_dir.join(format!("node-{number}"));
     let log_file = data_dir.join(format!("node-{number}.log"));

@@ -100,6 +100,11 @@ fn a_cluster_for_development_serves_commands_until_it_is_interrupted() {
     dev.ok("map clear users");
     assert_eq!(dev.ok("map size users"), "0");
 
+    let port = dev.endpoints.split([':', ',']).nth(1).expect("host:port,…");
+    let (code, error) = dev.fails(&format!("dev --port {port}"));
+    assert_eq!(code, 2);
+    assert!(error.contains(&format!("port {port}: ")) && error.contains("--port"), "{error}");
+
     assert_eq!(dev.ok("node info").lines().count(), 1 + 3);
     assert_eq!(dev.ok("group list").lines().count(), 1 + 4);
     assert_eq!(dev.fails("counter increment visits many").0, 2);
