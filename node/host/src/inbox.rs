@@ -10,9 +10,18 @@ use tokio::sync::{Notify, mpsc, oneshot};
 pub enum Message {
     Shard(Input),
     Info(oneshot::Sender<v1::GetInfoResponse>),
-    Config { group: u32, reply: oneshot::Sender<Result<v1::GroupConfig, AdminError>> },
-    Digest { group: u32, reply: oneshot::Sender<Option<(u64, u64)>> },
-    Watch { groups: Vec<u32>, events: mpsc::Sender<v1::Event> },
+    Config {
+        group: u32,
+        reply: oneshot::Sender<Result<v1::GroupConfig, AdminError>>,
+    },
+    Digest {
+        group: u32,
+        reply: oneshot::Sender<Option<(u64, u64)>>,
+    },
+    Watch {
+        groups: Vec<u32>,
+        events: mpsc::Sender<v1::Event>,
+    },
     /// The log cannot be written any more.
     LogFailed(String),
 }

@@ -5,9 +5,7 @@ use crate::node::StartError;
 use bytes::Bytes;
 use multiraft_log::{Reader, Recovered, RecoveredGroup};
 use multiraft_machine::Machine;
-use multiraft_shard::{
-    Entry, EntryKind, HardState, Remembered, Shard, StoredGroup, may_replay,
-};
+use multiraft_shard::{Entry, EntryKind, HardState, Remembered, Shard, StoredGroup, may_replay};
 
 pub fn memory(recovered: &Recovered) -> Vec<Remembered> {
     let peers = recovered.peers.iter();
@@ -54,8 +52,9 @@ fn replay(
             .read(id, next, group.last_index + 1, REPLAY_BYTES_MAX)
             .map_err(|e| StartError::Damaged(format!("read log of group {id}: {e}")))?;
         for entry in read {
-            let entry = from_log(entry)
-                .ok_or_else(|| StartError::Damaged(format!("group {id} has an entry of an unknown kind")))?;
+            let entry = from_log(entry).ok_or_else(|| {
+                StartError::Damaged(format!("group {id} has an entry of an unknown kind"))
+            })?;
             next = entry.index + 1;
             replaying &= may_replay(&configuration, &entry, group.state.commit);
             if !replaying {

@@ -145,7 +145,10 @@ fn to_round(record: Persist) -> Round {
         term: m.term,
         index: m.index,
     });
-    Round { groups: record.groups.into_iter().map(to_group_round).collect(), peers: peers.collect() }
+    Round {
+        groups: record.groups.into_iter().map(to_group_round).collect(),
+        peers: peers.collect(),
+    }
 }
 
 fn to_group_round(part: GroupPersist) -> GroupRound {

@@ -1,13 +1,12 @@
 //! Three and five nodes in one process: real sockets, real logs, no gRPC.
+#![allow(clippy::unwrap_used)]
 
 use bytes::Bytes;
-use multiraft_host::{
-    CallError, Consistency, GroupSpec, Handle, Member, Node, Options, Role,
-};
+use multiraft_host::{CallError, Consistency, GroupSpec, Handle, Member, Node, Options, Role};
 use multiraft_machine::{Body, Output, Query, Rejection};
 use multiraft_proto::atomix::multiraft::counter::v1 as counter;
-use multiraft_proto::v1::{self, partition_input::Payload, session_input};
 use multiraft_proto::rpc;
+use multiraft_proto::v1::{self, partition_input::Payload, session_input};
 use prost::Message as _;
 use std::path::Path;
 use std::time::Duration;
@@ -96,7 +95,8 @@ struct Client {
 
 impl Client {
     async fn open(handle: &Handle, group: u32) -> Client {
-        let opened = command(handle, group, Payload::OpenSession(v1::OpenSessionInput::default())).await;
+        let opened =
+            command(handle, group, Payload::OpenSession(v1::OpenSessionInput::default())).await;
         let Output::SessionOpened { session_id } = opened else { panic!("{opened:?}") };
         let create = v1::CreateServiceInput {
             service: rpc::counter::TYPE.into(),
@@ -105,7 +105,8 @@ impl Client {
         };
         let payload = session_input::Payload::CreateService(create);
         let created = command(handle, group, session_command(session_id, 1, payload)).await;
-        let Output::Operation { body: Body::PrimitiveCreated { primitive_id }, .. } = created else {
+        let Output::Operation { body: Body::PrimitiveCreated { primitive_id }, .. } = created
+        else {
             panic!("{created:?}")
         };
         Client { session_id, primitive_id, sequence: 1, group }

@@ -40,9 +40,8 @@ async fn receive(mut stream: TcpStream, sink: Sink) -> std::io::Result<()> {
     if &preface != PREFACE {
         return Err(std::io::Error::other("not a node of this release"));
     }
-    let mut frames = LengthDelimitedCodec::builder()
-        .max_frame_length(FRAME_BYTES_MAX)
-        .new_read(stream);
+    let mut frames =
+        LengthDelimitedCodec::builder().max_frame_length(FRAME_BYTES_MAX).new_read(stream);
     while let Some(frame) = frames.next().await {
         sink(LinkEvent::Frame(frame?.freeze()));
     }

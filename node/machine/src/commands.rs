@@ -103,7 +103,10 @@ impl Commands {
         effects: &mut Vec<Effect>,
     ) {
         effects.push(waiter.answer(answer.clone()));
-        self.insert(sequence_num, Command { outputs: vec![answer], emitted: 1, phase: Phase::Complete });
+        self.insert(
+            sequence_num,
+            Command { outputs: vec![answer], emitted: 1, phase: Phase::Complete },
+        );
     }
 
     /// Remembers a command whose outputs come later.

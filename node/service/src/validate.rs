@@ -227,8 +227,7 @@ mod tests {
             members: vec![member(0, 9), member(0, 7)],
             ..Default::default()
         };
-        let request =
-            v1::BootstrapRequest { partitions: vec![partition], ..Default::default() };
+        let request = v1::BootstrapRequest { partitions: vec![partition], ..Default::default() };
         let specs = bootstrap(request, 7).unwrap();
         assert_eq!((specs[0].group, specs[0].member_id), (3, 1));
         assert_eq!(specs[0].members[1].node_id, 9);

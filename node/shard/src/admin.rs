@@ -293,9 +293,8 @@ impl Shard {
                 continue;
             };
             let ask = ask::Ask::Join(own.to_wire());
-            let encoded = prost::Message::encode_to_vec(&multiraft_proto::link::Ask {
-                ask: Some(ask),
-            });
+            let encoded =
+                prost::Message::encode_to_vec(&multiraft_proto::link::Ask { ask: Some(ask) });
             // Whoever leads answers; it may be none of those that the caller named.
             let named = join.spec.members.iter().map(|m| m.node_id);
             let holders = self.directory.holders(*id).iter().copied();

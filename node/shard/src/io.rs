@@ -107,10 +107,22 @@ pub enum Consistency {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AdminRequest {
-    Bootstrap { groups: Vec<GroupSpec>, fence: Option<Fence> },
-    Join { group: GroupSpec, auto_promote: bool, fence: Option<Fence> },
-    Leave { group: u32, fence: Option<Fence> },
-    Activate { fence: Option<Fence> },
+    Bootstrap {
+        groups: Vec<GroupSpec>,
+        fence: Option<Fence>,
+    },
+    Join {
+        group: GroupSpec,
+        auto_promote: bool,
+        fence: Option<Fence>,
+    },
+    Leave {
+        group: u32,
+        fence: Option<Fence>,
+    },
+    Activate {
+        fence: Option<Fence>,
+    },
     /// Hands every leadership to a caught-up member, as far as there is one.
     HandOver,
 }

@@ -90,9 +90,8 @@ impl Replica {
         }
         let configuration = self.group.configuration();
         let own = self.group.member_id();
-        let is_candidate = |id: u64| {
-            id != own && configuration.member(id).is_some_and(|m| m.role == Role::Voter)
-        };
+        let is_candidate =
+            |id: u64| id != own && configuration.member(id).is_some_and(|m| m.role == Role::Voter);
         let candidates = self.group.progress().into_iter().filter(|(id, _, _)| is_candidate(*id));
         let best = candidates.max_by_key(|(id, matched, active)| (*active, *matched, *id));
         if let Some((member_id, _, true)) = best {

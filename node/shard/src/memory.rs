@@ -56,8 +56,8 @@ impl Memory {
     pub fn is_rolled_back(&mut self, stated: Remembered) -> bool {
         let key = (stated.node, stated.group);
         let Some(known) = self.known.get(&key) else { return false };
-        let behind = (stated.term, stated.index) < (known.term, known.index)
-            && stated.term <= known.term;
+        let behind =
+            (stated.term, stated.index) < (known.term, known.index) && stated.term <= known.term;
         if behind {
             self.refused.insert(key);
         }

@@ -204,7 +204,7 @@ mod tests {
     #[test]
     fn restart_within_the_silence_window_breaks_the_session() {
         let (a, mut b) = connected();
-        drop(a);
+        let _dead = a;
         let mut again = Pair::new(2, 0);
         again.opened();
         assert!(b.hear(again.header(), 2).broke);

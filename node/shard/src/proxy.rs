@@ -107,26 +107,29 @@ fn encode(number: u64, result: Result<Answer, CallError>) -> ProxyAnswer {
     use proxy_answer::Result as R;
     let (index, result) = match result {
         Err(e) => (0, R::Unavailable(e.to_string())),
-        Ok(answer) => (answer.index, match answer.result {
-            Ok(Output::SessionOpened { session_id }) => R::SessionOpened(session_id),
-            Ok(Output::SessionKept) => R::SessionKept(Nothing {}),
-            Ok(Output::SessionClosed) => R::SessionClosed(Nothing {}),
-            Ok(Output::Operation { sequence, status, message, body, last }) => {
-                let body = match body {
-                    Body::None => None,
-                    Body::PrimitiveCreated { primitive_id } => {
-                        Some(operation_result::Body::PrimitiveCreated(primitive_id))
-                    }
-                    Body::PrimitiveClosed => {
-                        Some(operation_result::Body::PrimitiveClosed(Nothing {}))
-                    }
-                    Body::Payload(bytes) => Some(operation_result::Body::Payload(bytes)),
-                };
-                let status = status as i32;
-                R::Operation(OperationResult { sequence, status, message, last, body })
-            }
-            Err(rejection) => R::Refusal(encode_rejection(rejection)),
-        }),
+        Ok(answer) => (
+            answer.index,
+            match answer.result {
+                Ok(Output::SessionOpened { session_id }) => R::SessionOpened(session_id),
+                Ok(Output::SessionKept) => R::SessionKept(Nothing {}),
+                Ok(Output::SessionClosed) => R::SessionClosed(Nothing {}),
+                Ok(Output::Operation { sequence, status, message, body, last }) => {
+                    let body = match body {
+                        Body::None => None,
+                        Body::PrimitiveCreated { primitive_id } => {
+                            Some(operation_result::Body::PrimitiveCreated(primitive_id))
+                        }
+                        Body::PrimitiveClosed => {
+                            Some(operation_result::Body::PrimitiveClosed(Nothing {}))
+                        }
+                        Body::Payload(bytes) => Some(operation_result::Body::Payload(bytes)),
+                    };
+                    let status = status as i32;
+                    R::Operation(OperationResult { sequence, status, message, last, body })
+                }
+                Err(rejection) => R::Refusal(encode_rejection(rejection)),
+            },
+        ),
     };
     ProxyAnswer { number, index, result: Some(result) }
 }

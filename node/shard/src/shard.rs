@@ -6,9 +6,7 @@ use crate::context::Context;
 use crate::directory::Directory;
 use crate::frame::{Frame, Item, ItemKind};
 use crate::io::{GroupPersist, Identity, Input, LinkCommand, NodeFacts, Now, Outputs, Remembered};
-use crate::limits::{
-    ASK_MICROS, CACHE_BYTES_MAX, CACHE_BYTES_MIN, LATE_TICK_MICROS, TICK_MICROS,
-};
+use crate::limits::{ASK_MICROS, CACHE_BYTES_MAX, CACHE_BYTES_MIN, LATE_TICK_MICROS, TICK_MICROS};
 use crate::memory::Memory;
 use crate::proxy::Proxied;
 use crate::replica::{Driven, Replica};
@@ -53,6 +51,15 @@ pub fn may_replay(configuration: &[u8], entry: &Entry, commit: u64) -> bool {
     entry.index <= commit && (entry.kind == EntryKind::Normal || entry.index <= version)
 }
 
+/// A record on its way to the disk.
+struct Unsynced {
+    record: u64,
+    /// (group, ready number) that it makes durable.
+    acks: Vec<(u32, u64)>,
+    /// Administration calls to answer then.
+    tokens: Vec<u64>,
+}
+
 /// All groups of one thread.
 pub struct Shard {
     pub(crate) ctx: Context,
@@ -66,8 +73,8 @@ pub struct Shard {
     proxied: Proxied,
     /// Incarnation that each peer stated in its present session.
     incarnations: BTreeMap<u64, u64>,
-    /// Records that are not durable yet: (number, acknowledgements, administration calls).
-    unsynced: VecDeque<(u64, Vec<(u32, u64)>, Vec<u64>)>,
+    /// Records that are not durable yet, oldest first.
+    unsynced: VecDeque<Unsynced>,
     ticks: u64,
     ticked: u64,
 }
@@ -328,8 +335,7 @@ impl Shard {
         };
         self.ctx.send(node, ItemKind::Hello, 0, &hello.encode_to_vec());
         self.directory.greet(node, &mut self.ctx);
-        let shared: Vec<u32> =
-            self.replicas.values().filter(|r| shares(r)).map(|r| r.id).collect();
+        let shared: Vec<u32> = self.replicas.values().filter(|r| shares(r)).map(|r| r.id).collect();
         for id in shared {
             if let Some(replica) = self.replicas.get_mut(&id) {
                 replica.peer_returned(node, &mut self.ctx);
@@ -528,8 +534,9 @@ impl Shard {
     }
 
     fn persisted(&mut self, round: u64) {
-        while self.unsynced.front().is_some_and(|(n, _, _)| *n <= round) {
-            let Some((_, acks, tokens)) = self.unsynced.pop_front() else { break };
+        while let Some(Unsynced { acks, tokens, .. }) =
+            self.unsynced.pop_front_if(|u| u.record <= round)
+        {
             for (group, number) in acks {
                 if let Some(replica) = self.replicas.get_mut(&group) {
                     replica.persisted(number, &mut self.ctx);
@@ -602,9 +609,10 @@ impl Shard {
 
     /// Beside each change of leader goes what clients need of it.
     fn describe_services(&mut self) {
-        let led = self.ctx.out.events.iter().filter(|(_, e)| {
-            matches!(e, Event::LeaderUpdated(_) | Event::MembershipChanged(_))
-        });
+        let led =
+            self.ctx.out.events.iter().filter(|(_, e)| {
+                matches!(e, Event::LeaderUpdated(_) | Event::MembershipChanged(_))
+            });
         let changed: Vec<u32> = led.map(|(group, _)| *group).collect();
         for group_id in changed {
             let config = self.service_config(group_id);
@@ -620,7 +628,7 @@ impl Shard {
         self.ctx.record += 1;
         let acks = std::mem::take(&mut self.ctx.acks);
         let tokens = std::mem::take(&mut self.ctx.tokens);
-        self.unsynced.push_back((self.ctx.record, acks, tokens));
+        self.unsynced.push_back(Unsynced { record: self.ctx.record, acks, tokens });
     }
 }
 

@@ -50,7 +50,8 @@ pub struct Bootstrap {
 
 pub fn bootstrap(cluster: &Validated, observed: &Observed, env: &Surroundings) -> Bootstrap {
     let volumes = VolumeFacts::of(observed);
-    let mut slices: Vec<&RaftPartitionSliceSpec> = observed.slices.iter().map(|s| &s.spec).collect();
+    let mut slices: Vec<&RaftPartitionSliceSpec> =
+        observed.slices.iter().map(|s| &s.spec).collect();
     slices.sort_by_key(|s| s.first_group);
     let latched_status =
         cluster.status.bootstrap.as_ref().is_some_and(|b| b.completed_at.is_some());
@@ -107,13 +108,8 @@ fn stage(
     // Nothing, or only a part of the plan, is written: the same plan comes out again as long as
     // the nodes are the same.
     let groups = cluster.spec.groups.unsigned_abs();
-    let planned = placement::slices(
-        &cluster.name,
-        &this.cluster_id,
-        groups,
-        cluster.spec.voters(),
-        &places,
-    );
+    let planned =
+        placement::slices(&cluster.name, &this.cluster_id, groups, cluster.spec.voters(), &places);
     if hashes.iter().any(|h| planned.iter().any(|(_, s)| s.plan_hash != *h)) {
         return Stage::Blocked {
             reason: Reason::DataLost,
@@ -150,9 +146,8 @@ fn foreign(this: &Bootstrap, observed: &Observed, volumes: &VolumeFacts) -> Opti
 
 fn missing(this: &Bootstrap, cluster: &Validated, observed: &Observed) -> Vec<String> {
     let names = (0..this.replicas).map(|slot| crate::pod_name(&cluster.name, slot));
-    let known = |name: &String| {
-        observed.nodes.get(name).is_some_and(|n| n.connected && n.id().is_some())
-    };
+    let known =
+        |name: &String| observed.nodes.get(name).is_some_and(|n| n.connected && n.id().is_some());
     names.filter(|n| !known(n)).collect()
 }
 
@@ -202,7 +197,7 @@ fn forming(
         let lacks = |g: &&PlannedGroup| {
             let held = node.groups.get(&g.id.unsigned_abs());
             g.members.iter().any(|m| m.node == *name)
-                && !held.is_some_and(|s| Some(&s.plan_hash) == this.plan_hash.as_ref())
+                && held.is_none_or(|s| Some(&s.plan_hash) != this.plan_hash.as_ref())
         };
         let todo: Vec<&PlannedGroup> = this.groups.iter().filter(lacks).collect();
         for batch in todo.chunks(BATCH_GROUPS_MAX) {
@@ -239,8 +234,7 @@ fn is_formed(this: &Bootstrap, group: &PlannedGroup, observed: &Observed) -> boo
         let node = observed.nodes.get(&m.node)?;
         node.groups.get(&group.id.unsigned_abs())
     });
-    let same: Vec<_> =
-        states.filter(|s| Some(&s.plan_hash) == this.plan_hash.as_ref()).collect();
+    let same: Vec<_> = states.filter(|s| Some(&s.plan_hash) == this.plan_hash.as_ref()).collect();
     same.len() * 2 > group.members.len() && same.iter().any(|s| s.leader != 0)
 }
 
@@ -264,12 +258,7 @@ fn lost(this: &Bootstrap, observed: &Observed) -> Vec<String> {
         .collect()
 }
 
-fn active(
-    this: &Bootstrap,
-    _: &Validated,
-    observed: &Observed,
-    env: &Surroundings,
-) -> Stage {
+fn active(this: &Bootstrap, _: &Validated, observed: &Observed, env: &Surroundings) -> Stage {
     if !this.latched {
         return Stage::Latching;
     }
@@ -288,12 +277,7 @@ fn active(
 }
 
 /// Retained volumes of a cluster of the same name: the intent is rebuilt from what the nodes hold.
-fn adopt(
-    this: &Bootstrap,
-    cluster: &Validated,
-    observed: &Observed,
-    places: &[Place],
-) -> Stage {
+fn adopt(this: &Bootstrap, cluster: &Validated, observed: &Observed, places: &[Place]) -> Stage {
     let by_id: BTreeMap<u64, &Place> = places.iter().map(|p| (p.node_id, p)).collect();
     let mut groups: BTreeMap<u32, &v1::GroupState> = BTreeMap::new();
     for state in observed.nodes.values().flat_map(|n| n.groups.values()) {
@@ -335,10 +319,8 @@ fn adopt(
             }
         })
         .collect();
-    let slices = planned
-        .chunks(multiraft_api::GROUPS_PER_SLICE as usize)
-        .enumerate()
-        .map(|(number, groups)| {
+    let slices = planned.chunks(multiraft_api::GROUPS_PER_SLICE as usize).enumerate().map(
+        |(number, groups)| {
             let spec = RaftPartitionSliceSpec {
                 cluster_id: this.cluster_id.clone(),
                 plan_hash: plan_hash.clone(),
@@ -347,7 +329,8 @@ fn adopt(
                 groups: groups.to_vec(),
             };
             (crate::names::slice_name(&cluster.name, number), spec)
-        });
+        },
+    );
     Stage::Recording { slices: slices.collect() }
 }
 

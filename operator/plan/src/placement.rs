@@ -2,9 +2,7 @@
 //! member is first in about the same number of groups, where a new group's first leader comes from.
 
 use crate::names::{hash, slice_name};
-use multiraft_api::{
-    GROUPS_PER_SLICE, PlannedGroup, PlannedMember, RaftPartitionSliceSpec,
-};
+use multiraft_api::{GROUPS_PER_SLICE, PlannedGroup, PlannedMember, RaftPartitionSliceSpec};
 
 /// A node that can hold members.
 #[derive(Clone, Debug, PartialEq, Eq)]

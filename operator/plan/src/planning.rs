@@ -4,9 +4,7 @@ use crate::bootstrap::{self, Bootstrap, Stage};
 use crate::observed::{Observed, Surroundings};
 use crate::validate::{Invalid, Validated};
 use crate::{infra, status};
-use k8s_openapi::api::core::v1::{
-    ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount,
-};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use multiraft_api::{
     MultiRaftCluster, MultiRaftClusterStatus, RaftPartitionSlice, RaftPartitionSliceStatus,
@@ -80,10 +78,7 @@ pub fn plan(
     let validated = match validated {
         Ok(validated) => validated,
         Err(invalid) => {
-            return Plan {
-                status: status::invalid(cluster, invalid, env),
-                ..Default::default()
-            };
+            return Plan { status: status::invalid(cluster, invalid, env), ..Default::default() };
         }
     };
     if cluster.metadata.deletion_timestamp.is_some() {

@@ -115,8 +115,7 @@ pub fn status(
     env: &Surroundings,
     bootstrap: &Bootstrap,
 ) -> MultiRaftClusterStatus {
-    let groups: Vec<GroupHealth> =
-        bootstrap.groups.iter().map(|g| health(observed, g)).collect();
+    let groups: Vec<GroupHealth> = bootstrap.groups.iter().map(|g| health(observed, g)).collect();
     let revision = infra::revision(cluster, env);
     let pods: Vec<&Pod> =
         (0..bootstrap.replicas).filter_map(|slot| pod_of(cluster, observed, slot)).collect();
@@ -225,14 +224,16 @@ fn nodes(
                 (Some(pod), false, None) if is_running(pod) => "Starting",
                 (Some(_), false, None) => "Pending",
             };
-            let holds = bootstrap.groups.iter().filter(|g| g.members.iter().any(|m| m.node == name));
+            let holds =
+                bootstrap.groups.iter().filter(|g| g.members.iter().any(|m| m.node == name));
             NodeStatus {
                 pod_uid: pod.and_then(|p| p.uid()),
                 incarnation: info.map(|i| format!("{:016x}", i.incarnation)),
                 version: info.map(|i| i.version.clone()),
                 state: state.to_owned(),
                 connected,
-                leaders: groups.iter().filter(|g| g.leader.as_deref() == Some(&name)).count() as i32,
+                leaders: groups.iter().filter(|g| g.leader.as_deref() == Some(&name)).count()
+                    as i32,
                 voters: holds.count() as i32,
                 learners: 0,
                 name,
@@ -294,7 +295,8 @@ impl Conditions<'_> {
         self.put(status, ConditionType::Bootstrapped, latched, reason, message.clone());
         let stalled = self.stalled();
         self.transient(status, ConditionType::Stalled, stalled.clone());
-        let reconciling = (!latched && stalled.is_none()).then(|| (Reason::Bootstrapping, message));
+        let reconciling =
+            (!latched && stalled.is_none()).then_some((Reason::Bootstrapping, message));
         self.transient(status, ConditionType::Reconciling, reconciling);
         self.ready(status, latched, available, connected);
     }
@@ -333,9 +335,17 @@ impl Conditions<'_> {
         if self.groups.is_empty() {
             (false, Reason::Bootstrapping, "no group exists yet".to_owned())
         } else if lost > 0 {
-            (false, Reason::QuorumLost, format!("{lost} of {total} groups have no quorum of connected nodes"))
+            (
+                false,
+                Reason::QuorumLost,
+                format!("{lost} of {total} groups have no quorum of connected nodes"),
+            )
         } else if leaderless > 0 {
-            (false, Reason::GroupsLeaderless, format!("{leaderless} of {total} groups have no leader"))
+            (
+                false,
+                Reason::GroupsLeaderless,
+                format!("{leaderless} of {total} groups have no leader"),
+            )
         } else {
             (true, Reason::AllGroupsAvailable, format!("all {total} groups have a leader"))
         }
@@ -343,9 +353,7 @@ impl Conditions<'_> {
 
     fn down(&self) -> Vec<String> {
         let names = (0..self.bootstrap.replicas).map(|slot| pod_name(&self.cluster.name, slot));
-        names
-            .filter(|n| !self.observed.nodes.get(n).is_some_and(|node| node.connected))
-            .collect()
+        names.filter(|n| !self.observed.nodes.get(n).is_some_and(|node| node.connected)).collect()
     }
 
     fn progress(&self) -> (Reason, String) {
@@ -360,9 +368,10 @@ impl Conditions<'_> {
                 Reason::Bootstrapping,
                 format!("{formed} of {} groups are formed", self.cluster.spec.groups),
             ),
-            Stage::Latching | Stage::Active { .. } => {
-                (Reason::PlanRecorded, "all groups were formed; this never happens again".to_owned())
-            }
+            Stage::Latching | Stage::Active { .. } => (
+                Reason::PlanRecorded,
+                "all groups were formed; this never happens again".to_owned(),
+            ),
             Stage::Blocked { reason, message } => (*reason, message.clone()),
         }
     }

@@ -37,7 +37,7 @@ pub fn validate(cluster: &MultiRaftCluster) -> Result<Validated, Invalid> {
         problems.push("spec.groups: must be between 1 and 1024".to_owned());
     }
     let voters = spec.voters();
-    if voters % 2 == 0 {
+    if voters.is_multiple_of(2) {
         problems.push(format!("spec.replicationFactor: {voters} must be odd"));
     }
     if i64::from(voters) > i64::from(spec.replicas) {

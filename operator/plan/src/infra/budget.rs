@@ -34,9 +34,8 @@ fn voters(cluster: &Validated, bootstrap: &Bootstrap) -> usize {
 /// Nodes that may be evicted now without a group losing its quorum.
 fn allowed(cluster: &Validated, observed: &Observed, bootstrap: &Bootstrap) -> i32 {
     let spare = |members: &[multiraft_api::PlannedMember]| {
-        let live = members.iter().filter(|m| {
-            observed.nodes.get(&m.node).is_some_and(|n| n.connected)
-        });
+        let live =
+            members.iter().filter(|m| observed.nodes.get(&m.node).is_some_and(|n| n.connected));
         live.count() as i32 - (members.len() as i32 / 2 + 1)
     };
     let groups = bootstrap.groups.iter().map(|g| spare(&g.members));

@@ -64,8 +64,7 @@ fn pods(
     bootstrap: &Bootstrap,
     plan: &mut Plan,
 ) {
-    let foreign =
-        matches!(bootstrap.stage, Stage::Blocked { reason: Reason::ForeignVolumes, .. });
+    let foreign = matches!(bootstrap.stage, Stage::Blocked { reason: Reason::ForeignVolumes, .. });
     for slot in 0..bootstrap.replicas {
         let name = names::pod_name(&cluster.name, slot);
         match observed.pods.iter().find(|p| p.name_any() == name) {

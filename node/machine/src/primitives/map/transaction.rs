@@ -34,7 +34,11 @@ impl Map {
         Ok(encode(&wire::ApplyOutput { outputs }))
     }
 
-    pub fn prepare(&mut self, session_id: u64, input: wire::PrepareInput) -> Result<Bytes, Failure> {
+    pub fn prepare(
+        &mut self,
+        session_id: u64,
+        input: wire::PrepareInput,
+    ) -> Result<Bytes, Failure> {
         let key = TransactionKey { session_id, sequence_num: input.sequence_num };
         if self.prepared.contains_key(&key) {
             return Err(Failure::new(Status::Conflict, "sequence_num: is prepared already"));

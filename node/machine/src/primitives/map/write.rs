@@ -80,7 +80,7 @@ impl Write {
     }
 
     /// The preconditions against the present entry of the key.
-    pub fn check(&self, current: Option<&Entry>) -> Result<(), Failure> {
+    pub(super) fn check(&self, current: Option<&Entry>) -> Result<(), Failure> {
         let matches = match current {
             Some(entry) => self.prev_index == 0 || self.prev_index == entry.index,
             None => self.prev_index == 0,
