@@ -42,6 +42,9 @@ main() {
   LOGS=$TARGET/test-logs
   mkdir -p "$LOGS"
   PASSED=0 FAILED=0 SKIPPED=0
+  RUN=${MULTIRAFT_RUN:-/tmp/multiraft-kube}
+  # One that runs already is used, and left.
+  FOUND=$([[ -n ${KUBECONFIG:-} || -f $RUN/settings ]] && echo yes || echo no)
   trap finish EXIT
   while IFS='|' read -r name when usual command; do
     name=$(trim "$name") when=$(trim "$when")
@@ -88,7 +91,7 @@ count() { # name, log
 # Ends whatever the run started, and says the sum last.
 finish() {
   local status=$?
-  if [[ -z ${KUBECONFIG:-} && -f ${MULTIRAFT_RUN:-/tmp/multiraft-kube}/settings ]]; then
+  if [[ $FOUND = no && -f $RUN/settings ]]; then
     tests/e2e/cluster/cluster.sh down >"$LOGS/down.log" 2>&1 || echo "taking Kubernetes down failed: $LOGS/down.log"
   fi
   echo "all layers: $SECONDS s"

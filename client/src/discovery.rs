@@ -11,7 +11,7 @@ use tracing::{debug, info};
 
 use crate::calls::unary;
 use crate::limits::{DISCOVERY_PAUSE, DISCOVERY_PERIOD, DISCOVERY_TIMEOUT};
-use crate::nodes::Nodes;
+use crate::nodes::{Nodes, Source};
 use crate::{Error, Options};
 
 const GET_INFO: &str = "/atomix.multiraft.v1.Node/GetInfo";
@@ -52,7 +52,11 @@ async fn ask(nodes: &Nodes) -> Said {
     join_all(nodes.list().into_iter().map(|node| async move {
         let call = unary(&node.channel, GET_INFO, v1::GetInfoRequest {});
         let answer = tokio::time::timeout(DISCOVERY_TIMEOUT, call).await;
-        (node.address.clone(), answer.ok().and_then(Result::ok))
+        let answer = answer.ok().and_then(Result::ok);
+        if answer.is_some() {
+            node.confirm();
+        }
+        (node.address.clone(), answer)
     }))
     .await
 }
@@ -62,7 +66,7 @@ fn apply(nodes: &Nodes, said: &Said, discover: bool) {
         for address in unknown_addresses(said) {
             info!(address, "learned of a node");
             // An address that makes no sense is the peer's mistake, and no reason to fail here.
-            let _ = nodes.add(&address);
+            let _ = nodes.add(&address, Source::Learned);
         }
     }
     nodes.set_leaders(leaders(said));

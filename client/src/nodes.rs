@@ -1,7 +1,7 @@
 //! The nodes that a client knows, and which one a call asks next.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -15,11 +15,14 @@ use crate::{Error, Routing};
 pub struct Node {
     pub address: String,
     pub channel: Channel,
+    /// Given by the user, or has answered. An address that only a node of the cluster named may mean
+    /// nothing here: behind a forwarded port nobody else's does.
+    confirmed: AtomicBool,
     unreachable_until: Mutex<Option<Instant>>,
 }
 
 impl Node {
-    fn new(address: &str) -> Result<Self, Error> {
+    fn new(address: &str, source: Source) -> Result<Self, Error> {
         let invalid = || Error::Invalid {
             message: format!("endpoint {address:?}: write host:port, such as 127.0.0.1:5678"),
         };
@@ -34,7 +37,17 @@ impl Node {
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
             .connect_lazy();
-        Ok(Self { address: address.into(), channel, unreachable_until: Mutex::new(None) })
+        Ok(Self {
+            address: address.into(),
+            channel,
+            confirmed: (source == Source::Given).into(),
+            unreachable_until: Mutex::new(None),
+        })
+    }
+
+    /// The node has answered: calls may go to it.
+    pub fn confirm(&self) {
+        self.confirmed.store(true, Ordering::Relaxed);
     }
 
     /// The node could not be reached: others are asked first for a while.
@@ -48,6 +61,13 @@ impl Node {
         *until = until.filter(|until| now < *until);
         until.is_some()
     }
+}
+
+/// Where an address comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    Given,
+    Learned,
 }
 
 /// The nodes of a cluster, with the leaders as far as they are known.
@@ -70,17 +90,17 @@ impl Nodes {
         let nodes =
             Self { list: RwLock::default(), leaders: RwLock::default(), routing, turn: 0.into() };
         for endpoint in endpoints {
-            nodes.add(endpoint)?;
+            nodes.add(endpoint, Source::Given)?;
         }
         Ok(nodes)
     }
 
     /// Adds a node unless it is there.
-    pub fn add(&self, address: &str) -> Result<(), Error> {
+    pub fn add(&self, address: &str, source: Source) -> Result<(), Error> {
         if self.list().iter().any(|node| node.address == address) {
             return Ok(());
         }
-        let node = Arc::new(Node::new(address)?);
+        let node = Arc::new(Node::new(address, source)?);
         let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
         if list.len() < NODES_MAX && !list.iter().any(|known| known.address == address) {
             list.push(node);
@@ -105,6 +125,8 @@ impl Nodes {
     /// When all were tried it starts over, and `tried` is emptied.
     pub fn next(&self, partition: u32, tried: &mut Vec<String>) -> Arc<Node> {
         let list = self.list.read().unwrap_or_else(PoisonError::into_inner);
+        let confirmed = |node: &&Arc<Node>| node.confirmed.load(Ordering::Relaxed);
+        let list: Vec<_> = list.iter().filter(confirmed).collect();
         if list.iter().all(|node| tried.contains(&node.address)) {
             tried.clear();
         }
@@ -116,7 +138,7 @@ impl Nodes {
         let leaders = self.leaders.read().unwrap_or_else(PoisonError::into_inner);
         let leader = leaders.get(&partition).filter(|_| self.routing == Routing::Leader);
         (0..list.len())
-            .map(|i| &list[(start + i) % list.len()])
+            .map(|i| list[(start + i) % list.len()])
             .filter(|node| !tried.contains(&node.address))
             .min_by_key(|node| (node.is_blamed(now), leader != Some(&node.address)))
             .expect("a cluster has at least one endpoint, and not all were tried")
@@ -161,6 +183,15 @@ mod tests {
         nodes.forget_leader(1);
         let first: Vec<_> = (0..3).map(|_| take(&nodes, 1)).collect();
         assert_eq!(first.iter().collect::<std::collections::BTreeSet<_>>().len(), 3, "{first:?}");
+    }
+
+    #[tokio::test]
+    async fn an_address_that_was_only_learned_is_asked_after_it_answered() {
+        let nodes = nodes(Routing::InOrder);
+        nodes.add("d:1", Source::Learned).expect("valid");
+        assert_eq!(take(&nodes, 4), "abca");
+        nodes.list()[3].confirm();
+        assert_eq!(take(&nodes, 4), "abcd");
     }
 
     #[tokio::test]
