@@ -109,8 +109,7 @@ impl Config {
             Some(path) => {
                 let text = std::fs::read_to_string(path)
                     .with_context(|| format!("read configuration {}", path.display()))?;
-                Config::parse(&text)
-                    .with_context(|| format!("configuration {}", path.display()))?
+                Config::parse(&text).with_context(|| format!("configuration {}", path.display()))?
             }
         };
         config.override_by(flags)?;
