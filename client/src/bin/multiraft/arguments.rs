@@ -33,7 +33,7 @@ pub struct Arguments {
     #[arg(short, long, global = true, value_enum, default_value_t = Output::Text)]
     pub output: Output,
 
-    /// Time for the whole command, such as 500ms, 30s or 2m
+    /// Time for one call with all its retries, such as 500ms, 30s or 2m
     #[arg(long, global = true, default_value = "30s", value_parser = duration)]
     pub timeout: Duration,
 
