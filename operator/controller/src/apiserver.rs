@@ -7,7 +7,9 @@ use kube::{Client, Config};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::limits::{API_CONNECT_TIMEOUT, API_PROBE_PERIOD, API_PROBE_TIMEOUT, API_REQUEST_TIMEOUT};
+use crate::limits::{
+    API_CONNECT_TIMEOUT, API_PROBE_PERIOD, API_PROBE_TIMEOUT, API_REQUEST_TIMEOUT,
+};
 
 /// Clients with the time limits that their use needs.
 #[derive(Clone)]
@@ -32,7 +34,11 @@ impl ApiServer {
         bounded.read_timeout = Some(API_REQUEST_TIMEOUT);
         bounded.reset_reader_on_write = true;
         config.read_timeout = None;
-        Ok(Self { requests: Client::try_from(bounded)?, watches: Client::try_from(config)?, default_namespace })
+        Ok(Self {
+            requests: Client::try_from(bounded)?,
+            watches: Client::try_from(config)?,
+            default_namespace,
+        })
     }
 }
 

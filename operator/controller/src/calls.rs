@@ -37,7 +37,11 @@ pub struct Gate {
 }
 
 impl Gate {
-    pub fn new(standing: watch::Receiver<Standing>, exit_at: Option<u64>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        standing: watch::Receiver<Standing>,
+        exit_at: Option<u64>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self { number: Arc::new(AtomicU64::new(0)), exit_at, standing, metrics }
     }
 
@@ -64,7 +68,12 @@ impl Gate {
         let number = self.number.fetch_add(1, Ordering::Relaxed) + 1;
         tracing::info!(call = number, what, target, "call");
         if self.exit_at == Some(number) {
-            tracing::warn!(call = number, what, target, "exit before this call, as the test hook asks");
+            tracing::warn!(
+                call = number,
+                what,
+                target,
+                "exit before this call, as the test hook asks"
+            );
             std::process::exit(EXIT_AT_CALL_STATUS);
         }
         let result = match tokio::time::timeout(limit, call).await {

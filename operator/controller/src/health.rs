@@ -46,7 +46,11 @@ async fn metrics(State(vitals): State<Vitals>) -> Response {
         vitals.metrics.epoch.set(i64::try_from(epoch).unwrap_or(i64::MAX));
     }
     match vitals.metrics.render() {
-        Ok(text) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response(),
+        Ok(text) => (
+            [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")],
+            text,
+        )
+            .into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }
@@ -56,7 +60,9 @@ async fn metrics(State(vitals): State<Vitals>) -> Response {
 async fn live(State(vitals): State<Vitals>) -> Response {
     let answers = vitals.reachability.borrow().answers;
     match dead_watch(&vitals.board.rows(), answers, Instant::now()) {
-        Some(name) => (StatusCode::INTERNAL_SERVER_ERROR, format!("watch {name} is dead\n")).into_response(),
+        Some(name) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, format!("watch {name} is dead\n")).into_response()
+        }
         None => "ok\n".into_response(),
     }
 }
@@ -66,12 +72,16 @@ async fn ready(State(vitals): State<Vitals>) -> Response {
     if vitals.board.all_synced() {
         return "ok\n".into_response();
     }
-    let missing: Vec<String> = vitals.board.rows().into_iter().filter(|row| !row.synced).map(|row| row.name).collect();
-    (StatusCode::SERVICE_UNAVAILABLE, format!("not listed yet: {}\n", missing.join(", "))).into_response()
+    let missing: Vec<String> =
+        vitals.board.rows().into_iter().filter(|row| !row.synced).map(|row| row.name).collect();
+    (StatusCode::SERVICE_UNAVAILABLE, format!("not listed yet: {}\n", missing.join(", ")))
+        .into_response()
 }
 
 fn dead_watch(rows: &[Health], api_answers: bool, now: Instant) -> Option<String> {
-    let dead = |row: &&Health| row.failing_since.is_some_and(|since| now.duration_since(since) >= WATCH_DEAD);
+    let dead = |row: &&Health| {
+        row.failing_since.is_some_and(|since| now.duration_since(since) >= WATCH_DEAD)
+    };
     rows.iter().find(dead).filter(|_| api_answers).map(|row| row.name.clone())
 }
 

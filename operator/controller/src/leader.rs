@@ -64,7 +64,12 @@ enum Move {
 impl Election {
     /// Runs for the lease until `stop`, then gives it back. `floor` is the highest epoch that any
     /// node reports: ours is always above it, also after somebody deleted the Lease.
-    pub async fn run(self, standing: watch::Sender<Standing>, mut floor: watch::Receiver<u64>, mut stop: oneshot::Receiver<()>) {
+    pub async fn run(
+        self,
+        standing: watch::Sender<Standing>,
+        mut floor: watch::Receiver<u64>,
+        mut stop: oneshot::Receiver<()>,
+    ) {
         let period = self.duration.mul_f64(2.0 / 15.0);
         let mut candidate = Candidate { election: self, seen: None, epoch: None };
         loop {
@@ -105,7 +110,11 @@ impl Candidate {
     async fn try_once(&mut self, floor: u64) -> Result<Option<u64>, kube::Error> {
         let Some(lease) = self.election.leases.get_opt(&self.election.name).await? else {
             let epoch = floor + 1;
-            let lease = self.election.leases.create(&PostParams::default(), &self.lease(None, epoch)).await?;
+            let lease = self
+                .election
+                .leases
+                .create(&PostParams::default(), &self.lease(None, epoch))
+                .await?;
             self.saw(lease);
             self.epoch = Some(epoch);
             return Ok(self.epoch);
@@ -115,7 +124,11 @@ impl Candidate {
             Move::Wait => Ok(None),
             Move::Renew { epoch } | Move::Acquire { epoch } => {
                 let wanted = self.lease(Some(&lease), epoch);
-                let written = self.election.leases.replace(&self.election.name, &PostParams::default(), &wanted).await?;
+                let written = self
+                    .election
+                    .leases
+                    .replace(&self.election.name, &PostParams::default(), &wanted)
+                    .await?;
                 self.saw(written);
                 self.epoch = Some(epoch);
                 self.election.take_over = false;
@@ -131,20 +144,28 @@ impl Candidate {
         let ours = holder.as_deref() == Some(self.election.identity.as_str());
         let above = transitions.max(floor) + 1;
         // A holder that left its duration unsaid gets ours.
-        let granted = spec.lease_duration_seconds.and_then(|s| u64::try_from(s).ok()).map_or(self.election.duration, Duration::from_secs);
+        let granted = spec
+            .lease_duration_seconds
+            .and_then(|s| u64::try_from(s).ok())
+            .map_or(self.election.duration, Duration::from_secs);
         match self.epoch {
             Some(epoch) if ours && epoch == transitions && epoch > floor => Move::Renew { epoch },
             // A node has seen a higher epoch, or the same name without our memory is a process
             // before this one: both mean a new epoch.
             _ if ours => Move::Acquire { epoch: above },
-            None if holder.is_none() || unchanged_for >= granted || self.election.take_over => Move::Acquire { epoch: above },
+            None if holder.is_none() || unchanged_for >= granted || self.election.take_over => {
+                Move::Acquire { epoch: above }
+            }
             _ => Move::Wait,
         }
     }
 
     /// Remembers the lease; returns since when it is as it is.
     fn saw(&mut self, lease: Lease) -> Instant {
-        let unchanged = self.seen.as_ref().is_some_and(|(known, _)| known.spec == lease.spec && known.uid() == lease.uid());
+        let unchanged = self
+            .seen
+            .as_ref()
+            .is_some_and(|(known, _)| known.spec == lease.spec && known.uid() == lease.uid());
         let since = match (&self.seen, unchanged) {
             (Some((_, since)), true) => *since,
             _ => Instant::now(),
@@ -158,7 +179,8 @@ impl Candidate {
         let mut lease = before.cloned().unwrap_or_default();
         lease.metadata.name = Some(self.election.name.clone());
         let old = lease.spec.take().unwrap_or_default();
-        let same = old.lease_transitions == i32::try_from(epoch).ok() && old.holder_identity.as_deref() == Some(&self.election.identity);
+        let same = old.lease_transitions == i32::try_from(epoch).ok()
+            && old.holder_identity.as_deref() == Some(&self.election.identity);
         lease.spec = Some(LeaseSpec {
             holder_identity: Some(self.election.identity.clone()),
             lease_duration_seconds: Some(whole_seconds(self.election.duration)),
@@ -178,9 +200,16 @@ impl Candidate {
         if let Some(spec) = &mut released.spec {
             spec.holder_identity = None;
         }
-        match self.election.leases.replace(&self.election.name, &PostParams::default(), &released).await {
+        match self
+            .election
+            .leases
+            .replace(&self.election.name, &PostParams::default(), &released)
+            .await
+        {
             Ok(_) => tracing::info!("lease released"),
-            Err(error) => tracing::warn!(error = crate::errors::chain(&error), "lease not released"),
+            Err(error) => {
+                tracing::warn!(error = crate::errors::chain(&error), "lease not released")
+            }
         }
     }
 }

@@ -89,12 +89,24 @@ impl Metrics {
         r.register("watch_restarts", "Watches started again", self.watch_restarts.clone());
         r.register("watches_failing", "Watches in error now", self.watches_failing.clone());
         r.register("node_streams", "Nodes that are followed", self.node_streams.clone());
-        r.register("node_streams_live", "Nodes whose stream is live", self.node_streams_live.clone());
-        r.register("node_reconnects", "Streams to nodes that had to be opened again", self.node_reconnects.clone());
+        r.register(
+            "node_streams_live",
+            "Nodes whose stream is live",
+            self.node_streams_live.clone(),
+        );
+        r.register(
+            "node_reconnects",
+            "Streams to nodes that had to be opened again",
+            self.node_reconnects.clone(),
+        );
         r.register("leading", "1 while this process acts", self.leading.clone());
         r.register("epoch", "Epoch of the lease, when last held", self.epoch.clone());
         r.register("groups", "Raft groups by state", self.groups.clone());
-        r.register("status_writes", "Writes of the status of clusters and slices", self.status_writes.clone());
+        r.register(
+            "status_writes",
+            "Writes of the status of clusters and slices",
+            self.status_writes.clone(),
+        );
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         r.register("build", "Version of the operator", build);
     }
@@ -121,7 +133,10 @@ mod tests {
         let metrics = Metrics::new();
         metrics.call("create Pod", true);
         let text = metrics.render().expect("renders");
-        assert!(text.contains("multiraft_operator_calls_total{call=\"create Pod\",ok=\"true\"} 1"), "{text}");
+        assert!(
+            text.contains("multiraft_operator_calls_total{call=\"create Pod\",ok=\"true\"} 1"),
+            "{text}"
+        );
         assert!(text.ends_with("# EOF\n"));
     }
 }

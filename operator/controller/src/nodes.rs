@@ -14,8 +14,8 @@ use tonic::transport::{Channel, Endpoint};
 use crate::backoff::Backoff;
 use crate::errors::chain;
 use crate::limits::{
-    NODE_CALL_TIMEOUT, NODE_CONNECT_TIMEOUT, NODE_DELAY_MAX, NODE_DELAY_MIN, NODE_MESSAGE_BYTES_MAX, NODE_REFRESH,
-    NODE_REFRESH_SOON, NODE_SILENT,
+    NODE_CALL_TIMEOUT, NODE_CONNECT_TIMEOUT, NODE_DELAY_MAX, NODE_DELAY_MIN,
+    NODE_MESSAGE_BYTES_MAX, NODE_REFRESH, NODE_REFRESH_SOON, NODE_SILENT,
 };
 use crate::metrics::Metrics;
 use crate::queue::Queue;
@@ -196,7 +196,9 @@ impl Follower {
     }
 
     async fn refresh(&mut self) -> Result<(), tonic::Status> {
-        let info = deadline(NODE_CALL_TIMEOUT, self.client.get_info(GetInfoRequest {})).await?.into_inner();
+        let info = deadline(NODE_CALL_TIMEOUT, self.client.get_info(GetInfoRequest {}))
+            .await?
+            .into_inner();
         self.nodes.epoch_floor.send_if_modified(|floor| {
             let higher = info.operator_epoch > *floor;
             *floor = info.operator_epoch.max(*floor);
@@ -229,5 +231,9 @@ pub async fn deadline<T>(
 /// A status in words: transport errors hide the interesting part in their causes.
 pub fn words(status: &tonic::Status) -> String {
     let text = chain(status);
-    format!("{:?}: {}", status.code(), if status.message().is_empty() { &text } else { status.message() })
+    format!(
+        "{:?}: {}",
+        status.code(),
+        if status.message().is_empty() { &text } else { status.message() }
+    )
 }

@@ -14,7 +14,12 @@ pub struct Options {
     pub watch_namespaces: Vec<String>,
 
     /// Repository of the node image for clusters that name none; the tag is the cluster's version.
-    #[arg(long, env = "MULTIRAFT_NODE_IMAGE", default_value = "localhost/multiraft-node", value_name = "IMAGE")]
+    #[arg(
+        long,
+        env = "MULTIRAFT_NODE_IMAGE",
+        default_value = "localhost/multiraft-node",
+        value_name = "IMAGE"
+    )]
     pub node_image: String,
 
     /// Wait for the lease before acting; `false` takes it at once and is for a single process only.
@@ -22,7 +27,12 @@ pub struct Options {
     pub leader_elect: bool,
 
     /// Name of the Lease that elects the acting operator.
-    #[arg(long, env = "MULTIRAFT_LEASE_NAME", default_value = "multiraft-operator", value_name = "NAME")]
+    #[arg(
+        long,
+        env = "MULTIRAFT_LEASE_NAME",
+        default_value = "multiraft-operator",
+        value_name = "NAME"
+    )]
     pub lease_name: String,
 
     /// Namespace of the Lease; default: the operator's own.
@@ -39,7 +49,12 @@ pub struct Options {
     pub identity: Option<String>,
 
     /// Where /metrics, /livez and /readyz are served.
-    #[arg(long, env = "MULTIRAFT_METRICS_ADDRESS", default_value = "0.0.0.0:8080", value_name = "ADDRESS")]
+    #[arg(
+        long,
+        env = "MULTIRAFT_METRICS_ADDRESS",
+        default_value = "0.0.0.0:8080",
+        value_name = "ADDRESS"
+    )]
     pub metrics_address: SocketAddr,
 
     /// Form of log lines.
@@ -68,7 +83,8 @@ The operator never reads Secrets.";
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, unit) = text.split_at(split);
-    let count: u64 = digits.parse().map_err(|_| format!("`{text}` has no number; write for example 15s"))?;
+    let count: u64 =
+        digits.parse().map_err(|_| format!("`{text}` has no number; write for example 15s"))?;
     let millis = match unit {
         "ms" => Some(count),
         "s" => count.checked_mul(1_000),
@@ -94,7 +110,8 @@ mod tests {
 
     #[test]
     fn leader_election_is_a_flag_with_or_without_a_value() {
-        let parse = |args: &[&str]| Options::try_parse_from([&["multiraft-operator"], args].concat());
+        let parse =
+            |args: &[&str]| Options::try_parse_from([&["multiraft-operator"], args].concat());
         assert!(parse(&[]).is_ok_and(|o| o.leader_elect));
         assert!(parse(&["--leader-elect"]).is_ok_and(|o| o.leader_elect));
         assert!(parse(&["--leader-elect=false"]).is_ok_and(|o| !o.leader_elect));

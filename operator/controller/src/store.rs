@@ -178,9 +178,13 @@ mod tests {
         store.put(object("gone", 1));
         store.put(object("same", 2));
         store.put(object("newer", 9));
-        let touched = store.replace(Some("n"), vec![object("same", 2), object("newer", 4), object("new", 5)]);
+        let touched =
+            store.replace(Some("n"), vec![object("same", 2), object("newer", 4), object("new", 5)]);
         let names: Vec<String> = touched.iter().map(|o| o.name_any()).collect();
         assert_eq!(names, ["gone", "new"]);
-        assert_eq!(known(&store), [("new".to_owned(), 5), ("newer".to_owned(), 9), ("same".to_owned(), 2)]);
+        assert_eq!(
+            known(&store),
+            [("new".to_owned(), 5), ("newer".to_owned(), 9), ("same".to_owned(), 2)]
+        );
     }
 }

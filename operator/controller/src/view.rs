@@ -42,11 +42,13 @@ pub enum Effect {
 
 impl NodeView {
     pub fn learn(&mut self, mut info: v1::GetInfoResponse) -> Effect {
-        let groups = std::mem::take(&mut info.groups).into_iter().map(|g| (g.group_id, g)).collect();
+        let groups =
+            std::mem::take(&mut info.groups).into_iter().map(|g| (g.group_id, g)).collect();
         let peers = std::mem::take(&mut info.peers).into_iter().map(|p| (p.node_id, p)).collect();
         // Counters move all the time and mean nothing here.
         info.stats = None;
-        let changed = self.identity.as_ref() != Some(&info) || self.groups != groups || self.peers != peers;
+        let changed =
+            self.identity.as_ref() != Some(&info) || self.groups != groups || self.peers != peers;
         self.identity = Some(info);
         self.groups = groups;
         self.peers = peers;
@@ -74,7 +76,9 @@ impl NodeView {
                 }
                 Effect::AskAgain
             }
-            Kind::MembershipChanged(_) | Kind::SnapshotRecovered(_) | Kind::SnapshotReceived(_) => Effect::AskAgain,
+            Kind::MembershipChanged(_) | Kind::SnapshotRecovered(_) | Kind::SnapshotReceived(_) => {
+                Effect::AskAgain
+            }
             Kind::ConnectionEstablished(_) | Kind::ConnectionFailed(_) => Effect::AskAgain,
             Kind::Heartbeat(_)
             | Kind::ServiceConfigChanged(_)

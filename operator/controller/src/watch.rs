@@ -13,7 +13,9 @@ use tokio::time::Instant;
 
 use crate::apiserver::Reachability;
 use crate::backoff::Backoff;
-use crate::limits::{WATCH_DELAY_MAX, WATCH_DELAY_MIN, WATCH_LIST_PACE, WATCH_SERVER_TIMEOUT_SECONDS};
+use crate::limits::{
+    WATCH_DELAY_MAX, WATCH_DELAY_MIN, WATCH_LIST_PACE, WATCH_SERVER_TIMEOUT_SECONDS,
+};
 use crate::metrics::Metrics;
 use crate::store::Store;
 
@@ -80,7 +82,11 @@ where
     K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
     /// Keeps the store up to date for ever; `touched` hears of every change after the store has it.
-    pub fn spawn(self, around: Surroundings, touched: impl Fn(&K) + Send + Sync + 'static) -> tokio::task::JoinHandle<()> {
+    pub fn spawn(
+        self,
+        around: Surroundings,
+        touched: impl Fn(&K) + Send + Sync + 'static,
+    ) -> tokio::task::JoinHandle<()> {
         let row = around.board.add(&self.name);
         tokio::spawn(async move {
             let mut task = Task {
