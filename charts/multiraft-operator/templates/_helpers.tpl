@@ -1,0 +1,56 @@
+{{- define "multiraft-operator.fullname" -}}
+{{- if contains .Chart.Name .Release.Name }}{{ .Release.Name | trunc 52 | trimSuffix "-" }}{{ else }}{{ printf "%s-operator" .Release.Name | trunc 52 | trimSuffix "-" }}{{ end }}
+{{- end }}
+
+{{- define "multiraft-operator.selector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "multiraft-operator.labels" -}}
+{{ include "multiraft-operator.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
+{{- define "multiraft-operator.image" -}}
+{{- with .Values.image.registry }}{{ . }}/{{ end }}{{ .Values.image.repository }}
+{{- if .Values.image.digest }}@{{ .Values.image.digest }}{{ else }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ end }}
+{{- end }}
+
+{{/* Namespaces to watch, as the operator's flag wants them; empty = all. */}}
+{{- define "multiraft-operator.namespaces" -}}
+{{- if eq .Values.watch.scope "Own" }}{{ .Release.Namespace }}
+{{- else if eq .Values.watch.scope "Namespaces" }}{{ required "watch.namespaces: name at least one namespace when watch.scope is Namespaces" (join "," .Values.watch.namespaces) }}
+{{- end }}
+{{- end }}
+
+{{/* What the operator may do where it watches; every verb is used, none is a wildcard. */}}
+{{- define "multiraft-operator.rules" -}}
+- apiGroups: [multiraft.atomix.io]
+  resources: [multiraftclusters]
+  verbs: [get, list, watch]
+- apiGroups: [multiraft.atomix.io]
+  resources: [multiraftclusters/status, raftpartitionslices/status]
+  verbs: [patch]
+- apiGroups: [multiraft.atomix.io]
+  resources: [raftpartitionslices]
+  verbs: [get, list, watch, create, patch]
+# Owner references that block deletion need the right to set finalizers on the owner.
+- apiGroups: [multiraft.atomix.io]
+  resources: [multiraftclusters/finalizers]
+  verbs: [update]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch, create, delete]
+- apiGroups: [""]
+  resources: [persistentvolumeclaims, services, configmaps, serviceaccounts]
+  verbs: [get, list, watch, create, patch]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}
