@@ -1,0 +1,218 @@
+#!/usr/bin/env bash
+# The whole system on a real Kubernetes: the chart by Helm, a cluster in a restricted namespace,
+# commands, lost pods, refused manifests, an operator that dies at numbered calls.
+#
+# Uses the cluster that `cluster.sh ensure` found or started. MULTIRAFT_BIN: folder of the
+# programs. CALLS: the calls before which the operator dies (default: 20 of them).
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+CLUSTER=tests/e2e/cluster/cluster.sh
+BIN=${MULTIRAFT_BIN:-$(scripts/target.sh)/release}
+VERSION=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+REGISTRY=${MULTIRAFT_REGISTRY:-localhost}
+CALLS=${CALLS:-$(seq -s ' ' 2 21)}
+NAMESPACE=multiraft-e2e
+WORK=$(mktemp -d)
+PASSED=0
+
+main() {
+  OWN=${KUBECONFIG:+no}
+  eval "$($CLUSTER env)"
+  trap finish EXIT
+  [[ $OWN = no ]] || run "images are built and loaded" load_images
+  run "the chart installs" install_chart
+  run "wrong manifests are refused by name of the field" wrong_manifests
+  run "a manifest becomes a counting cluster" counting_cluster
+  run "a cluster may not change what its keys hang on" wrong_changes
+  run "each pod is deleted in turn and comes back with all data" lost_pods
+  run "applying again changes nothing" apply_again
+  run "an operator that dies at any call ends at the same plan" crashes
+  echo "$PASSED tests passed"
+}
+
+run() { # claim, function
+  local started=$SECONDS
+  printf 'test %s ... ' "$1"
+  "$2" >"$WORK/log" 2>&1 &
+  wait "$!" || {
+    echo FAILED
+    tail -60 "$WORK/log"
+    kubectl get mrc,pods -A || true
+    exit 1
+  }
+  PASSED=$((PASSED + 1))
+  echo "ok ($((SECONDS - started)) s)"
+}
+
+load_images() {
+  tests/e2e/cluster/images.sh "$VERSION" | while read -r _ archive; do
+    $CLUSTER load "$archive"
+  done
+}
+
+install_chart() {
+  kubectl create namespace multiraft-system --dry-run=client -o yaml | kubectl apply -f -
+  kubectl label --overwrite namespace multiraft-system pod-security.kubernetes.io/enforce=restricted
+  helm upgrade --install multiraft charts/multiraft-operator -n multiraft-system --wait --timeout 2m \
+    --set image.repository="$REGISTRY/multiraft-operator",image.tag="$VERSION" \
+    --set nodeImage.repository="$REGISTRY/multiraft-node"
+  restricted "$NAMESPACE"
+}
+
+restricted() { # namespace
+  kubectl create namespace "$1" --dry-run=client -o yaml | kubectl apply -f -
+  kubectl label --overwrite namespace "$1" pod-security.kubernetes.io/enforce=restricted
+}
+
+manifest() { # name, spec
+  printf 'apiVersion: multiraft.atomix.io/v1beta1\nkind: MultiRaftCluster\nmetadata: {name: %s}\nspec: %s\n' "$1" "$2"
+}
+
+wrong_manifests() {
+  local name spec words count=0
+  while IFS='|' read -r name spec words; do
+    [[ $name != \#* ]] || continue
+    refused "$(trim "$words")" "$(manifest "$(trim "$name")" "$spec")"
+    count=$((count + 1))
+  done <tests/e2e/manifests.txt
+  ((count == 12))
+}
+
+refused() { # words, manifest
+  local said
+  if said=$(kubectl apply -n "$NAMESPACE" --validate=strict --dry-run=server -f - <<<"$2" 2>&1); then
+    echo "taken, which is wrong: $2"
+    return 1
+  fi
+  [[ $said == *"$1"* ]] || { echo "refused without saying '$1': $said"; return 1; }
+}
+
+trim() { sed -E 's/^ +| +$//g' <<<"$1"; }
+
+sample() { manifest orders "{replicas: 3, groups: 16, version: $VERSION, storage: {size: 1Gi}}"; }
+
+in_pod() { # pod, arguments of the command line tool
+  local pod=$1
+  shift
+  kubectl exec -n "$NAMESPACE" "$pod" -- multiraft --endpoints "127.0.0.1:5678" "$@"
+}
+
+counting_cluster() {
+  sample | kubectl apply -n "$NAMESPACE" --validate=strict -f -
+  kubectl wait -n "$NAMESPACE" mrc/orders --for=condition=Ready --timeout=120s
+  in_pod orders-0 counter set hits 41
+  [[ $(in_pod orders-1 counter increment hits) = 42 ]]
+  [[ $(in_pod orders-2 counter get hits) = 42 ]]
+  in_pod orders-1 map put stock apples 7
+  [[ $(kubectl get -n "$NAMESPACE" mrc orders -o jsonpath='{.status.groups.available}') = 16 ]]
+  [[ $(kubectl get -n "$NAMESPACE" rps -o name | wc -l) = 1 ]]
+}
+
+wrong_changes() {
+  refused "spec.groups: cannot change" "$(manifest orders "{replicas: 3, groups: 17, version: $VERSION, storage: {size: 1Gi}}")"
+  refused "spec.storage.size: a volume cannot shrink" "$(manifest orders "{replicas: 3, groups: 16, version: $VERSION, storage: {size: 512Mi}}")"
+  refused "spec.storage: cannot be added or removed" "$(manifest orders "{replicas: 3, groups: 16, version: $VERSION}")"
+  # What a later release will do is said, not ignored.
+  manifest orders "{replicas: 4, groups: 16, version: $VERSION, storage: {size: 1Gi}}" | kubectl apply -n "$NAMESPACE" -f -
+  kubectl wait -n "$NAMESPACE" mrc/orders --for=condition=Stalled --timeout=30s
+  kubectl get -n "$NAMESPACE" mrc orders -o jsonpath='{.status.conditions[?(@.type=="Stalled")].message}' | grep spec.replicas
+  sample | kubectl apply -n "$NAMESPACE" -f -
+  kubectl wait -n "$NAMESPACE" mrc/orders --for=jsonpath='{.status.observedGeneration}'="$(kubectl get -n "$NAMESPACE" mrc orders -o jsonpath='{.metadata.generation}')" --timeout=30s
+}
+
+lost_pods() {
+  local slot uid
+  for slot in 0 1 2; do
+    uid=$(kubectl get -n "$NAMESPACE" pod "orders-$slot" -o jsonpath='{.metadata.uid}')
+    kubectl delete pod -n "$NAMESPACE" "orders-$slot" --wait
+    replaced "orders-$slot" "$uid"
+    kubectl wait -n "$NAMESPACE" "pod/orders-$slot" --for=condition=Ready --timeout=60s
+    kubectl wait -n "$NAMESPACE" mrc/orders --for=condition=Ready --timeout=60s
+    [[ $(in_pod "orders-$slot" counter get hits) = 42 ]]
+    [[ $(in_pod "orders-$slot" map get stock apples) = 7 ]]
+  done
+}
+
+replaced() { # pod, uid that it had
+  local now
+  for _ in $(seq 300); do
+    now=$(kubectl get -n "$NAMESPACE" pod "$1" -o jsonpath='{.metadata.uid}' 2>/dev/null || true)
+    [[ -z $now || $now = "$2" ]] || return 0
+    sleep 0.2
+  done
+  echo "pod $1 did not come back"
+  return 1
+}
+
+apply_again() {
+  local before after
+  before=$(kubectl get -n "$NAMESPACE" mrc,rps,pods,pvc,svc,cm,pdb -o jsonpath='{range .items[*]}{.kind}{.metadata.name}{.metadata.generation}{"\n"}{end}')
+  sample | kubectl diff -n "$NAMESPACE" -f -
+  sample | kubectl apply -n "$NAMESPACE" -f -
+  sleep 3
+  after=$(kubectl get -n "$NAMESPACE" mrc,rps,pods,pvc,svc,cm,pdb -o jsonpath='{range .items[*]}{.kind}{.metadata.name}{.metadata.generation}{"\n"}{end}')
+  [[ $before = "$after" ]]
+}
+
+# A fresh cluster per call, four at a time; each with operators of its own, run as processes here.
+crashes() {
+  # The installed operator would help out.
+  kubectl scale -n multiraft-system deployment/multiraft-operator --replicas=0
+  kubectl wait -n multiraft-system --for=delete pod -l app.kubernetes.io/name=multiraft-operator --timeout=60s
+  local call pids=() pid
+  for call in $CALLS; do
+    crash_at "$call" >"$WORK/crash-$call" 2>&1 &
+    pids+=("$!")
+    if ((${#pids[@]} == 4)); then
+      for pid in "${pids[@]}"; do wait "$pid" || { crash_logs; return 1; }; done
+      pids=()
+    fi
+  done
+  for pid in ${pids[@]+"${pids[@]}"}; do wait "$pid" || { crash_logs; return 1; }; done
+  kubectl scale -n multiraft-system deployment/multiraft-operator --replicas=2
+}
+
+crash_logs() { tail -n 15 "$WORK"/crash-*; }
+
+crash_at() { # number of the call
+  local space=multiraft-crash-$1 status=0
+  restricted "$space"
+  sample | kubectl apply -n "$space" -f -
+  operator "$space" "$1" || status=$?
+  ((status == 86)) || { echo "the operator ended with $status, not at call $1"; return 1; }
+  operator "$space" 100000 &
+  local pid=$!
+  kubectl wait -n "$space" mrc/orders --for=condition=Ready --timeout=90s || status=1
+  kill "$pid" && wait "$pid" || true
+  ((status == 86)) || return 1
+  same_plan "$space"
+  kubectl delete namespace "$space" --wait=false
+}
+
+# Runs until it dies at a call, or is ended.
+operator() { # namespace, call
+  MULTIRAFT_OPERATOR_EXIT_AT_CALL=$2 POD_NAME=operator timeout 120 "$BIN/multiraft-operator" \
+    --watch-namespaces "$1" --lease-namespace "$1" --leader-elect=false --metrics-address 127.0.0.1:0 \
+    --node-image "$REGISTRY/multiraft-node" --log-format text
+}
+
+# Every node holds every group of one and the same plan.
+same_plan() { # namespace
+  local planned slot held
+  planned=$(kubectl get -n "$1" rps -o jsonpath='{.items[*].spec.planHash}')
+  for slot in 0 1 2; do
+    held=$(kubectl exec -n "$1" "orders-$slot" -- multiraft --endpoints 127.0.0.1:5678 node info -o json)
+    grep -q "$planned" <<<"$held" || { echo "orders-$slot does not hold plan $planned: $held"; return 1; }
+    kubectl exec -n "$1" "orders-$slot" -- multiraft --endpoints 127.0.0.1:5678 counter increment hits
+  done
+}
+
+finish() {
+  local status=$?
+  kubectl delete namespace "$NAMESPACE" --wait=false >/dev/null 2>&1 || true
+  rm -rf "$WORK"
+  exit "$status"
+}
+
+main "$@"
