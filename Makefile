@@ -31,9 +31,9 @@ build: ## The programs, for release
 	scripts/setup.sh node
 	cargo build --release --locked --workspace --bins
 
-images: ## The container images of operator and node
+images: build ## The container images of operator and node
 	scripts/setup.sh kube
-	tests/e2e/cluster/images.sh
+	tests/e2e/cluster/images.sh "$$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)"
 
 cluster-up: ## Start the local Kubernetes, unless KUBECONFIG names another
 	scripts/setup.sh kube

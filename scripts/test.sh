@@ -28,8 +28,9 @@ release build            | all  | 3 min  | cargo build --release --locked --work
 processes                | all  | 3 min  | MULTIRAFT_BIN=$TARGET/release cargo test --locked -p multiraft-e2e --test processes -- --test-threads=1 --nocapture
 wire                     | all  | 1 min  | MULTIRAFT_BIN=$TARGET/release cargo test --locked -p multiraft-e2e --test wire
 contract                 | all  | 5 s    | proto/check.sh
+resource definitions     | all  | 5 s    | scripts/crds.sh --check
 chart                    | all  | 5 s    | charts/check.sh
-images                   | all  | 1 min  | tests/e2e/cluster/images.sh
+local Kubernetes         | all  | 90 s   | tests/e2e/cluster/selftest.sh
 Kubernetes               | all  | 10 s   | tests/e2e/cluster/cluster.sh ensure
 system on Kubernetes     | all  | 5 min  | MULTIRAFT_BIN=$TARGET/release tests/e2e/run.sh
 END
@@ -74,15 +75,18 @@ layer() { # name, usual time, command
   printf '    %s%d s\n' "$COUNTED" $((SECONDS - started))
 }
 
-# Adds up cargo's results in a log. A check without such results counts as one test, a preparation
-# as none.
+# Adds up the results in a log: cargo's, or the lines of our own scripts. A check without any counts
+# as one test, a preparation as none.
 count() { # name, log, command
   local p f i
-  read -r p f i < <(awk '/^test result:/ {p += $4; f += $6; i += $8} END {print p + 0, f + 0, i + 0}' "$2")
+  read -r p f i < <(awk '
+    /^test result:/ {p += $4; f += $6; i += $8; cargo = 1}
+    /^test .* \.\.\. ok/ || / holds: / {own++}
+    END {print cargo ? p : own + 0, f + 0, i + 0}' "$2")
   COUNTED=
   ((p + f + i == 0)) || COUNTED="$p passed, $f failed, $i skipped, "
   case $1/$3 in
-    set-up* | *build/* | images/* | Kubernetes/* | *cargo\ test*) ;;
+    set-up* | *build/* | Kubernetes/* | *cargo\ test*) ;;
     *) ((p + f + i)) || p=1 ;;
   esac
   PASSED=$((PASSED + p)) FAILED=$((FAILED + f)) SKIPPED=$((SKIPPED + i))
