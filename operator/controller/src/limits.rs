@@ -58,9 +58,6 @@ pub const NODE_REFRESH_SOON: Duration = Duration::from_millis(100);
 /// Largest message from a node: 1,024 groups with 7 members each are under 1 MiB.
 pub const NODE_MESSAGE_BYTES_MAX: usize = 16 << 20;
 
-/// Node calls of one plan in flight.
-pub const NODE_CALLS_IN_FLIGHT: usize = 32;
-
 /// A Kubernetes event's note, as the API server bounds it.
 pub const EVENT_NOTE_BYTES_MAX: usize = 1024;
 

@@ -98,10 +98,6 @@ impl Nodes {
         self.lock().get(uid).map(|node| client(node.channel.clone()))
     }
 
-    pub fn uids(&self) -> Vec<String> {
-        self.lock().keys().cloned().collect()
-    }
-
     fn count(&self, followed: &BTreeMap<String, Followed>) {
         let live = followed.values().filter(|n| n.view.borrow().link == Link::Live).count();
         self.metrics.node_streams.set(i64::try_from(followed.len()).unwrap_or(i64::MAX));

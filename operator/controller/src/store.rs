@@ -65,10 +65,6 @@ impl<K: Resource + ResourceExt> Store<K> {
         self.read().values().cloned().collect()
     }
 
-    pub fn len(&self) -> usize {
-        self.read().len()
-    }
-
     /// Takes in an object of a watch or of an own write, unless a newer one is known.
     /// Returns whether anything changed.
     pub fn put(&self, mut object: K) -> bool {
