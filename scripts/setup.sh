@@ -7,6 +7,7 @@
 #   setup.sh tools   + buf, grpcurl, etcd (built from Go modules, 5 minutes at first)
 #   setup.sh kube    + the local Kubernetes (the default; 15 minutes at first on 2 cores)
 #   setup.sh bin     print the folder of the Go programs and do nothing
+#   setup.sh env     print a setting of PATH for the shell: eval "$(setup.sh env)"
 #
 # MULTIRAFT_CACHE (~/.cache/multiraft) holds what was built; its size is 1 GB.
 set -euo pipefail
@@ -42,6 +43,11 @@ main() {
       need_go
       find_bin
       echo "$BIN"
+      ;;
+    env)
+      need_go
+      find_bin
+      path_setting
       ;;
     *)
       grep '^#  ' "$0" >&2

@@ -129,8 +129,7 @@ print_env() {
   else
     printf 'export KUBECONFIG=%q\n' "$RUN/kubeconfig"
   fi
-  # shellcheck disable=SC2016
-  printf 'case ":$PATH:" in *:%q:*) ;; *) export PATH=%q:$PATH ;; esac\n' "$BIN" "$BIN"
+  path_setting
 }
 
 status() {

@@ -18,6 +18,12 @@ find_bin() {
   BIN=$CACHE/kube/$(tools_stamp)/bin
 }
 
+# For a shell to evaluate: the Go programs come first on its PATH, once.
+path_setting() {
+  # shellcheck disable=SC2016
+  printf 'case ":$PATH:" in *:%q:*) ;; *) export PATH=%q:$PATH ;; esac\n' "$BIN" "$BIN"
+}
+
 say() { printf '%s\n' "$*" >&2; }
 die() {
   say "error: $*"
