@@ -42,6 +42,7 @@ main() {
   TARGET=$(scripts/target.sh)
   LOGS=$TARGET/test-logs
   mkdir -p "$LOGS"
+  [[ $wanted = fast ]] || export PATH=$PATH:$(scripts/setup.sh bin)
   PASSED=0 FAILED=0 SKIPPED=0
   RUN=${MULTIRAFT_RUN:-/tmp/multiraft-kube}
   # One that runs already is used, and left.
