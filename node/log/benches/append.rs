@@ -61,7 +61,7 @@ fn round(groups: u32, first: u64, count: u64) -> Round {
     Round { groups: (1..=groups).map(part).collect(), peers: vec![] }
 }
 
-/// Of this process, all threads.
+/// Of the writing thread: flushes in the background are not in it.
 fn cpu_time() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
     let own = stat.split(' ').next().and_then(|field| field.parse().ok()).unwrap_or(0);
