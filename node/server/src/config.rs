@@ -86,6 +86,23 @@ impl Default for Log {
     }
 }
 
+impl Log {
+    /// A single word would pass as a filter for a module of that name, and nothing would be logged.
+    fn check(&self) -> anyhow::Result<()> {
+        let level = self.level.as_str();
+        if matches!(level, "off" | "error" | "warn" | "info" | "debug" | "trace") {
+            return Ok(());
+        }
+        if !level.contains('=') || tracing_subscriber::EnvFilter::try_new(level).is_err() {
+            bail!(
+                "log.level: {level} is no level; use off, error, warn, info, debug, trace, or a \
+                 filter such as info,multiraft_host=debug"
+            );
+        }
+        Ok(())
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Config {
@@ -175,7 +192,12 @@ impl Config {
         if self.advertise_host.is_empty() {
             self.advertise_host = self.default_host()?;
         }
-        Ok(())
+        let host = &self.advertise_host;
+        let bare = !host.starts_with('[') && host.contains(':');
+        if bare || host.len() > 253 || host.contains(|c: char| c.is_whitespace() || c == '/') {
+            bail!("advertise_host: {host} is no host; give a name or address without a port");
+        }
+        self.log.check()
     }
 
     /// The client address' own host, or this machine's name when it listens everywhere.
@@ -254,10 +276,21 @@ mod tests {
             ("heartbeat: 1ms", "heartbeat: 1ms is shorter"),
             ("log: {format: xml}", "unknown variant `xml`"),
             ("log: {colour: red}", "unknown field `colour`"),
+            ("log: {level: loud}", "log.level: loud is no level"),
+            ("log: {level: 'a=loud'}", "log.level: a=loud is no level"),
+            ("advertise_host: h:5678", "advertise_host: h:5678 is no host"),
+            ("data_dir: a\nheartbeat: [1]", "at line 2"),
             ("- a", "invalid type"),
         ] {
             let error = load(yaml).unwrap_err();
             assert!(error.contains(words), "{yaml}: {error}");
+        }
+    }
+
+    #[test]
+    fn levels_and_filters_are_accepted() {
+        for level in ["info", "off", "warn,multiraft_host=debug"] {
+            load(&format!("log: {{level: '{level}'}}")).unwrap();
         }
     }
 

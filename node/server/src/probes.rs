@@ -9,6 +9,7 @@ use multiraft_proto::v1;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -70,6 +71,8 @@ async fn metrics(State(handle): State<Handle>) -> Reply {
 /// Node-wide figures only: series per group would cost more than the groups (performance, L18).
 fn registry(info: &v1::GetInfoResponse) -> Registry {
     let mut registry = Registry::with_prefix("multiraft_node");
+    let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+    registry.register("build", "Release that runs", build);
     let stats = info.stats.unwrap_or_default();
     for (name, help, value) in [
         ("rounds", "Rounds of the loop that had work", stats.rounds),

@@ -1,58 +1,192 @@
-//! The acceptor of the client port: tells TLS from plain by the first byte, and outlives every
-//! failed accept or handshake.
+//! The acceptor of the client port: tells TLS from plain by the first byte, bounds the connections,
+//! and outlives every failed accept or handshake.
 
 use crate::limits::{CONNECTIONS_MAX, FIRST_BYTE_TIMEOUT};
 use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::server::{Connected, TcpConnectInfo};
 
 /// First byte of a TLS record that opens a connection.
 const TLS_HANDSHAKE: u8 = 0x16;
 
-/// Connections that begin in plain text.
-pub fn plain(listener: TcpListener) -> ReceiverStream<io::Result<TcpStream>> {
-    let (sender, stream) = mpsc::channel(CONNECTIONS_MAX);
+/// Such as no free file descriptors: accepting again at once would only spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections that begin in plain text. At the limit further ones wait in the kernel's backlog.
+pub fn plain(listener: TcpListener) -> ReceiverStream<io::Result<Plain>> {
+    plain_up_to(CONNECTIONS_MAX, listener)
+}
+
+fn plain_up_to(limit: usize, listener: TcpListener) -> ReceiverStream<io::Result<Plain>> {
+    let (sender, stream) = mpsc::channel(limit);
     tokio::spawn(async move {
-        loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = sender.closed() => return,
-            };
-            match accepted {
-                Ok((connection, from)) => {
-                    let sender = sender.clone();
-                    tokio::spawn(async move {
-                        if let Some(connection) = check(connection, from).await {
-                            let _ = sender.send(Ok(connection)).await;
-                        }
-                    });
-                }
-                Err(e) => {
-                    tracing::warn!(error = %e, "cannot accept a client's connection");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
+        let free = Arc::new(Semaphore::new(limit));
+        tokio::select! {
+            () = accept(listener, free, &sender) => {}
+            () = sender.closed() => {}
         }
     });
     ReceiverStream::new(stream)
 }
 
-async fn check(connection: TcpStream, from: std::net::SocketAddr) -> Option<TcpStream> {
+async fn accept(
+    listener: TcpListener,
+    free: Arc<Semaphore>,
+    sender: &mpsc::Sender<io::Result<Plain>>,
+) {
+    while let Ok(permit) = free.clone().acquire_owned().await {
+        match listener.accept().await {
+            Ok((stream, from)) => {
+                let sender = sender.clone();
+                // A task for each: one that says nothing must not hold up the others.
+                tokio::spawn(async move {
+                    if let Some(stream) = check(stream, from).await {
+                        // The server is stopping when this fails.
+                        let _ = sender.send(Ok(Plain { stream, _permit: permit })).await;
+                    }
+                });
+            }
+            Err(e) => {
+                tracing::warn!(error = %e, "cannot accept a client's connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn check(stream: TcpStream, from: SocketAddr) -> Option<TcpStream> {
     let mut first = [0u8; 1];
-    let peeked = tokio::time::timeout(FIRST_BYTE_TIMEOUT, connection.peek(&mut first)).await;
-    match peeked {
+    match tokio::time::timeout(FIRST_BYTE_TIMEOUT, stream.peek(&mut first)).await {
         Ok(Ok(1)) if first[0] == TLS_HANDSHAKE => {
             tracing::warn!(%from, "client wants TLS, which is disabled on this node");
             None
         }
         Ok(Ok(1)) => {
-            if let Err(e) = connection.set_nodelay(true) {
+            if let Err(e) = stream.set_nodelay(true) {
                 tracing::debug!(%from, error = %e, "cannot set TCP_NODELAY");
             }
-            Some(connection)
+            Some(stream)
         }
         _ => None,
+    }
+}
+
+/// A plain connection; it counts against the limit until it is dropped.
+pub struct Plain {
+    stream: TcpStream,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Connected for Plain {
+    type ConnectInfo = TcpConnectInfo;
+
+    fn connect_info(&self) -> TcpConnectInfo {
+        self.stream.connect_info()
+    }
+}
+
+impl AsyncRead for Plain {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Plain {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio_stream::StreamExt;
+
+    async fn listen(limit: usize) -> (SocketAddr, ReceiverStream<io::Result<Plain>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        (listener.local_addr().unwrap(), plain_up_to(limit, listener))
+    }
+
+    async fn connect(to: SocketAddr, bytes: &[u8]) -> TcpStream {
+        let mut stream = TcpStream::connect(to).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        stream
+    }
+
+    async fn first_bytes(plain: &mut Plain) -> [u8; 3] {
+        let mut bytes = [0; 3];
+        plain.read_exact(&mut bytes).await.unwrap();
+        bytes
+    }
+
+    #[tokio::test]
+    async fn tls_is_closed_and_plain_keeps_its_first_byte() {
+        let (to, mut plain) = listen(8).await;
+        let mut tls = connect(to, &[TLS_HANDSHAKE, 3, 1]).await;
+        // Closed with unread bytes: the client sees an end or a reset.
+        assert!(!matches!(tls.read(&mut [0; 1]).await, Ok(1)));
+        let _client = connect(to, b"PRI").await;
+        let mut accepted = plain.next().await.unwrap().unwrap();
+        assert_eq!(&first_bytes(&mut accepted).await, b"PRI");
+    }
+
+    #[tokio::test]
+    async fn silent_and_vanished_connections_do_not_stop_accepting() {
+        let (to, mut plain) = listen(8).await;
+        let _silent = TcpStream::connect(to).await.unwrap();
+        drop(TcpStream::connect(to).await.unwrap());
+        let _client = connect(to, b"PRI").await;
+        let mut accepted = plain.next().await.unwrap().unwrap();
+        assert_eq!(&first_bytes(&mut accepted).await, b"PRI");
+    }
+
+    #[tokio::test]
+    async fn a_connection_beyond_the_limit_waits_for_one_to_end() {
+        let (to, mut plain) = listen(1).await;
+        let _first = connect(to, b"one").await;
+        let held = plain.next().await.unwrap().unwrap();
+        let _second = connect(to, b"two").await;
+        let early = tokio::time::timeout(Duration::from_millis(50), plain.next()).await;
+        assert!(early.is_err(), "over the limit");
+        drop(held);
+        let mut next = plain.next().await.unwrap().unwrap();
+        assert_eq!(&first_bytes(&mut next).await, b"two");
     }
 }

@@ -77,7 +77,7 @@ pub fn target(headers: Option<&v1::OperationRequestHeaders>) -> Result<Target, S
     let session = primitive.session.as_ref();
     let session = session.ok_or_else(|| missing("headers.operation.session.session"))?;
     if session.session_id == 0 {
-        return Err(missing("headers…session_id"));
+        return Err(missing("headers.operation.session.session.session_id"));
     }
     Ok(Target {
         group: group(session.partition.as_ref())?,
@@ -126,4 +126,66 @@ pub fn session_input(
 
 pub fn partition_input(payload: v1::partition_input::Payload) -> Bytes {
     Bytes::from(v1::PartitionInput { payload: Some(payload) }.encode_to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use multiraft_proto::map;
+
+    fn headers(session_id: u64) -> v1::CommandRequestHeaders {
+        let partition = Some(v1::PartitionRequestHeaders { partition_id: 3 });
+        let session = Some(v1::SessionRequestHeaders { partition, session_id });
+        let primitive = Some(v1::PrimitiveRequestHeaders { session, primitive_id: 5 });
+        let operation = Some(v1::OperationRequestHeaders { session: primitive });
+        v1::CommandRequestHeaders { operation, sequence_num: 9 }
+    }
+
+    #[test]
+    fn a_request_is_read_without_its_input() {
+        let input = map::PutInput { key: "k".into(), value: "v".into(), ..Default::default() };
+        let request = map::PutRequest { headers: Some(headers(4)), input: Some(input.clone()) };
+        let read: CommandRequest = decode(request.encode_to_vec().into()).unwrap();
+        let target = Target { group: 3, session_id: 4, primitive_id: 5 };
+        assert_eq!(command(read.headers.as_ref()).unwrap(), (target, 9));
+        assert_eq!(map::PutInput::decode(read.input).unwrap(), input);
+    }
+
+    #[test]
+    fn a_response_has_every_level_of_headers_also_when_all_is_default() {
+        let outcome =
+            Outcome { index: 0, status: OperationStatus::Ok, message: String::new(), sequence: 0 };
+        let headers = Some(command_response(&outcome));
+        let response = CommandResponse { headers, output: Some(Bytes::new()) };
+        let seen = map::PutResponse::decode(response.encode_to_vec().as_slice()).unwrap();
+        let operation = seen.headers.unwrap().operation.unwrap();
+        assert!(operation.session.unwrap().session.unwrap().partition.is_some());
+        assert_eq!(seen.output, Some(map::PutOutput::default()));
+    }
+
+    #[test]
+    fn an_absent_level_is_named() {
+        let mut without = headers(4);
+        let operation = without.operation.as_mut().unwrap();
+        operation.session.as_mut().unwrap().session = None;
+        let mut no_number = headers(4);
+        no_number.sequence_num = 0;
+        for (headers, field) in [
+            (None, "headers:"),
+            (Some(v1::CommandRequestHeaders::default()), "headers.operation:"),
+            (Some(without), "headers.operation.session.session:"),
+            (Some(headers(0)), "headers.operation.session.session.session_id:"),
+            (Some(no_number), "headers.sequence_num:"),
+        ] {
+            let status = command(headers.as_ref()).unwrap_err();
+            assert_eq!(status.code(), tonic::Code::InvalidArgument);
+            assert!(status.message().starts_with(field), "{}", status.message());
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_message_are_an_invalid_argument() {
+        let status = decode::<QueryRequest>(Bytes::from_static(&[0x0f, 1, 2])).unwrap_err();
+        assert_eq!(status.code(), tonic::Code::InvalidArgument);
+    }
 }
