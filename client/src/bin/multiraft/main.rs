@@ -31,7 +31,10 @@ fn main() -> ExitCode {
         }
     };
     let output = arguments.output;
-    match runtime.block_on(run(arguments, plugin)) {
+    let result = runtime.block_on(run(arguments, plugin));
+    // A name that is still being looked up would be waited for.
+    runtime.shutdown_background();
+    match result {
         Ok(report) => report.print(output),
         Err(failure) => failure.print(output),
     }
