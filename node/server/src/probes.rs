@@ -3,6 +3,8 @@
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use multiraft_host::{Handle, Phase};
 use multiraft_proto::v1;
@@ -16,6 +18,9 @@ use tokio::net::TcpListener;
 
 /// The loop answers within a round; this long without an answer means that it is stuck.
 const LIVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the text is: read as Prometheus' older format, the type `info` would fail the scrape.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 type Reply = (StatusCode, String);
 
@@ -57,14 +62,14 @@ async fn live(State(handle): State<Handle>) -> Reply {
     }
 }
 
-async fn metrics(State(handle): State<Handle>) -> Reply {
+async fn metrics(State(handle): State<Handle>) -> Response {
     let Ok(info) = handle.info().await else {
-        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".into());
+        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
     };
     let mut text = String::new();
     match encode(&mut text, &registry(&info)) {
-        Ok(()) => (StatusCode::OK, text),
-        Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, e.to_string()),
+        Ok(()) => ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+        Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, e.to_string()).into_response(),
     }
 }
 
@@ -105,4 +110,41 @@ fn registry(info: &v1::GetInfoResponse) -> Registry {
         registry.register(name, help, ConstGauge::new(value as i64));
     }
     registry
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_count_groups_by_what_this_node_is_to_them() {
+        let group = |leader, phase: v1::GroupPhase| v1::GroupState {
+            leader,
+            phase: phase as i32,
+            ..Default::default()
+        };
+        let info = v1::GetInfoResponse {
+            node_id: 7,
+            groups: vec![
+                group(7, v1::GroupPhase::Ready),
+                group(8, v1::GroupPhase::Ready),
+                group(0, v1::GroupPhase::RolledBack),
+            ],
+            stats: Some(v1::NodeStats { syncs: 5, ..Default::default() }),
+            ..Default::default()
+        };
+        let mut text = String::new();
+        encode(&mut text, &registry(&info)).unwrap();
+        for line in [
+            "multiraft_node_groups 3",
+            "multiraft_node_groups_led 1",
+            "multiraft_node_groups_leaderless 1",
+            "multiraft_node_groups_rolled_back 1",
+            "multiraft_node_activated 0",
+            "multiraft_node_syncs_total 5",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} in {text}");
+        }
+        assert!(text.contains("multiraft_node_build_info{version="));
+    }
 }
