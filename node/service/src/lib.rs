@@ -6,6 +6,7 @@
 mod accept;
 mod codec;
 mod envelope;
+mod front;
 pub mod limits;
 mod node;
 mod partition;
@@ -53,8 +54,8 @@ pub async fn serve(
     if let (Ok(v1), Ok(v1alpha)) = (reflection().build_v1(), reflection().build_v1alpha()) {
         routes = routes.add_service(v1).add_service(v1alpha);
     }
-    let router = routes.into_axum_router().fallback_service(primitives::Primitives::new(handle));
-    let router = router.layer(axum::Extension(Principal::Anonymous));
+    let others = Routes::from(routes.into_axum_router().fallback(unknown));
+    let front = front::Front { primitives: primitives::Primitives::new(handle), others };
     let served = tonic::transport::Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
@@ -63,11 +64,14 @@ pub async fn serve(
         .http2_max_header_list_size(HEADER_LIST_BYTES_MAX)
         .http2_keepalive_interval(Some(KEEP_ALIVE_PERIOD))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
-        .add_routes(Routes::from(router))
-        .serve_with_incoming_shutdown(accept::plain(listener), shutdown)
+        .serve_with_incoming_shutdown(front, accept::plain(listener), shutdown)
         .await;
     reporter.abort();
     served
+}
+
+async fn unknown(uri: http::Uri) -> http::Response<tonic::body::Body> {
+    tonic::Status::unimplemented(format!("{} is no call of this node", uri.path())).into_http()
 }
 
 /// `grpc.health.v1` for the whole node: SERVING while clients are served.

@@ -9,7 +9,7 @@ use crate::limits::MESSAGE_BYTES_MAX;
 use crate::status::{call_error, output, unexpected};
 use bytes::Bytes;
 use multiraft_host::{Consistency, Handle};
-use multiraft_machine::{Answer, Body, Output, Query, Status as OperationStatus};
+use multiraft_machine::{Answer, Body as OutputBody, Output, Query, Status as OperationStatus};
 use multiraft_proto::rpc::{Kind, RPCS, Rpc};
 use multiraft_proto::v1;
 use prost::Message as _;
@@ -17,11 +17,11 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use tonic::body::Body;
 use tonic::{Request, Response, Status};
-use tower_service::Service;
 
 type Answering<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+pub type Served = Answering<Result<http::Response<Body>, Infallible>>;
 
 /// The handler of all primitive operations.
 #[derive(Clone)]
@@ -35,28 +35,13 @@ impl Primitives {
         let table = RPCS.iter().map(|rpc| (rpc.path, rpc)).collect();
         Primitives { handle, table: Arc::new(table) }
     }
-}
 
-impl<B> Service<http::Request<B>> for Primitives
-where
-    B: http_body::Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
-{
-    type Response = http::Response<tonic::body::Body>;
-    type Error = Infallible;
-    type Future = Answering<Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
+    pub fn find(&self, path: &str) -> Option<&'static Rpc> {
+        self.table.get(path).copied()
     }
 
-    fn call(&mut self, request: http::Request<B>) -> Self::Future {
-        let Some(rpc) = self.table.get(request.uri().path()).copied() else {
-            let path = request.uri().path();
-            let status = Status::unimplemented(format!("{path} is no operation of this node"));
-            return Box::pin(std::future::ready(Ok(status.into_http())));
-        };
+    /// Answers a call; dropping the future cancels the command.
+    pub fn serve(&self, rpc: &'static Rpc, request: http::Request<Body>) -> Served {
         if rpc.streaming {
             let status = Status::unimplemented(format!(
                 "{}: streams of events and entries come with a later release",
@@ -141,7 +126,7 @@ fn operation(answer: Answer) -> Result<(Outcome, Option<Bytes>), Status> {
         return Err(unexpected());
     };
     let output = match body {
-        Body::Payload(bytes) => Some(bytes),
+        OutputBody::Payload(bytes) => Some(bytes),
         _ if status == OperationStatus::Ok => Some(Bytes::new()),
         _ => None,
     };
