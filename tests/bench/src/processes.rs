@@ -192,7 +192,8 @@ pub fn etcd_program() -> anyhow::Result<PathBuf> {
     let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/multiraft"));
     let cache = std::env::var_os("MULTIRAFT_CACHE").map(PathBuf::from).or(home);
     let built = cache.and_then(|cache| std::fs::read_dir(cache.join("kube")).ok());
-    let built = built.into_iter().flatten().filter_map(|found| Some(found.ok()?.path().join("bin")));
+    let built =
+        built.into_iter().flatten().filter_map(|found| Some(found.ok()?.path().join("bin")));
     std::env::split_paths(&path)
         .chain(built)
         .map(|folder| folder.join(ETCD))

@@ -131,16 +131,18 @@ impl Suite {
             Operation::Put => "put",
             Operation::Get => "linearizable get",
         };
-        let floors = |of: &Measured| {
-            [of.floor_before.syncs_per_second, of.floor_after.syncs_per_second]
-        };
-        let floor: Vec<f64> = pairs.iter().flat_map(|(a, b)| [floors(a), floors(b)]).flatten().collect();
+        let floors =
+            |of: &Measured| [of.floor_before.syncs_per_second, of.floor_after.syncs_per_second];
+        let floor: Vec<f64> =
+            pairs.iter().flat_map(|(a, b)| [floors(a), floors(b)]).flatten().collect();
         let (low, high) = (
             floor.iter().copied().fold(f64::INFINITY, f64::min),
             floor.iter().copied().fold(0.0, f64::max),
         );
         if high > low * FLOOR_FACTOR_MAX {
-            eprintln!("{name}, {clients} clients: the disk's floor moved from {low:.0} to {high:.0}/s: trust CPU per operation only");
+            eprintln!(
+                "{name}, {clients} clients: the disk's floor moved from {low:.0} to {high:.0}/s: trust CPU per operation only"
+            );
         }
         let figures: [(&str, &'static str, fn(&Measured) -> f64); 6] = [
             ("rate", "op/s", |m| m.ops_per_second),
