@@ -199,18 +199,21 @@ operator() { # namespace, call
 
 # Every node holds every group of one and the same plan.
 same_plan() { # namespace
-  local planned slot held
+  local planned slot address held
   planned=$(kubectl get -n "$1" rps -o jsonpath='{.items[*].spec.planHash}')
   for slot in 0 1 2; do
-    held=$(kubectl exec -n "$1" "orders-$slot" -- multiraft --endpoints 127.0.0.1:5678 node info -o json)
-    grep -q "$planned" <<<"$held" || { echo "orders-$slot does not hold plan $planned: $held"; return 1; }
+    address=$(kubectl get -n "$1" pod "orders-$slot" -o jsonpath='{.status.podIP}')
+    held=$(grpcurl -plaintext "$address:5678" atomix.multiraft.v1.Node/GetInfo |
+      jq -r '[.groups[].planHash] | "\(length) \(unique | join(","))"')
+    [[ $held = "16 $planned" ]] || { echo "orders-$slot holds $held, not 16 groups of plan $planned"; return 1; }
     kubectl exec -n "$1" "orders-$slot" -- multiraft --endpoints 127.0.0.1:5678 counter increment hits
   done
 }
 
 finish() {
   local status=$?
-  kubectl delete namespace "$NAMESPACE" --wait=false >/dev/null 2>&1 || true
+  kubectl get namespaces -o name | sed -n 's,^namespace/\(multiraft-crash-[0-9]*\|'"$NAMESPACE"'\)$,\1,p' |
+    xargs -r kubectl delete namespace --wait=false >/dev/null 2>&1 || true
   rm -rf "$WORK"
   exit "$status"
 }
