@@ -142,7 +142,7 @@ pub async fn measure(run: &Run, plan: &Plan) -> anyhow::Result<Measured> {
         counting: Cell::new(false),
         failed: Cell::new(0),
         first_failure: RefCell::default(),
-        times: RefCell::new(Histogram::new(3)?),
+        times: RefCell::new(Histogram::new_with_bounds(1, probe::TIME_US_MAX, 3)?),
         random: Cell::new(88_172_645_463_325_252),
     });
     let start = Instant::now();

@@ -12,6 +12,8 @@ use serde::Serialize;
 /// `/proc` counts CPU in hundredths of a second on every Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 const PAGE_BYTES: f64 = 4096.0;
+/// Longest time that a histogram tells apart; calls are given up long before.
+pub const TIME_US_MAX: u64 = 60_000_000;
 const FLOOR_TIME: Duration = Duration::from_millis(500);
 
 /// What the disk does without any program in the way.
@@ -24,7 +26,7 @@ pub struct Floor {
 
 pub fn floor(dir: &Path) -> anyhow::Result<Floor> {
     let file = tempfile::tempfile_in(dir).with_context(|| format!("write to {}", dir.display()))?;
-    let mut times = Histogram::<u64>::new(3)?;
+    let mut times = Histogram::<u64>::new_with_bounds(1, TIME_US_MAX, 3)?;
     let begun = Instant::now();
     let mut at = 0;
     while begun.elapsed() < FLOOR_TIME {
