@@ -25,7 +25,7 @@ test-long: ## Long tests (an hour): prints what they will hold
 
 bench: build ## Load on loopback beside etcd, as a table of ratios
 	scripts/setup.sh tools
-	PATH="$$PATH:$$(scripts/setup.sh bin)" "$$(scripts/target.sh)/release/multiraft-bench" suite
+	scripts/bench.sh
 
 build: ## The programs, for release
 	scripts/setup.sh node
