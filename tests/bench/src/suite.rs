@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::load::{self, Measured, Plan, Run};
 use crate::processes::{self, Cluster, NODES};
@@ -46,6 +47,9 @@ pub struct Arguments {
     etcd_program: Option<PathBuf>,
 }
 
+/// Name, unit, and where it is found.
+type Figure = (&'static str, &'static str, fn(&Measured) -> f64);
+
 struct Suite {
     arguments: Arguments,
     node: PathBuf,
@@ -59,10 +63,12 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     std::fs::create_dir_all(&arguments.dir).context("--dir")?;
     let file = arguments.dir.join("report.json");
     let mut suite = Suite { arguments, node, etcd, rows: Vec::new() };
+    let mut terminated = signal(SignalKind::terminate())?;
     // Ended early, it ends its nodes all the same: the future is dropped with all it holds.
     tokio::select! {
         result = suite.measure() => result?,
         _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
+        _ = terminated.recv() => anyhow::bail!("terminated"),
     }
     report::print(&suite.rows);
     report::write(&suite.rows, &file)?;
@@ -144,7 +150,7 @@ impl Suite {
                 "{name}, {clients} clients: the disk's floor moved from {low:.0} to {high:.0}/s: trust CPU per operation only"
             );
         }
-        let figures: [(&str, &'static str, fn(&Measured) -> f64); 6] = [
+        let figures: [Figure; 6] = [
             ("rate", "op/s", |m| m.ops_per_second),
             ("p50", "µs", |m| m.p50_us as f64),
             ("p99", "µs", |m| m.p99_us as f64),
