@@ -188,9 +188,22 @@ fn forming(
         };
     }
     let formed = this.groups.iter().filter(|g| is_formed(this, g, observed)).count();
-    if formed == this.groups.len() {
+    let calls = bootstrap_calls(this, cluster, observed, env);
+    // A majority forms a group, but a member that was not told yet would never be told after the
+    // latch: an operator that died between two nodes' calls must first send the rest.
+    if formed == this.groups.len() && calls.is_empty() {
         return Stage::Latching;
     }
+    Stage::Forming { calls, formed }
+}
+
+/// What every node still has to be told of its groups.
+fn bootstrap_calls(
+    this: &Bootstrap,
+    cluster: &Validated,
+    observed: &Observed,
+    env: &Surroundings,
+) -> Vec<NodeCall> {
     let mut calls = Vec::new();
     for (name, node) in &observed.nodes {
         let Some((_, incarnation)) = node.id() else { continue };
@@ -210,7 +223,7 @@ fn forming(
             calls.push(NodeCall::Bootstrap { node: name.clone(), request });
         }
     }
-    Stage::Forming { calls, formed }
+    calls
 }
 
 fn partition(cluster: &Validated, group: &PlannedGroup) -> v1::PartitionConfig {
