@@ -1,0 +1,70 @@
+//! The schema's rules accept and refuse what the table says, and the committed files are fresh.
+
+use multiraft_api::{MultiRaftClusterSpec, definitions};
+use serde_json::{Value, json};
+
+/// `base` with the difference's fields in their place; null takes a field away.
+fn spec(base: &Value, difference: &Value) -> Value {
+    let mut spec = base.clone();
+    for (field, value) in difference.as_object().expect("a difference is a map") {
+        match value {
+            Value::Null => drop(spec.as_object_mut().expect("base is a map").remove(field)),
+            value => spec[field] = value.clone(),
+        }
+    }
+    spec
+}
+
+#[test]
+fn rules_say_what_the_table_says() {
+    let table: Value =
+        serde_yaml::from_str(include_str!("cel/cluster.yaml")).expect("the table is YAML");
+    for case in table["cases"].as_array().expect("cases") {
+        let new = spec(&table["base"], &case["spec"]);
+        let old = case.get("old").map(|old| spec(&table["base"], old));
+        let answer = MultiRaftClusterSpec::validate_cel(&new, old.as_ref());
+        match case.get("message").and_then(Value::as_str) {
+            None => assert!(answer.is_ok(), "{}: {answer:?}", case["name"]),
+            Some(part) => {
+                let refusal =
+                    format!("{:?}", answer.expect_err(&format!("{} is refused", case["name"])));
+                assert!(refusal.contains(part), "{}: {refusal}", case["name"]);
+            }
+        }
+    }
+}
+
+#[test]
+fn committed_definitions_are_fresh_and_small() {
+    let committed = [
+        include_str!("../../../config/crd/multiraft.atomix.io_multiraftclusters.yaml"),
+        include_str!("../../../config/crd/multiraft.atomix.io_raftpartitionslices.yaml"),
+    ];
+    let chart = [
+        include_str!(
+            "../../../charts/multiraft-operator/files/crds/multiraft.atomix.io_multiraftclusters.yaml"
+        ),
+        include_str!(
+            "../../../charts/multiraft-operator/files/crds/multiraft.atomix.io_raftpartitionslices.yaml"
+        ),
+    ];
+    for (((name, definition), committed), chart) in definitions().iter().zip(committed).zip(chart) {
+        let text = serde_yaml::to_string(definition).expect("a definition is YAML");
+        assert!(text == committed && text == chart, "{name} is out of date: run `make fix`");
+        // An annotation of client-side apply holds the whole file.
+        assert!(text.len() < 262_144, "{name}: {} bytes", text.len());
+        assert!(!text.contains(": []"), "{name} has an empty array, a permanent difference");
+    }
+}
+
+#[test]
+fn the_sample_is_accepted_and_an_unknown_field_is_not() {
+    let sample: Value =
+        serde_yaml::from_str(include_str!("../../../config/samples/minimal.yaml")).expect("YAML");
+    let mut spec = sample["spec"].clone();
+    assert!(serde_json::from_value::<MultiRaftClusterSpec>(spec.clone()).is_ok());
+    spec["replicaz"] = json!(3);
+    let refusal =
+        serde_json::from_value::<MultiRaftClusterSpec>(spec).expect_err("an unknown field");
+    assert!(refusal.to_string().contains("replicaz"), "{refusal}");
+}
