@@ -58,13 +58,20 @@ fn committed_definitions_are_fresh_and_small() {
 }
 
 #[test]
-fn the_sample_is_accepted_and_an_unknown_field_is_not() {
-    let sample: Value =
-        serde_yaml::from_str(include_str!("../../../config/samples/minimal.yaml")).expect("YAML");
-    let mut spec = sample["spec"].clone();
-    assert!(serde_json::from_value::<MultiRaftClusterSpec>(spec.clone()).is_ok());
-    spec["replicaz"] = json!(3);
-    let refusal =
-        serde_json::from_value::<MultiRaftClusterSpec>(spec).expect_err("an unknown field");
-    assert!(refusal.to_string().contains("replicaz"), "{refusal}");
+fn samples_are_accepted_and_an_unknown_field_is_not() {
+    for sample in [
+        include_str!("../../../config/samples/minimal.yaml"),
+        include_str!("../../../config/samples/full.yaml"),
+    ] {
+        let sample: Value = serde_yaml::from_str(sample).expect("YAML");
+        let mut spec = sample["spec"].clone();
+        let typed: MultiRaftClusterSpec = serde_json::from_value(spec.clone()).expect("accepted");
+        // The API server evaluates rules after it put the defaults in, as serialization does.
+        let defaulted = serde_json::to_value(typed).expect("serializes");
+        assert!(MultiRaftClusterSpec::validate_cel(&defaulted, None).is_ok());
+        spec["replicaz"] = json!(3);
+        let refusal =
+            serde_json::from_value::<MultiRaftClusterSpec>(spec).expect_err("an unknown field");
+        assert!(refusal.to_string().contains("replicaz"), "{refusal}");
+    }
 }
