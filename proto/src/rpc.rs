@@ -20,7 +20,7 @@ pub struct Rpc {
     pub primitive: &'static str,
     /// Name of the method.
     pub method: &'static str,
-    /// Number of the operation within its primitive; starts at 1.
+    /// Number of the operation, unique across all primitives.
     pub operation: u32,
     /// Command or query.
     pub kind: Kind,

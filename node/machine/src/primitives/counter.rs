@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use multiraft_proto::atomix::multiraft::counter::v1 as wire;
+use multiraft_proto::rpc::counter as operation;
 
 use super::{
     Call, CommandKey, Context, Failure, Primitive, Service, Status, Step, decode, encode,
@@ -71,13 +72,4 @@ impl Counter {
         self.value = sum.ok_or_else(|| Failure::invalid("delta: value would overflow 64 bits"))?;
         Ok(self.value)
     }
-}
-
-/// Numbers of the operations in the table of the service.
-mod operation {
-    pub const SET: u32 = 1;
-    pub const UPDATE: u32 = 2;
-    pub const GET: u32 = 3;
-    pub const INCREMENT: u32 = 4;
-    pub const DECREMENT: u32 = 5;
 }

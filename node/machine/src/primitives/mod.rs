@@ -221,3 +221,37 @@ fn unknown_operation(service: Service, operation: u32) -> Failure {
     let message = format!("operation {operation} of {} is not served here", service.name());
     Failure::new(Status::NotSupported, message)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use multiraft_proto::rpc;
+
+    fn digest(slot: &Slot) -> u64 {
+        let mut digest = Digest::new();
+        slot.digest(&mut digest);
+        digest.finish()
+    }
+
+    #[test]
+    fn an_operation_of_another_type_is_refused_and_changes_nothing() {
+        let mut slot = Slot::new(Service::Map, "space".into(), "map".into());
+        let before = digest(&slot);
+        let (mut timers, mut emitted) = (Timers::default(), Vec::new());
+        let mut context = Context::new((1, 1), 1, &mut timers, &mut emitted);
+        let command = CommandKey { session_id: 1, sequence_num: 1 };
+        // The inputs decode as a map's `Put`: only the number tells them apart.
+        let input = encode(&multiraft_proto::map::PutInput {
+            key: "key".into(),
+            value: "value".into(),
+            ..Default::default()
+        });
+        for operation in [rpc::set::ADD, rpc::counter::UPDATE, rpc::multimap::PUT] {
+            let call = Call { command, operation, input: input.clone() };
+            let failure = slot.primitive_mut().apply(call, &mut context).unwrap_err();
+            assert_eq!(failure.status, Status::NotSupported);
+        }
+        assert_eq!(digest(&slot), before);
+        assert!(emitted.is_empty());
+    }
+}

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use imbl::OrdMap;
 use multiraft_proto::atomix::multiraft::map::v1 as wire;
+use multiraft_proto::rpc::map as operation;
 
 use super::{
     Call, CommandKey, Context, Failure, Primitive, Service, Status, Step, decode, encode,
@@ -155,19 +156,4 @@ impl Entry {
 
 fn missing() -> Failure {
     Failure::new(Status::NotFound, "key: no such entry")
-}
-
-/// Numbers of the operations in the table of the service.
-mod operation {
-    pub const SIZE: u32 = 1;
-    pub const PUT: u32 = 2;
-    pub const INSERT: u32 = 3;
-    pub const UPDATE: u32 = 4;
-    pub const GET: u32 = 5;
-    pub const REMOVE: u32 = 6;
-    pub const CLEAR: u32 = 7;
-    pub const PREPARE: u32 = 12;
-    pub const COMMIT: u32 = 13;
-    pub const ABORT: u32 = 14;
-    pub const APPLY: u32 = 15;
 }
