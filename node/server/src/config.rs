@@ -68,7 +68,9 @@ pub struct Config {
     pub peer_address: String,
     pub http_address: String,
     pub advertise_host: String,
+    #[serde(deserialize_with = "election_timeout")]
     pub election_timeout: Time,
+    #[serde(deserialize_with = "heartbeat")]
     pub heartbeat: Time,
     pub log: Log,
 }
@@ -247,11 +249,18 @@ impl Serialize for Time {
     }
 }
 
-impl<'de> Deserialize<'de> for Time {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Time::parse(&text).map_err(serde::de::Error::custom)
-    }
+/// Reads a time of the file. The parser knows the key only of errors that it raises itself.
+fn time<'de, D: serde::Deserializer<'de>>(key: &str, from: D) -> Result<Time, D::Error> {
+    let text = String::deserialize(from)?;
+    Time::parse(&text).map_err(|e| serde::de::Error::custom(format!("{key}: {e}")))
+}
+
+fn election_timeout<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Time, D::Error> {
+    time("election_timeout", from)
+}
+
+fn heartbeat<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Time, D::Error> {
+    time("heartbeat", from)
 }
 
 #[cfg(test)]
@@ -271,7 +280,8 @@ mod tests {
             ("data_dir: ''", "data_dir: must not be empty"),
             ("client_address: 1.2.3.4", "client_address: 1.2.3.4 is not host:port"),
             ("peer_address: h:70000", "peer_address"),
-            ("election_timeout: soon", "soon is no time"),
+            ("election_timeout: soon", "election_timeout: soon is no time"),
+            ("heartbeat: fast", "heartbeat: fast is no time"),
             ("election_timeout: 400ms", "less than 5 heartbeats of 100ms"),
             ("heartbeat: 1ms", "heartbeat: 1ms is shorter"),
             ("log: {format: xml}", "unknown variant `xml`"),
