@@ -26,8 +26,9 @@ pub const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections at once; more wait to be accepted.
 pub const CONNECTIONS_MAX: usize = 4096;
 
-/// Buffers of the pass-through codec.
-pub const CODEC_BUFFER_BYTES: usize = 8 << 10;
+/// First buffer of each message in the pass-through codec: most messages fit, larger ones grow it.
+/// Both ways take one per call in flight.
+pub const CODEC_BUFFER_BYTES: usize = 512;
 pub const CODEC_YIELD_BYTES: usize = 64 << 10;
 
 /// Groups in one Bootstrap call, and members in one group.

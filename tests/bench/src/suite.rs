@@ -27,6 +27,9 @@ pub struct Arguments {
     /// Seconds before counting.
     #[arg(long, default_value_t = 2)]
     warm: u64,
+    /// What to measure.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "put,get,idle")]
+    parts: Vec<Part>,
     /// Counts of clients.
     #[arg(long, value_delimiter = ',', default_value = "1,32,256")]
     clients: Vec<usize>,
@@ -45,6 +48,24 @@ pub struct Arguments {
     /// [default: etcd in PATH, or in the project's cache].
     #[arg(long)]
     etcd_program: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    Put,
+    Get,
+    Idle,
+}
+
+impl Part {
+    /// What clients do in it.
+    fn operation(self) -> Option<Operation> {
+        match self {
+            Part::Put => Some(Operation::Put),
+            Part::Get => Some(Operation::Get),
+            Part::Idle => None,
+        }
+    }
 }
 
 /// Name, unit, and where it is found.
@@ -78,24 +99,31 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
 
 impl Suite {
     async fn measure(&mut self) -> anyhow::Result<()> {
-        self.load().await?;
-        self.idle().await
+        let parts = self.arguments.parts.clone();
+        let operations: Vec<_> = parts.iter().filter_map(|part| part.operation()).collect();
+        if !operations.is_empty() {
+            self.load(&operations).await?;
+        }
+        if parts.contains(&Part::Idle) {
+            self.idle().await?;
+        }
+        Ok(())
     }
 
-    async fn load(&mut self) -> anyhow::Result<()> {
+    async fn load(&mut self, operations: &[Operation]) -> anyhow::Result<()> {
         let dir = self.arguments.dir.clone();
         let ours = Cluster::ours(&self.node, &dir, 1).await.context("our nodes")?;
         let etcd = Cluster::etcd(&self.etcd, &dir).await.context("etcd")?;
         tokio::time::sleep(SETTLE_TIME).await;
-        for operation in [Operation::Put, Operation::Get] {
+        for operation in operations.iter().copied() {
             for clients in self.arguments.clients.clone() {
                 let mut pairs = Vec::new();
                 for pair in 1..=self.arguments.pairs {
                     let a = self.one(System::Ours, operation, &ours, clients).await?;
                     let b = self.one(System::Etcd, operation, &etcd, clients).await?;
                     eprintln!(
-                        "{operation:?} {clients} clients, pair {pair}: ours {:.0}/s, etcd {:.0}/s",
-                        a.ops_per_second, b.ops_per_second
+                        "{operation:?} {clients} clients, pair {pair}: ours {:.0}/s at {:.1} µs, etcd {:.0}/s at {:.1} µs of CPU",
+                        a.ops_per_second, a.server_us_per_op, b.ops_per_second, b.server_us_per_op
                     );
                     pairs.push((a, b));
                 }
