@@ -33,7 +33,7 @@ build: ## The programs, for release
 
 images: build ## The container images of operator and node
 	scripts/setup.sh kube
-	tests/e2e/cluster/images.sh "$$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)"
+	tests/e2e/cluster/images.sh "$$(scripts/install.sh version)"
 
 cluster-up: ## Start the local Kubernetes, unless KUBECONFIG names another
 	scripts/setup.sh kube

@@ -6,10 +6,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 eval "$(scripts/setup.sh env 2>/dev/null || true)"
 chart=charts/multiraft-operator
 
-for dir in config/crd; do
-  for file in "$dir"/*.yaml; do
-    cmp "$file" "$chart/files/crds/$(basename "$file")" || { echo "run make fix"; exit 1; }
-  done
+for file in config/crd/*.yaml; do
+  cmp "$file" "$chart/files/crds/$(basename "$file")" || { echo "run make fix"; exit 1; }
 done
 helm lint --strict "$chart"
 for values in watch.scope=Cluster watch.scope=Own 'watch.scope=Namespaces,watch.namespaces={a,b}' crds.install=false replicas=1; do

@@ -1,13 +1,11 @@
 //! The fourth step of a pass: carries a plan out, in its order, and stops at the first failure.
 
-use std::fmt::Debug;
-
-use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::{Api, Client, ResourceExt};
 use multiraft_plan::{Delete, NodeCall, Object, Plan};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 use thiserror::Error;
 
@@ -15,7 +13,7 @@ use crate::calls::{CallError, Gate};
 use crate::fetch::Stores;
 use crate::limits::{API_REQUEST_TIMEOUT, NODE_CALL_TIMEOUT};
 use crate::nodes::Nodes;
-use crate::store::{Key, Store};
+use crate::store::{Key, Namespaced, Store};
 
 /// Owner of the fields that this operator applies.
 pub const FIELD_MANAGER: &str = "multiraft-operator";
@@ -82,20 +80,13 @@ impl Applier {
     }
 
     /// Applies the intent unless what is there says all of it already.
-    async fn one<K>(
+    async fn one<K: Namespaced>(
         &self,
         what: &'static str,
         namespace: &str,
         intent: &K,
         store: &Store<K>,
-    ) -> Result<(), ApplyError>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + Debug
-            + DeserializeOwned
-            + Serialize,
-    {
+    ) -> Result<(), ApplyError> {
         let name = intent.name_any();
         let key = Key { namespace: namespace.to_owned(), name: name.clone() };
         if store.get(&key).is_some_and(|known| says(&json(known.as_ref()), &json(intent))) {
@@ -113,20 +104,13 @@ impl Applier {
 
     /// Creates an object that is never changed. One that is there already was created by a pass
     /// whose answer got lost; the watch will show it.
-    async fn create<K>(
+    async fn create<K: Namespaced>(
         &self,
         what: &'static str,
         namespace: &str,
         intent: &K,
         store: &Store<K>,
-    ) -> Result<(), ApplyError>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + Debug
-            + DeserializeOwned
-            + Serialize,
-    {
+    ) -> Result<(), ApplyError> {
         let name = intent.name_any();
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
         let params =
@@ -145,35 +129,22 @@ impl Applier {
     async fn delete(&self, namespace: &str, delete: &Delete) -> Result<(), ApplyError> {
         match delete {
             Delete::Pod { name, uid } => {
-                self.delete_one("delete Pod", namespace, name, uid, &self.stores.pods).await
+                self.delete_one::<Pod>("delete Pod", namespace, name, uid).await
             }
             Delete::Budget { name, uid } => {
-                self.delete_one(
-                    "delete PodDisruptionBudget",
-                    namespace,
-                    name,
-                    uid,
-                    &self.stores.budgets,
-                )
-                .await
+                let what = "delete PodDisruptionBudget";
+                self.delete_one::<PodDisruptionBudget>(what, namespace, name, uid).await
             }
         }
     }
 
-    async fn delete_one<K>(
+    async fn delete_one<K: Namespaced>(
         &self,
         what: &'static str,
         namespace: &str,
         name: &str,
         uid: &str,
-        _: &Store<K>,
-    ) -> Result<(), ApplyError>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + Debug
-            + DeserializeOwned,
-    {
+    ) -> Result<(), ApplyError> {
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
         let preconditions = Preconditions { uid: Some(uid.to_owned()), ..Preconditions::default() };
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };

@@ -22,7 +22,6 @@ mod store;
 mod view;
 mod watch;
 
-use std::fmt::Debug;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -31,10 +30,9 @@ use apply::Applier;
 use calls::Gate;
 use clap::Parser;
 use fetch::{Stores, subject};
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::events::{Recorder, Reporter as EventReporter};
-use kube::{Api, Resource, ResourceExt};
+use kube::{Api, ResourceExt};
 use leader::{Election, Standing};
 use metrics::Metrics;
 use multiraft_api::CLUSTER_LABEL;
@@ -43,8 +41,7 @@ use options::{LogFormat, Options};
 use queue::Queue;
 use reconcile::Reconciler;
 use report::Reporter;
-use serde::de::DeserializeOwned;
-use store::{Key, Store};
+use store::{Key, Namespaced, Store};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch as state};
 use watch::{Board, Surroundings, Watch, cluster_of};
@@ -243,20 +240,12 @@ struct Scope<'a> {
 }
 
 impl Scope<'_> {
-    fn watch<K>(
+    fn watch<K: Namespaced>(
         &self,
         store: &Store<K>,
         label: Option<&'static str>,
         touched: impl Fn(&K) + Send + Sync + 'static,
-    ) where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + DeserializeOwned
-            + Debug
-            + Send
-            + Sync
-            + 'static,
-    {
+    ) {
         let client = self.api.watches.clone();
         let kind = K::plural(&());
         let (name, api) = match self.namespace {
@@ -270,16 +259,7 @@ impl Scope<'_> {
         drop(watch.spawn(self.around.clone(), touched));
     }
 
-    fn watch_owned<K>(&self, store: &Store<K>, queue: &Arc<Queue>)
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + DeserializeOwned
-            + Debug
-            + Send
-            + Sync
-            + 'static,
-    {
+    fn watch_owned<K: Namespaced>(&self, store: &Store<K>, queue: &Arc<Queue>) {
         let queue = queue.clone();
         self.watch(store, Some(CLUSTER_LABEL), move |object| mark_owner(object, &queue));
     }

@@ -8,17 +8,16 @@ use std::time::Duration;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Api, Resource, ResourceExt};
-use multiraft_api::{
-    MultiRaftCluster, MultiRaftClusterStatus, RaftPartitionSlice, RaftPartitionSliceStatus,
-};
+use multiraft_api::{MultiRaftCluster, MultiRaftClusterStatus, RaftPartitionSliceStatus};
 use multiraft_plan::{KubeEvent, Plan, Severity};
+use serde::Serialize;
 use serde_json::json;
 use tokio::time::Instant;
 
 use crate::apply::{Applier, ApplyError, FIELD_MANAGER};
 use crate::limits::{API_REQUEST_TIMEOUT, EVENT_NOTE_BYTES_MAX, SLICE_PERIOD, STATUS_PERIOD};
 use crate::metrics::Metrics;
-use crate::store::Key;
+use crate::store::{Key, Namespaced, Store};
 
 #[derive(Clone)]
 pub struct Reporter {
@@ -62,22 +61,8 @@ impl Reporter {
         if let Some(delay) = self.wait(key, STATUS_PERIOD).filter(|_| !urgent) {
             return Ok(Some(delay));
         }
-        let api: Api<MultiRaftCluster> =
-            Api::namespaced(self.applier.client.clone(), &key.namespace);
-        let patch = Patch::Apply(json!({
-            "apiVersion": MultiRaftCluster::api_version(&()),
-            "kind": MultiRaftCluster::kind(&()),
-            "metadata": {"name": key.name},
-            "status": status,
-        }));
-        let params = PatchParams::apply(FIELD_MANAGER).force();
-        let call = api.patch_status(&key.name, &params, &patch);
         let what = "apply status of MultiRaftCluster";
-        let written = self.applier.gate.call(what, &key.name, API_REQUEST_TIMEOUT, call).await;
-        let object =
-            written.map_err(|source| ApplyError::Api { what, name: key.name.clone(), source })?;
-        self.applier.stores.clusters.put(object);
-        self.wrote(key);
+        self.write(what, key, status, &self.applier.stores.clusters).await?;
         Ok(None)
     }
 
@@ -93,37 +78,43 @@ impl Reporter {
         if let Some(delay) = self.wait(key, SLICE_PERIOD) {
             return Ok(Some(delay));
         }
-        let api: Api<RaftPartitionSlice> =
-            Api::namespaced(self.applier.client.clone(), &key.namespace);
+        let what = "apply status of RaftPartitionSlice";
+        self.write(what, key, status, &self.applier.stores.slices).await?;
+        Ok(None)
+    }
+
+    async fn write<K: Namespaced>(
+        &self,
+        what: &'static str,
+        key: &Key,
+        status: &impl Serialize,
+        store: &Store<K>,
+    ) -> Result<(), ApplyError> {
+        let api: Api<K> = Api::namespaced(self.applier.client.clone(), &key.namespace);
         let patch = Patch::Apply(json!({
-            "apiVersion": RaftPartitionSlice::api_version(&()),
-            "kind": RaftPartitionSlice::kind(&()),
+            "apiVersion": K::api_version(&()),
+            "kind": K::kind(&()),
             "metadata": {"name": key.name},
             "status": status,
         }));
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let call = api.patch_status(&key.name, &params, &patch);
-        let what = "apply status of RaftPartitionSlice";
         let written = self.applier.gate.call(what, &key.name, API_REQUEST_TIMEOUT, call).await;
         let object =
             written.map_err(|source| ApplyError::Api { what, name: key.name.clone(), source })?;
-        self.applier.stores.slices.put(object);
-        self.wrote(key);
-        Ok(None)
+        store.put(object);
+        self.metrics.status_writes.inc();
+        self.written
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key.clone(), Instant::now());
+        Ok(())
     }
 
     /// How long the next write of an object has to wait.
     fn wait(&self, key: &Key, period: Duration) -> Option<Duration> {
         let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         period.checked_sub(written.get(key)?.elapsed()).filter(|left| !left.is_zero())
-    }
-
-    fn wrote(&self, key: &Key) {
-        self.metrics.status_writes.inc();
-        self.written
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(key.clone(), Instant::now());
     }
 
     /// Events are for people: one that cannot be written is not worth a pass.

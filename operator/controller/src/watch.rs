@@ -1,13 +1,11 @@
 //! Watches that survive: every kind and namespace in a task of its own, with a back-off of its
 //! own, so that one failing watch never delays another (the library's controller shares one).
 
-use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::StreamExt;
 use kube::runtime::watcher::{self, Event};
-use kube::{Api, Resource, ResourceExt};
-use serde::de::DeserializeOwned;
+use kube::{Api, ResourceExt};
 use tokio::sync::watch as state;
 use tokio::time::Instant;
 
@@ -17,7 +15,7 @@ use crate::limits::{
     WATCH_DELAY_MAX, WATCH_DELAY_MIN, WATCH_LIST_PACE, WATCH_SERVER_TIMEOUT_SECONDS,
 };
 use crate::metrics::Metrics;
-use crate::store::Store;
+use crate::store::{Namespaced, Store};
 
 /// How one watch is doing.
 #[derive(Debug, Clone)]
@@ -77,10 +75,7 @@ pub struct Watch<K> {
     pub store: Store<K>,
 }
 
-impl<K> Watch<K>
-where
-    K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
-{
+impl<K: Namespaced> Watch<K> {
     /// Keeps the store up to date for ever; `touched` hears of every change after the store has it.
     pub fn spawn(
         self,
@@ -120,7 +115,7 @@ struct Task<K, F> {
 
 impl<K, F> Task<K, F>
 where
-    K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K: Namespaced,
     F: Fn(&K) + Send + Sync + 'static,
 {
     /// Follows one stream until it hangs or its connection is older than an outage.
