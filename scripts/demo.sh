@@ -10,7 +10,6 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 exec </dev/null
 
-VERSION=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 SAMPLE=config/samples/minimal.yaml
 OPERATOR_NAMESPACE=multiraft-system
 INCREMENTS=100
@@ -27,8 +26,8 @@ main() {
   OWN_KUBERNETES=${KUBECONFIG:+no}
   step "Kubernetes" "10 s" tests/e2e/cluster/cluster.sh ensure
   eval "$(tests/e2e/cluster/cluster.sh env)"
-  [[ $OWN_KUBERNETES = no ]] || step "images" "5 s when built before, 2 minutes at first" load_images
-  step "operator, by Helm" "10 s" install
+  [[ $OWN_KUBERNETES = no ]] || step "images" "5 s when built before, 2 minutes at first" scripts/install.sh images
+  step "operator, by Helm" "10 s" scripts/install.sh operator "$OPERATOR_NAMESPACE"
   step "manifest $SAMPLE" "10 s" apply
   NAME=$(kubectl get -f "$SAMPLE" -o jsonpath='{.metadata.name}')
   forward
@@ -37,20 +36,6 @@ main() {
   step "SIGKILL of node $NAME-0, and it comes back" "30 s" kill_node
   after=$(multiraft counter get demo)
   show
-}
-
-load_images() {
-  tests/e2e/cluster/images.sh "$VERSION" | while read -r _ archive; do
-    tests/e2e/cluster/cluster.sh load "$archive"
-  done
-}
-
-install() {
-  local registry=${MULTIRAFT_REGISTRY:-localhost}
-  helm upgrade --install multiraft charts/multiraft-operator --namespace "$OPERATOR_NAMESPACE" \
-    --create-namespace --wait --timeout 3m \
-    --set image.repository="$registry/multiraft-operator",image.tag="$VERSION" \
-    --set nodeImage.repository="$registry/multiraft-node"
 }
 
 apply() {
@@ -80,14 +65,24 @@ count() {
   for ((n = 0; n < INCREMENTS; n++)); do multiraft counter increment demo; done
 }
 
-# Deleted without grace: the kubelet kills the process at once.
+# The process from outside of its pod; in a Kubernetes of the user's own, the pod without grace.
 kill_node() {
-  kubectl delete pod "$NAME-0" --grace-period=0 --force
-  multiraft counter get demo
-  kubectl wait --for=create --timeout=60s "pod/$NAME-0"
+  local before
+  if [[ $OWN_KUBERNETES = no ]]; then
+    before=$(restarts)
+    tests/e2e/cluster/cluster.sh kill "$(kubectl get -f "$SAMPLE" -o jsonpath='{.metadata.namespace}')" "$NAME-0"
+    multiraft counter get demo
+    kubectl wait --for=jsonpath='{.status.containerStatuses[0].restartCount}'=$((before + 1)) --timeout=60s "pod/$NAME-0"
+  else
+    kubectl delete pod "$NAME-0" --grace-period=0 --force
+    multiraft counter get demo
+    kubectl wait --for=create --timeout=60s "pod/$NAME-0"
+  fi
   kubectl wait --for=condition=Ready --timeout=2m "pod/$NAME-0"
   kubectl wait --for=condition=Ready --timeout=2m -f "$SAMPLE"
 }
+
+restarts() { kubectl get pod "$NAME-0" -o jsonpath='{.status.containerStatuses[0].restartCount}'; }
 
 show() {
   echo

@@ -9,7 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 CLUSTER=tests/e2e/cluster/cluster.sh
 BIN=${MULTIRAFT_BIN:-$(scripts/target.sh)/release}
-VERSION=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+VERSION=$(scripts/install.sh version)
 REGISTRY=${MULTIRAFT_REGISTRY:-localhost}
 CALLS=${CALLS:-$(seq -s ' ' 2 21)}
 NAMESPACE=multiraft-e2e
@@ -20,21 +20,27 @@ main() {
   OWN=${KUBECONFIG:+no}
   eval "$($CLUSTER env)"
   trap finish EXIT
-  [[ $OWN = no ]] || run "images are built and loaded" load_images
+  [[ $OWN = no ]] || run "images are built and loaded" scripts/install.sh images
   run "the chart installs" install_chart
   run "wrong manifests are refused by name of the field" wrong_manifests
   run "a manifest becomes a counting cluster" counting_cluster
   run "a cluster may not change what its keys hang on" wrong_changes
   run "each pod is deleted in turn and comes back with all data" lost_pods
+  if [[ $OWN != no ]]; then
+    run "every command takes effect once while leaders are killed in their pods" with_history killed kill_leaders
+    run "commands and a lost node go on without an API server, the status follows it" with_history stopped outage stop start
+    run "the same while the API server accepts and says nothing" with_history frozen outage freeze thaw
+  fi
   run "applying again changes nothing" apply_again
   run "an operator that dies at any call ends at the same plan" crashes
   echo "$PASSED tests passed"
 }
 
-run() { # claim, function
+run() { # claim, command…
   local started=$SECONDS
   printf 'test %s ... ' "$1"
-  "$2" >"$WORK/log" 2>&1 &
+  shift
+  "$@" >"$WORK/log" 2>&1 &
   wait "$!" || {
     echo FAILED
     tail -60 "$WORK/log"
@@ -42,21 +48,13 @@ run() { # claim, function
     exit 1
   }
   PASSED=$((PASSED + 1))
-  echo "ok ($((SECONDS - started)) s)"
-}
-
-load_images() {
-  tests/e2e/cluster/images.sh "$VERSION" | while read -r _ archive; do
-    $CLUSTER load "$archive"
-  done
+  echo "ok ($((SECONDS - started)) s)$(sed -n 's/^FIGURE /, /p' "$WORK/log" | tr -d '\n')"
 }
 
 install_chart() {
   kubectl create namespace multiraft-system --dry-run=client -o yaml | kubectl apply -f -
   kubectl label --overwrite namespace multiraft-system pod-security.kubernetes.io/enforce=restricted
-  helm upgrade --install multiraft charts/multiraft-operator -n multiraft-system --wait --timeout 2m \
-    --set image.repository="$REGISTRY/multiraft-operator",image.tag="$VERSION" \
-    --set nodeImage.repository="$REGISTRY/multiraft-node"
+  scripts/install.sh operator
   restricted "$NAMESPACE"
 }
 
@@ -132,6 +130,97 @@ lost_pods() {
     [[ $(in_pod "orders-$slot" counter get hits) = 42 ]]
     [[ $(in_pod "orders-$slot" map get stock apples) = 7 ]]
   done
+}
+
+# Clients at work on a counter and a map of this name while a command runs; their history is checked.
+with_history() { # name, command…
+  NAME=$1
+  ENDPOINTS=$(kubectl get pods -n "$NAMESPACE" -l multiraft.atomix.io/cluster=orders -o jsonpath='{range .items[*]}{.status.podIP}:5678{"\n"}{end}' | paste -sd,)
+  "$BIN/multiraft-history" --endpoints "$ENDPOINTS" --name "$NAME" -- \
+    bash -c "while [[ -d $WORK && ! -e $WORK/$NAME ]]; do sleep 0.1; done" &
+  local history=$!
+  shift
+  "$@"
+  touch "$WORK/$NAME"
+  wait "$history"
+}
+
+# From this machine, not by kubectl: works without the API server, too.
+multiraft() { "$BIN/multiraft" --endpoints "$ENDPOINTS" "$@"; }
+
+acknowledged() { # more increments
+  local wanted
+  wanted=$(($(multiraft counter get "$NAME") + $1))
+  for _ in $(seq 600); do
+    (($(multiraft counter get "$NAME") < wanted)) || return 0
+    sleep 0.1
+  done
+  echo "not $1 increments in a minute"
+  return 1
+}
+
+# group, pod of its leader
+leaders() { multiraft group list "$@" | awk 'NR > 1 {split($2, host, "."); print $1, host[1]}'; }
+
+leading_pod() { leaders --of "$NAME" | cut -d' ' -f2; }
+
+kill_leaders() {
+  local pod
+  for _ in 1 2 3; do
+    acknowledged 500
+    pod=$(leading_pod)
+    $CLUSTER kill "$NAMESPACE" "$pod"
+    acknowledged 500
+    serving "$pod"
+  done
+  acknowledged 500
+}
+
+# Waits until a node that ended serves again, with or without the API server.
+serving() { # pod
+  local place=$((${1##*-} + 1))
+  for _ in $(seq 600); do
+    ! "$BIN/multiraft" --endpoints "$(cut -d, -f$place <<<"$ENDPOINTS")" --timeout 1s node info >/dev/null 2>&1 || return 0
+    sleep 0.1
+  done
+  echo "$1 did not come back"
+  return 1
+}
+
+# A minute; a leader ends in the middle of it, so that the status has something to find out.
+outage() { # fault, end of the fault
+  local pod started
+  $CLUSTER "apiserver-$1"
+  sleep 20
+  pod=$(leading_pod)
+  $CLUSTER kill "$NAMESPACE" "$pod"
+  acknowledged 20
+  serving "$pod"
+  sleep 30
+  acknowledged 20
+  $CLUSTER "apiserver-$2"
+  started=$(date +%s%3N)
+  for _ in $(seq 300); do
+    ! status_is_right || break
+    sleep 0.2
+  done
+  status_is_right || { kubectl get -n "$NAMESPACE" mrc orders -o yaml; return 1; }
+  echo "FIGURE status right $(($(date +%s%3N) - started)) ms after the API server's return"
+  # Kubernetes' node controller doubts all nodes now, and with them their pods; we do not.
+  for _ in $(seq 20); do
+    status_is_right || { kubectl get -n "$NAMESPACE" mrc orders -o yaml; return 1; }
+    sleep 1
+  done
+  kubectl wait nodes --all --for=condition=Ready --timeout=60s
+  kubectl wait pods --all -n "$NAMESPACE" --for=condition=Ready --timeout=120s
+}
+
+# Ready, and every group's leader the one that the nodes tell of.
+status_is_right() {
+  local told
+  told=$(kubectl get --request-timeout=2s -n "$NAMESPACE" rps -o jsonpath='{range .items[*].status.groups[*]}{.id} {.leader}{"\n"}{end}') &&
+    [[ $(kubectl get --request-timeout=2s -n "$NAMESPACE" mrc orders -o jsonpath='{.status.conditions[?(@.type=="Ready")].status}') = True ]] &&
+    diff <(sort <<<"$told") <(leaders | sort)
 }
 
 replaced() { # pod, uid that it had

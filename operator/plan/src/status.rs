@@ -127,7 +127,7 @@ pub fn status(
         cluster_id: Some(bootstrap.cluster_id.clone()),
         selector: Some(selector.join(",")),
         replicas: pods.len() as i32,
-        ready_replicas: pods.iter().filter(|p| is_ready(p)).count() as i32,
+        ready_replicas: pods.iter().filter(|p| is_ready(p, observed)).count() as i32,
         updated_replicas: pods.iter().filter(updated).count() as i32,
         template_revision: Some(revision),
         replication_factor: bootstrap.groups.first().map(|g| g.members.len() as i32),
@@ -157,9 +157,13 @@ fn pod_of<'a>(cluster: &Validated, observed: &'a Observed, slot: i32) -> Option<
     observed.pods.iter().find(|p| p.name_any() == name)
 }
 
-fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_ref());
-    conditions.is_some_and(|all| all.iter().any(|c| c.type_ == "Ready" && c.status == "True"))
+/// By the probe and by the node's own stream. The pod's Ready condition says less: after an outage
+/// of the API server Kubernetes' node controller finds the kubelets silent and sets it to False on
+/// every pod, and kubelets were seen to take 9 to 60 s to mend that.
+fn is_ready(pod: &Pod, observed: &Observed) -> bool {
+    let containers = pod.status.as_ref().and_then(|s| s.container_statuses.as_ref());
+    let probed = containers.is_some_and(|all| !all.is_empty() && all.iter().all(|c| c.ready));
+    probed && observed.nodes.get(&pod.name_any()).is_some_and(|node| node.connected)
 }
 
 /// Set once all groups are formed, and then for ever.

@@ -108,7 +108,10 @@ impl World {
         let name = pod.metadata.name.clone().expect("pods are named");
         pod.metadata.uid = Some(format!("uid-{name}"));
         pod.status = serde_json::from_value(serde_json::json!({
-            "phase": "Running", "conditions": [{"type": "Ready", "status": "True"}],
+            "phase": "Running",
+            "containerStatuses": [
+                {"name": "node", "ready": true, "restartCount": 0, "image": "", "imageID": ""},
+            ],
         }))
         .expect("a pod's status");
         let number = self.observed.nodes.len() as u64 + 1;

@@ -9,6 +9,7 @@
 #   cluster.sh env                print settings for the shell: eval "$(cluster.sh env)"
 #   cluster.sh status             say what runs
 #   cluster.sh load IMAGE.tar…    load images into every node
+#   cluster.sh kill NAMESPACE POD    SIGKILL the processes in a pod's containers
 #   cluster.sh node-stop N        lose node N at once, as by a power cut; its disk stays
 #   cluster.sh node-start N       start it again
 #   cluster.sh node-cut N         cut node N off the network; node-heal N joins it again
@@ -46,6 +47,11 @@ main() {
       ours
       (($1 <= NODES)) || die "there is no node $1, only 1 to $NODES"
       "${command/-/_}" "$1"
+      ;;
+    kill)
+      (($# == 2)) || die "kill needs a namespace and a pod"
+      ours
+      kill_pod "$1" "$2"
       ;;
     apiserver-stop | apiserver-start | apiserver-freeze | apiserver-thaw)
       ours

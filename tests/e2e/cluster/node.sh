@@ -123,6 +123,20 @@ JSON
 node_cut() { ip link set "$(link_name "$1")" down; }
 node_heal() { ip link set "$(link_name "$1")" up; }
 
+# As the kernel would for want of memory: from outside, since init hears no signal from within. The
+# sandbox stays, and so does the pod's address. Works without the API server.
+kill_pod() { # namespace, pod
+  local n id killed=0
+  local labels="labels.\"io.kubernetes.pod.namespace\"==$1,labels.\"io.kubernetes.pod.name\"==$2"
+  for n in $(seq "$NODES"); do
+    for id in $(ctr_of "$n" containers list -q "$labels,labels.\"io.cri-containerd.kind\"==container" 2>/dev/null); do
+      # Containers that ended before are still listed, without a task.
+      ! ctr_of "$n" tasks kill -s SIGKILL "$id" 2>/dev/null || killed=1
+    done
+  done
+  ((killed)) || die "pod $1/$2 runs nothing here"
+}
+
 # The link goes first: a machine without power says no farewell to its peers.
 node_stop() { # node
   local name

@@ -181,7 +181,11 @@ pub enum NodeAction {
 #[derive(Subcommand)]
 pub enum GroupAction {
     /// Print the groups with their leaders and members
-    List,
+    List {
+        /// Only the group that holds the primitive of this name
+        #[arg(long, value_name = "NAME")]
+        of: Option<String>,
+    },
 }
 
 #[derive(Args)]

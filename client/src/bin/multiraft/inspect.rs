@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use multiraft_client::{node_info, v1};
+use multiraft_client::{node_info, position, v1};
 use serde_json::{Value, json};
 
 use crate::arguments::Reach;
@@ -33,7 +33,8 @@ pub async fn nodes(reach: &Reach) -> Result<Report, Failure> {
     Ok(Report::new(align(&table), json.into()))
 }
 
-pub async fn groups(reach: &Reach) -> Result<Report, Failure> {
+/// `of`: only the group that holds the primitive of this name.
+pub async fn groups(reach: &Reach, of: Option<&str>) -> Result<Report, Failure> {
     let answers = ask(reach).await?;
     let mut groups: BTreeMap<u32, &v1::GroupState> = BTreeMap::new();
     for group in answers.iter().flat_map(|node| &node.groups) {
@@ -41,6 +42,12 @@ pub async fn groups(reach: &Reach) -> Result<Report, Failure> {
         if (group.term, group.commit_index) > (newest.term, newest.commit_index) {
             *newest = group;
         }
+    }
+    if let Some(of) = of {
+        // Groups are numbered from 1 without gaps.
+        let count = reach.groups.or(groups.keys().last().map(|id| *id as usize)).unwrap_or(1);
+        let holder = position(of.as_bytes(), count) as u32 + 1;
+        groups.retain(|id, _| *id == holder);
     }
     let addresses = addresses(&answers);
     let name = |id: u64| match addresses.get(&id) {

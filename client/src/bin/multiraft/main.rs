@@ -8,7 +8,7 @@ mod report;
 
 use std::process::ExitCode;
 
-use arguments::{Arguments, Command};
+use arguments::{Arguments, Command, GroupAction};
 use clap::{CommandFactory, FromArgMatches};
 use report::{Failure, Report};
 
@@ -50,7 +50,9 @@ async fn run(arguments: Arguments, plugin: bool) -> Result<Report, Failure> {
         Command::Counter { action } => primitives::counter(&reach, action).await,
         Command::Map { action } => primitives::map(&reach, action).await,
         Command::Node { .. } => inspect::nodes(&reach).await,
-        Command::Group { .. } => inspect::groups(&reach).await,
+        Command::Group { action: GroupAction::List { of } } => {
+            inspect::groups(&reach, of.as_deref()).await
+        }
         Command::Dev(options) => dev::run(options, arguments.groups.unwrap_or(16)).await,
         Command::Completions { shell } => {
             let mut command = arguments::command(plugin);

@@ -107,6 +107,10 @@ fn a_cluster_for_development_serves_commands_until_it_is_interrupted() {
 
     assert_eq!(dev.ok("node info").lines().count(), 1 + 3);
     assert_eq!(dev.ok("group list").lines().count(), 1 + 4);
+    let json: serde_json::Value =
+        serde_json::from_str(&dev.ok("group list --of visits -o json")).expect("JSON");
+    let groups: Vec<_> = json.as_array().expect("a list").iter().map(|g| &g["group"]).collect();
+    assert_eq!(groups, [multiraft_client::position(b"visits", 4) + 1]);
     assert_eq!(dev.fails("counter increment visits many").0, 2);
     assert_eq!(dev.fails("counter get visits --endpoints nowhere").0, 2);
     dev.interrupt();

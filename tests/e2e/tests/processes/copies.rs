@@ -3,13 +3,14 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::load::Load;
+use multiraft_e2e::load::Load;
+
 use crate::nodes::{Node, Nodes};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_copy_of_a_running_directory_opens_or_is_refused_clearly() {
     let nodes = Nodes::formed(3, 16, 3).await;
-    let load = Load::start(&nodes, 8).await;
+    let load = Load::start(nodes.endpoints(), "count", 8).await;
     load.progress(300).await;
     let mut copy = Node::new(&nodes.folder.path().join("copy"));
     duplicate(&nodes.nodes[0].data(), &copy.data());
@@ -32,7 +33,7 @@ async fn a_copy_of_a_running_directory_opens_or_is_refused_clearly() {
         println!("opened, with {} groups", copy.info().await.groups.len());
     }
     load.progress(300).await;
-    load.check(&nodes).await;
+    load.check().await;
 }
 
 /// A copy as `cp -r` makes it: files vanish and grow meanwhile.

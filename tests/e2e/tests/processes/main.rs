@@ -5,6 +5,5 @@
 mod command_line;
 mod copies;
 mod kills;
-mod load;
 mod nodes;
 mod placement;

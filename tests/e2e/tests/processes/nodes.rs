@@ -68,10 +68,9 @@ impl Nodes {
         }
     }
 
-    /// All addresses, beginning with the one at a position.
-    pub fn endpoints_from(&self, first: usize) -> Vec<String> {
-        let count = self.nodes.len();
-        (0..count).map(|n| self.nodes[(first + n) % count].address()).collect()
+    /// All addresses.
+    pub fn endpoints(&self) -> Vec<String> {
+        self.nodes.iter().map(Node::address).collect()
     }
 
     /// Position of the node that leads a group, as the running nodes see it.

@@ -29,7 +29,7 @@ async fn every_node_takes_every_command_also_for_groups_that_it_does_not_hold() 
         }
         only_here.close().await;
     }
-    let cluster = Options::default().connect(nodes.endpoints_from(0)).await.expect("all answer");
+    let cluster = Options::default().connect(nodes.endpoints()).await.expect("all answer");
     for name in &counters {
         let value = cluster.counter(name).get().await.expect("readable").value;
         assert_eq!(value, INCREMENTS * nodes.nodes.len() as i64, "counter {name}");

@@ -5,41 +5,42 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use multiraft_check::counter::{self, Call};
-use multiraft_client::{Cluster, Options, Routing, position};
+use multiraft_client::{Cluster, Counter, Map, Options, Routing};
 use tokio::task::JoinHandle;
-
-use crate::nodes::Nodes;
-
-const COUNTER: &str = "count";
-const MAP: &str = "entries";
 
 /// Long enough for every election and restart: a call that ends with an error fails the test.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Group of the counter.
-pub fn counter_group(groups: u32) -> u32 {
-    position(COUNTER.as_bytes(), groups as usize) as u32 + 1
-}
-
+/// Clients at work.
 pub struct Load {
+    endpoints: Vec<String>,
+    name: String,
     acknowledged: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     clients: Vec<JoinHandle<Vec<Call>>>,
 }
 
 impl Load {
-    /// Starts clients, each with another node as its first.
-    pub async fn start(nodes: &Nodes, clients: usize) -> Self {
+    /// Starts clients, each with another one of the nodes' addresses as its first. `name`: of the
+    /// counter, and with an ending of the map; nothing of that name was used before.
+    pub async fn start(endpoints: Vec<String>, name: &str, clients: usize) -> Self {
         let acknowledged = Arc::new(AtomicU64::new(0));
         let stop = Arc::new(AtomicBool::new(false));
         let epoch = Instant::now();
         let mut tasks = Vec::new();
         for client in 0..clients {
-            let cluster = connect(nodes, client).await;
+            let cluster = connect(&endpoints, client).await;
             let (acknowledged, stop) = (acknowledged.clone(), stop.clone());
-            tasks.push(tokio::spawn(run(cluster, client, epoch, acknowledged, stop)));
+            tasks.push(tokio::spawn(run(
+                cluster,
+                name.to_owned(),
+                client,
+                epoch,
+                acknowledged,
+                stop,
+            )));
         }
-        Self { acknowledged, stop, clients: tasks }
+        Self { endpoints, name: name.to_owned(), acknowledged, stop, clients: tasks }
     }
 
     /// Waits until `count` more increments are acknowledged; how long that took.
@@ -58,7 +59,7 @@ impl Load {
 
     /// Ends the clients and checks all that they saw: the counter has exactly the increments, no
     /// acknowledged entry is missing, and no read went back.
-    pub async fn check(self, nodes: &Nodes) {
+    pub async fn check(self) {
         self.stop.store(true, Ordering::Relaxed);
         let mut calls = Vec::new();
         let mut puts = Vec::new();
@@ -67,12 +68,12 @@ impl Load {
             puts.push((client, own.iter().filter(|call| call.delta > 0).count()));
             calls.extend(own);
         }
-        let cluster = connect(nodes, 0).await;
-        let value = cluster.counter(COUNTER).get().await.expect("readable").value as u64;
+        let cluster = connect(&self.endpoints, 0).await;
+        let (counter, map) = primitives(&cluster, &self.name);
+        let value = counter.get().await.expect("readable").value as u64;
         let increments = calls.iter().filter(|call| call.delta > 0).count();
         counter::check(&calls, value).expect("the history has an order");
         assert_eq!(value, increments as u64);
-        let map = cluster.map(MAP);
         for (client, count) in puts {
             for number in 0..count {
                 let key = format!("{client}-{number}");
@@ -88,24 +89,32 @@ impl Load {
     }
 }
 
-async fn connect(nodes: &Nodes, first: usize) -> Cluster {
+async fn connect(endpoints: &[String], first: usize) -> Cluster {
+    let mut endpoints = endpoints.to_vec();
+    let count = endpoints.len();
+    endpoints.rotate_left(first % count);
     Options::default()
         .timeout(CALL_TIMEOUT)
         .routing(Routing::InOrder)
-        .connect(nodes.endpoints_from(first))
+        .connect(endpoints)
         .await
         .expect("the cluster is there")
+}
+
+fn primitives(cluster: &Cluster, name: &str) -> (Counter, Map) {
+    (cluster.counter(name), cluster.map(format!("{name}-entries")))
 }
 
 /// One client: put, increment, read, and again.
 async fn run(
     cluster: Cluster,
+    name: String,
     client: usize,
     epoch: Instant,
     acknowledged: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
 ) -> Vec<Call> {
-    let (counter, map) = (cluster.counter(COUNTER), cluster.map(MAP));
+    let (counter, map) = primitives(&cluster, &name);
     let now = || epoch.elapsed().as_nanos() as u64;
     let mut calls = Vec::new();
     let mut number = 0;

@@ -1,0 +1,43 @@
+//! `multiraft-history`: clients at work on a fresh cluster while a command does something to it.
+//!
+//! When the command has ended, so do the clients, and all that they saw is checked: every
+//! increment took effect once, no acknowledged entry is missing, no read went back, no call failed.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use multiraft_e2e::load::Load;
+use tokio::process::Command;
+
+#[derive(Parser)]
+#[command(name = "multiraft-history", version, about, long_about = None)]
+struct Options {
+    /// Addresses of the nodes, as HOST:PORT
+    #[arg(long, required = true, value_delimiter = ',')]
+    endpoints: Vec<String>,
+    /// Name of the counter; it and the map NAME-entries must be new
+    #[arg(long, default_value = "history")]
+    name: String,
+    /// Concurrent clients
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    clients: u16,
+    /// What to run meanwhile; the clients' history is worth nothing if it fails
+    #[arg(required = true, last = true)]
+    command: Vec<String>,
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() -> ExitCode {
+    let options = Options::parse();
+    let load = Load::start(options.endpoints, &options.name, options.clients.into()).await;
+    load.progress(1).await;
+    let ended = Command::new(&options.command[0]).args(&options.command[1..]).status().await;
+    if !matches!(&ended, Ok(status) if status.success()) {
+        eprintln!("multiraft-history: {}: {ended:?}", options.command.join(" "));
+        return ExitCode::FAILURE;
+    }
+    let gap = load.progress(u64::from(options.clients) + 1).await;
+    println!("all clients went on within {} ms of the command's end", gap.as_millis());
+    load.check().await;
+    ExitCode::SUCCESS
+}
