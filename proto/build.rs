@@ -18,7 +18,7 @@ fn main() -> std::io::Result<()> {
         .include_file("all.rs")
         .type_attribute(".", "#[allow(clippy::all)]")
         .file_descriptor_set_path(&descriptors)
-        .service_generator(Box::new(Services { both: services(true), clients: services(false) }))
+        .service_generator(Box::new(Services { servers: servers(), clients: clients() }))
         .compile_protos(&files, &[PathBuf::from(".")])?;
 
     let pool = DescriptorPool::decode(std::fs::read(&descriptors)?.as_slice())
@@ -26,27 +26,43 @@ fn main() -> std::io::Result<()> {
     std::fs::write(out.join("rpc.rs"), table(&pool))
 }
 
-fn services(server: bool) -> Box<dyn prost_build::ServiceGenerator> {
+fn servers() -> Box<dyn prost_build::ServiceGenerator> {
     tonic_prost_build::configure()
-        .build_server(server)
-        .client_mod_attribute(".", "#[cfg(feature = \"grpc\")]")
+        .build_client(false)
+        .codec_path("crate::codec::ServerCodec")
         .server_mod_attribute(".", "#[cfg(feature = \"grpc\")]")
+        .service_generator()
+}
+
+fn clients() -> Box<dyn prost_build::ServiceGenerator> {
+    tonic_prost_build::configure()
+        .build_server(false)
+        .client_mod_attribute(".", "#[cfg(feature = \"grpc\")]")
         .service_generator()
 }
 
 /// Servers only for the core package: primitives are served from the table of operations.
 struct Services {
-    both: Box<dyn prost_build::ServiceGenerator>,
+    servers: Box<dyn prost_build::ServiceGenerator>,
     clients: Box<dyn prost_build::ServiceGenerator>,
 }
 
 impl prost_build::ServiceGenerator for Services {
     fn generate(&mut self, service: prost_build::Service, buf: &mut String) {
         if service.package == "atomix.multiraft.v1" {
-            self.both.generate(service, buf);
-        } else {
-            self.clients.generate(service, buf);
+            self.servers.generate(service.clone(), buf);
         }
+        self.clients.generate(service, buf);
+    }
+
+    fn finalize(&mut self, buf: &mut String) {
+        self.servers.finalize(buf);
+        self.clients.finalize(buf);
+    }
+
+    fn finalize_package(&mut self, package: &str, buf: &mut String) {
+        self.servers.finalize_package(package, buf);
+        self.clients.finalize_package(package, buf);
     }
 }
 

@@ -1,10 +1,12 @@
-//! The wire contract of Multiraft: generated code only.
+//! The wire contract of Multiraft: generated code, and the codec of its servers.
 //!
 //! Module paths follow the proto packages: `multiraft_proto::atomix::multiraft::v1::GroupConfig`
 //! is message `atomix.multiraft.v1.GroupConfig`. gRPC clients, and servers of the core services,
 //! are behind feature `grpc`; module [`rpc`] is the table from which primitives are served.
 #![allow(clippy::all)]
 
+#[cfg(feature = "grpc")]
+pub mod codec;
 pub mod rpc;
 
 include!(concat!(env!("OUT_DIR"), "/all.rs"));
