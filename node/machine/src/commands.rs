@@ -216,10 +216,14 @@ impl Commands {
     }
 
     fn forget(&mut self, released: &[u64]) {
-        if released.len() == self.cached.len() {
-            // The usual keep-alive of a client at rest; far cheaper than removing one by one.
-            self.cached.clear();
-            self.bytes = 0;
+        let kept = self.cached.len() - released.len();
+        if kept < released.len() {
+            // The usual keep-alive: what came since it was sent is kept. Far cheaper than removing
+            // one by one, which was 4 % of a loaded node's CPU.
+            let mut released = released.iter().peekable();
+            let rest = self.cached.iter().filter(|(n, _)| released.next_if_eq(n).is_none());
+            self.cached = rest.map(|(number, command)| (*number, command.clone())).collect();
+            self.bytes = self.cached.values().map(Command::bytes).sum();
             return;
         }
         for number in released {
