@@ -2,17 +2,11 @@
 //! and outlives every failed accept or handshake.
 
 use crate::limits::{CONNECTIONS_MAX, FIRST_BYTE_TIMEOUT};
-use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::server::{Connected, TcpConnectInfo};
 
 /// First byte of a TLS record that opens a connection.
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -21,11 +15,11 @@ const TLS_HANDSHAKE: u8 = 0x16;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Connections that begin in plain text. At the limit further ones wait in the kernel's backlog.
-pub fn plain(listener: TcpListener) -> ReceiverStream<io::Result<Plain>> {
+pub fn plain(listener: TcpListener) -> mpsc::Receiver<Plain> {
     plain_up_to(CONNECTIONS_MAX, listener)
 }
 
-fn plain_up_to(limit: usize, listener: TcpListener) -> ReceiverStream<io::Result<Plain>> {
+fn plain_up_to(limit: usize, listener: TcpListener) -> mpsc::Receiver<Plain> {
     let (sender, stream) = mpsc::channel(limit);
     tokio::spawn(async move {
         let free = Arc::new(Semaphore::new(limit));
@@ -34,14 +28,10 @@ fn plain_up_to(limit: usize, listener: TcpListener) -> ReceiverStream<io::Result
             () = sender.closed() => {}
         }
     });
-    ReceiverStream::new(stream)
+    stream
 }
 
-async fn accept(
-    listener: TcpListener,
-    free: Arc<Semaphore>,
-    sender: &mpsc::Sender<io::Result<Plain>>,
-) {
+async fn accept(listener: TcpListener, free: Arc<Semaphore>, sender: &mpsc::Sender<Plain>) {
     while let Ok(permit) = free.clone().acquire_owned().await {
         match listener.accept().await {
             Ok((stream, from)) => {
@@ -50,7 +40,7 @@ async fn accept(
                 tokio::spawn(async move {
                     if let Some(stream) = check(stream, from).await {
                         // The server is stopping when this fails.
-                        let _ = sender.send(Ok(Plain { stream, _permit: permit })).await;
+                        let _ = sender.send(Plain { stream, permit }).await;
                     }
                 });
             }
@@ -81,65 +71,16 @@ async fn check(stream: TcpStream, from: SocketAddr) -> Option<TcpStream> {
 
 /// A plain connection; it counts against the limit until it is dropped.
 pub struct Plain {
-    stream: TcpStream,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Connected for Plain {
-    type ConnectInfo = TcpConnectInfo;
-
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
-    }
-}
-
-impl AsyncRead for Plain {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Plain {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
+    pub stream: TcpStream,
+    pub permit: OwnedSemaphorePermit,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio_stream::StreamExt;
 
-    async fn listen(limit: usize) -> (SocketAddr, ReceiverStream<io::Result<Plain>>) {
+    async fn listen(limit: usize) -> (SocketAddr, mpsc::Receiver<Plain>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         (listener.local_addr().unwrap(), plain_up_to(limit, listener))
     }
@@ -152,7 +93,7 @@ mod tests {
 
     async fn first_bytes(plain: &mut Plain) -> [u8; 3] {
         let mut bytes = [0; 3];
-        plain.read_exact(&mut bytes).await.unwrap();
+        plain.stream.read_exact(&mut bytes).await.unwrap();
         bytes
     }
 
@@ -163,7 +104,7 @@ mod tests {
         // Closed with unread bytes: the client sees an end or a reset.
         assert!(!matches!(tls.read(&mut [0; 1]).await, Ok(1)));
         let _client = connect(to, b"PRI").await;
-        let mut accepted = plain.next().await.unwrap().unwrap();
+        let mut accepted = plain.recv().await.unwrap();
         assert_eq!(&first_bytes(&mut accepted).await, b"PRI");
     }
 
@@ -173,7 +114,7 @@ mod tests {
         let _silent = TcpStream::connect(to).await.unwrap();
         drop(TcpStream::connect(to).await.unwrap());
         let _client = connect(to, b"PRI").await;
-        let mut accepted = plain.next().await.unwrap().unwrap();
+        let mut accepted = plain.recv().await.unwrap();
         assert_eq!(&first_bytes(&mut accepted).await, b"PRI");
     }
 
@@ -181,12 +122,12 @@ mod tests {
     async fn a_connection_beyond_the_limit_waits_for_one_to_end() {
         let (to, mut plain) = listen(1).await;
         let _first = connect(to, b"one").await;
-        let held = plain.next().await.unwrap().unwrap();
+        let held = plain.recv().await.unwrap();
         let _second = connect(to, b"two").await;
-        let early = tokio::time::timeout(Duration::from_millis(50), plain.next()).await;
+        let early = tokio::time::timeout(Duration::from_millis(50), plain.recv()).await;
         assert!(early.is_err(), "over the limit");
         drop(held);
-        let mut next = plain.next().await.unwrap().unwrap();
+        let mut next = plain.recv().await.unwrap();
         assert_eq!(&first_bytes(&mut next).await, b"two");
     }
 }

@@ -1,36 +1,42 @@
-//! What every request meets first: it learns who calls, and operations of primitives leave the way
-//! here, past the router of the other services.
+//! Where requests part: operations of primitives leave the way here, past the router of the other
+//! services.
 
-use crate::primitives::{Primitives, Served};
+use crate::primitives::Primitives;
 use crate::principal::Principal;
-use std::convert::Infallible;
-use std::task::{Context, Poll};
-use tonic::body::Body;
+use crate::{deadline, relay, unary};
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::SendResponse;
+use std::sync::Arc;
 use tonic::service::Routes;
-use tower_service::Service;
 
-#[derive(Clone)]
 pub struct Front {
     pub primitives: Primitives,
     /// Sessions, administration, health, reflection.
     pub others: Routes,
 }
 
-impl Service<http::Request<Body>> for Front {
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = Served;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        // Routes are always ready, as the handler of primitives is.
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, mut request: http::Request<Body>) -> Served {
-        request.extensions_mut().insert(Principal::Anonymous);
+impl Front {
+    /// Answers one request. Dropping the future cancels what it began.
+    pub async fn answer(
+        self: Arc<Self>,
+        principal: Principal,
+        request: http::Request<RecvStream>,
+        mut respond: SendResponse<Bytes>,
+    ) {
+        let deadline = deadline::of(request.headers());
         match self.primitives.find(request.uri().path()) {
-            Some(rpc) => self.primitives.serve(rpc, request),
-            None => Box::pin(self.others.call(request)),
+            Some(rpc) => {
+                let answer = |message| self.primitives.answer(&principal, rpc, message);
+                unary::serve(request.into_body(), deadline, answer, &mut respond).await;
+            }
+            None => {
+                let (mut head, body) = request.into_parts();
+                head.extensions.insert(principal);
+                let request = http::Request::from_parts(head, relay::body(body));
+                // Boxed: it is large, and every operation's future would be as large.
+                Box::pin(relay::serve(self.others.clone(), request, deadline, &mut respond)).await;
+            }
         }
     }
 }

@@ -4,7 +4,8 @@
 //! administration, health and reflection are ordinary services.
 
 mod accept;
-mod codec;
+mod connection;
+mod deadline;
 mod envelope;
 mod front;
 pub mod limits;
@@ -12,8 +13,10 @@ mod node;
 mod partition;
 mod primitives;
 mod principal;
+mod relay;
 mod session;
 mod status;
+mod unary;
 mod validate;
 
 pub use principal::Principal;
@@ -21,22 +24,20 @@ pub use principal::Principal;
 use limits::*;
 use multiraft_host::{Handle, Phase};
 use multiraft_proto::v1;
+use std::pin::pin;
+use std::sync::Arc;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use v1::node_server::NodeServer;
 use v1::partition_server::PartitionServer;
 use v1::session_server::SessionServer;
 
-/// Serves clients until `shutdown`, then lets calls in flight end.
-///
-/// # Errors
-/// The transport fails as a whole; a single connection never does that.
-pub async fn serve(
-    listener: TcpListener,
-    handle: Handle,
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), tonic::transport::Error> {
+/// Serves clients until `shutdown`, then lets calls in flight end. Dropping the future closes all
+/// connections.
+pub async fn serve(listener: TcpListener, handle: Handle, shutdown: impl Future<Output = ()>) {
     let (health, health_service) = tonic_health::server::health_reporter();
     let reporter = tokio::spawn(report(handle.phase(), health));
     let reflection = || {
@@ -56,18 +57,32 @@ pub async fn serve(
     }
     let others = Routes::from(routes.into_axum_router().fallback(unknown));
     let front = front::Front { primitives: primitives::Primitives::new(handle), others };
-    let served = tonic::transport::Server::builder()
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
-        .max_frame_size(HTTP2_FRAME_BYTES)
-        .http2_max_header_list_size(HEADER_LIST_BYTES_MAX)
-        .http2_keepalive_interval(Some(KEEP_ALIVE_PERIOD))
-        .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
-        .serve_with_incoming_shutdown(front, accept::plain(listener), shutdown)
-        .await;
+    connections(listener, front, shutdown).await;
     reporter.abort();
-    served
+}
+
+async fn connections(
+    listener: TcpListener,
+    front: front::Front,
+    shutdown: impl Future<Output = ()>,
+) {
+    let front = Arc::new(front);
+    let (stop, stopping) = watch::channel(false);
+    let mut incoming = accept::plain(listener);
+    let mut connections = JoinSet::new();
+    let mut shutdown = pin!(shutdown);
+    loop {
+        tokio::select! {
+            Some(plain) = incoming.recv() => {
+                connections.spawn(connection::serve(plain, front.clone(), stopping.clone()));
+            }
+            Some(_) = connections.join_next() => {}
+            () = &mut shutdown => break,
+        }
+    }
+    drop(incoming);
+    stop.send_replace(true);
+    while connections.join_next().await.is_some() {}
 }
 
 async fn unknown(uri: http::Uri) -> http::Response<tonic::body::Body> {
@@ -75,10 +90,7 @@ async fn unknown(uri: http::Uri) -> http::Response<tonic::body::Body> {
 }
 
 /// `grpc.health.v1` for the whole node: SERVING while clients are served.
-async fn report(
-    mut phase: tokio::sync::watch::Receiver<Phase>,
-    health: tonic_health::server::HealthReporter,
-) {
+async fn report(mut phase: watch::Receiver<Phase>, health: tonic_health::server::HealthReporter) {
     loop {
         let status = match *phase.borrow_and_update() {
             Phase::Serving => ServingStatus::Serving,

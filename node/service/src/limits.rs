@@ -20,16 +20,15 @@ pub const HEADER_LIST_BYTES_MAX: u32 = 16 << 10;
 pub const KEEP_ALIVE_PERIOD: Duration = Duration::from_secs(20);
 pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A new connection has this long to send its first byte.
+/// A new connection has this long to send its first byte, and again for HTTP/2's opening.
 pub const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Connections at once; more wait to be accepted.
 pub const CONNECTIONS_MAX: usize = 4096;
 
-/// First buffer of each message in the pass-through codec: most messages fit, larger ones grow it.
-/// Both ways take one per call in flight.
-pub const CODEC_BUFFER_BYTES: usize = 512;
-pub const CODEC_YIELD_BYTES: usize = 64 << 10;
+/// A response up to this size is handed over whole, a larger one as fast as the client reads it:
+/// bounds what a client that does not read can make us hold.
+pub const UNRESERVED_BYTES_MAX: usize = 4 << 10;
 
 /// Groups in one Bootstrap call, and members in one group.
 pub const BOOTSTRAP_GROUPS_MAX: usize = 1024;

@@ -1,86 +1,56 @@
 //! Every operation of every primitive, served from one table by one handler: headers are data,
 //! inputs pass through undecoded.
 
-use crate::codec::BytesCodec;
 use crate::envelope::{
     self, CommandRequest, CommandResponse, Outcome, QueryRequest, QueryResponse, Target,
 };
-use crate::limits::MESSAGE_BYTES_MAX;
+use crate::principal::Principal;
 use crate::status::{call_error, output, unexpected};
+use crate::unary::Framed;
 use bytes::Bytes;
 use multiraft_host::{Consistency, Handle};
 use multiraft_machine::{Answer, Body as OutputBody, Output, Query, Status as OperationStatus};
 use multiraft_proto::rpc::{Kind, RPCS, Rpc};
 use multiraft_proto::v1;
-use prost::Message as _;
 use std::collections::HashMap;
-use std::convert::Infallible;
-use std::pin::Pin;
-use std::sync::Arc;
-use tonic::body::Body;
-use tonic::{Request, Response, Status};
-
-type Answering<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-pub type Served = Answering<Result<http::Response<Body>, Infallible>>;
+use tonic::Status;
 
 /// The handler of all primitive operations.
-#[derive(Clone)]
 pub struct Primitives {
     handle: Handle,
-    table: Arc<HashMap<&'static str, &'static Rpc>>,
+    table: HashMap<&'static str, &'static Rpc>,
 }
 
 impl Primitives {
     pub fn new(handle: Handle) -> Self {
-        let table = RPCS.iter().map(|rpc| (rpc.path, rpc)).collect();
-        Primitives { handle, table: Arc::new(table) }
+        Primitives { handle, table: RPCS.iter().map(|rpc| (rpc.path, rpc)).collect() }
     }
 
     pub fn find(&self, path: &str) -> Option<&'static Rpc> {
         self.table.get(path).copied()
     }
 
-    /// Answers a call; dropping the future cancels the command.
-    pub fn serve(&self, rpc: &'static Rpc, request: http::Request<Body>) -> Served {
+    /// Answers a call; dropping the future cancels the command. Everybody may do everything so far.
+    pub async fn answer(
+        &self,
+        _: &Principal,
+        rpc: &'static Rpc,
+        message: Bytes,
+    ) -> Result<Framed, Status> {
         if rpc.streaming {
-            let status = Status::unimplemented(format!(
+            return Err(Status::unimplemented(format!(
                 "{}: streams of events and entries come with a later release",
                 rpc.path
-            ));
-            return Box::pin(std::future::ready(Ok(status.into_http())));
+            )));
         }
-        let call = Unary { handle: self.handle.clone(), rpc };
-        Box::pin(async move {
-            let mut grpc = tonic::server::Grpc::new(BytesCodec)
-                .apply_max_message_size_config(Some(MESSAGE_BYTES_MAX), None);
-            Ok(grpc.unary(call, request).await)
-        })
+        match rpc.kind {
+            Kind::Command => command(&self.handle, rpc, message).await,
+            Kind::Query => query(&self.handle, rpc, message).await,
+        }
     }
 }
 
-struct Unary {
-    handle: Handle,
-    rpc: &'static Rpc,
-}
-
-impl tonic::server::UnaryService<Bytes> for Unary {
-    type Response = Bytes;
-    type Future = Answering<Result<Response<Bytes>, Status>>;
-
-    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
-        let (handle, rpc) = (self.handle.clone(), self.rpc);
-        Box::pin(async move {
-            let bytes = request.into_inner();
-            match rpc.kind {
-                Kind::Command => command(&handle, rpc, bytes).await,
-                Kind::Query => query(&handle, rpc, bytes).await,
-            }
-            .map(Response::new)
-        })
-    }
-}
-
-async fn command(handle: &Handle, rpc: &Rpc, bytes: Bytes) -> Result<Bytes, Status> {
+async fn command(handle: &Handle, rpc: &Rpc, bytes: Bytes) -> Result<Framed, Status> {
     let request: CommandRequest = envelope::decode(bytes)?;
     let (target, sequence_num) = envelope::command(request.headers.as_ref())?;
     let Target { group, session_id, primitive_id } = target;
@@ -95,10 +65,10 @@ async fn command(handle: &Handle, rpc: &Rpc, bytes: Bytes) -> Result<Bytes, Stat
     let answer = handle.command(group, input, cancel).await.map_err(|e| call_error(&e))?;
     let (outcome, output) = operation(answer)?;
     let headers = Some(envelope::command_response(&outcome));
-    Ok(Bytes::from(CommandResponse { headers, output }.encode_to_vec()))
+    Ok(Framed::new(&CommandResponse { headers, output }))
 }
 
-async fn query(handle: &Handle, rpc: &Rpc, bytes: Bytes) -> Result<Bytes, Status> {
+async fn query(handle: &Handle, rpc: &Rpc, bytes: Bytes) -> Result<Framed, Status> {
     let request: QueryRequest = envelope::decode(bytes)?;
     let headers = request.headers.as_ref().ok_or_else(|| crate::status::missing("headers"))?;
     let target = envelope::target(headers.operation.as_ref())?;
@@ -116,7 +86,7 @@ async fn query(handle: &Handle, rpc: &Rpc, bytes: Bytes) -> Result<Bytes, Status
     let (outcome, output) = operation(asked.await.map_err(|e| call_error(&e))?)?;
     let operation = Some(envelope::operation_response(&outcome));
     let headers = Some(v1::QueryResponseHeaders { operation });
-    Ok(Bytes::from(QueryResponse { headers, output }.encode_to_vec()))
+    Ok(Framed::new(&QueryResponse { headers, output }))
 }
 
 /// The outcome of an operation and its encoded output; OK always has one.

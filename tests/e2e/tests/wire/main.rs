@@ -4,6 +4,7 @@
 mod bad_calls;
 mod bad_changes;
 mod bad_files;
+mod http2;
 mod nodes;
 mod pages;
 mod raw;

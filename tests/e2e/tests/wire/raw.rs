@@ -124,8 +124,20 @@ pub fn command(target: Target, sequence_num: u64, input: Vec<u8>) -> Vec<u8> {
 }
 
 pub fn query(target: Target, input: Vec<u8>) -> Vec<u8> {
+    query_after(target, input, 0)
+}
+
+/// Waits until the node has applied an index.
+pub fn query_after(target: Target, input: Vec<u8>, max_received_index: u64) -> Vec<u8> {
     let operation = operation(target);
-    let headers = Some(v1::QueryRequestHeaders { operation, ..Default::default() });
+    // A linearizable query knows better than its client which index to wait for.
+    let consistency = (max_received_index > 0).then_some(v1::Consistency::Local.into());
+    let headers = Some(v1::QueryRequestHeaders {
+        operation,
+        max_received_index,
+        consistency,
+        ..Default::default()
+    });
     QueryRequest { headers, input }.encode_to_vec()
 }
 

@@ -1,0 +1,159 @@
+//! A call with one message each way, straight on HTTP/2: the message is taken from the frame that
+//! it came in, and no task, body or header map is made for it that is not sent.
+
+use crate::deadline;
+use crate::limits::{MESSAGE_BYTES_MAX, UNRESERVED_BYTES_MAX};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use h2::server::SendResponse;
+use h2::{RecvStream, SendStream};
+use http::{HeaderMap, HeaderValue, Response, header};
+use prost::Message;
+use std::future::poll_fn;
+use std::time::Duration;
+use tonic::Status;
+
+/// Compressed flag and length, before every message.
+const PREFIX_BYTES: usize = 5;
+const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+const STATUS: &str = "grpc-status";
+const OK: HeaderValue = HeaderValue::from_static("0");
+
+/// An encoded message behind its prefix.
+pub struct Framed(Bytes);
+
+impl Framed {
+    pub fn new(message: &impl Message) -> Self {
+        let length = message.encoded_len();
+        let mut bytes = Vec::with_capacity(PREFIX_BYTES + length);
+        bytes.put_u8(0);
+        // Below 4 GiB: outputs are bounded where they are made.
+        bytes.put_u32(length as u32);
+        message.encode_raw(&mut bytes);
+        Framed(bytes.into())
+    }
+}
+
+/// Reads the request, lets it be answered, sends that. Ends early, dropping the answer's future,
+/// when the caller gives the call up.
+pub async fn serve<A: Future<Output = Result<Framed, Status>>>(
+    mut body: RecvStream,
+    time: Option<Duration>,
+    answer: impl FnOnce(Bytes) -> A,
+    respond: &mut SendResponse<Bytes>,
+) {
+    let answered = deadline::within(time, async { answer(message(&mut body).await?).await });
+    let answer = tokio::select! {
+        biased;
+        answer = answered => answer,
+        _ = poll_fn(|cx| respond.poll_reset(cx)) => return,
+    };
+    // An error here means that the caller or its connection is gone.
+    let _ = send(answer, respond).await;
+}
+
+async fn send(
+    answer: Result<Framed, Status>,
+    respond: &mut SendResponse<Bytes>,
+) -> Result<(), h2::Error> {
+    let Framed(bytes) = match answer {
+        Ok(framed) => framed,
+        Err(status) => return respond.send_response(status.into_http(), true).map(drop),
+    };
+    let mut response = Response::new(());
+    response.headers_mut().insert(header::CONTENT_TYPE, GRPC);
+    let mut stream = respond.send_response(response, false)?;
+    send_data(&mut stream, bytes).await?;
+    let mut trailers = HeaderMap::with_capacity(1);
+    trailers.insert(STATUS, OK);
+    stream.send_trailers(trailers)
+}
+
+/// Sends bytes, large ones as fast as the receiver takes them.
+pub async fn send_data(stream: &mut SendStream<Bytes>, mut data: Bytes) -> Result<(), h2::Error> {
+    if data.len() <= UNRESERVED_BYTES_MAX {
+        return stream.send_data(data, false);
+    }
+    while data.has_remaining() {
+        stream.reserve_capacity(data.len());
+        match poll_fn(|cx| stream.poll_capacity(cx)).await {
+            Some(free) => stream.send_data(data.split_to(free?.min(data.len())), false)?,
+            None => return Err(h2::Reason::CANCEL.into()),
+        }
+    }
+    Ok(())
+}
+
+/// The only message of a request.
+async fn message(body: &mut RecvStream) -> Result<Bytes, Status> {
+    let first = chunk(body).await?;
+    if let Some(length) = length(&first)?
+        && let Some(message) = first.get(PREFIX_BYTES..PREFIX_BYTES + length)
+    {
+        return Ok(first.slice_ref(message));
+    }
+    let mut joined = BytesMut::from(first);
+    loop {
+        joined.extend_from_slice(&chunk(body).await?);
+        if let Some(length) = length(&joined)?
+            && joined.len() >= PREFIX_BYTES + length
+        {
+            joined.advance(PREFIX_BYTES);
+            return Ok(joined.split_to(length).freeze());
+        }
+    }
+}
+
+/// The message's length, once its prefix is there.
+fn length(bytes: &[u8]) -> Result<Option<usize>, Status> {
+    let Some((prefix, _)) = bytes.split_first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
+    let [compressed, length @ ..] = *prefix;
+    if compressed != 0 {
+        return Err(Status::unimplemented("compressed messages: send them as they are"));
+    }
+    let length = u32::from_be_bytes(length) as usize;
+    if length > MESSAGE_BYTES_MAX {
+        return Err(Status::out_of_range(format!(
+            "the message has {length} bytes, at most {MESSAGE_BYTES_MAX} are taken"
+        )));
+    }
+    Ok(Some(length))
+}
+
+/// The next bytes of a body, which may be read on by the sender's side then.
+async fn chunk(body: &mut RecvStream) -> Result<Bytes, Status> {
+    match body.data().await {
+        Some(Ok(bytes)) => {
+            // Fails only when the stream has ended, and then nobody waits for room.
+            let _ = body.flow_control().release_capacity(bytes.len());
+            Ok(bytes)
+        }
+        Some(Err(error)) => Err(Status::cancelled(format!("the request broke off: {error}"))),
+        None => Err(Status::invalid_argument("the request ends before its message does")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic::Code;
+
+    #[test]
+    fn a_prefix_says_how_long_a_message_is() {
+        let limit = MESSAGE_BYTES_MAX as u32;
+        let prefix = |length: u32| [&[0], length.to_be_bytes().as_slice()].concat();
+        assert_eq!(length(&[0, 0, 0]).unwrap(), None);
+        assert_eq!(length(&prefix(7)).unwrap(), Some(7));
+        assert_eq!(length(&prefix(limit)).unwrap(), Some(MESSAGE_BYTES_MAX));
+        let refused = length(&prefix(limit + 1)).unwrap_err();
+        assert_eq!(refused.code(), Code::OutOfRange);
+        assert!(refused.message().contains("4194304"), "{refused}");
+        assert_eq!(length(&[1, 0, 0, 0, 0]).unwrap_err().code(), Code::Unimplemented);
+    }
+
+    #[test]
+    fn a_message_is_framed_as_it_is_read() {
+        let Framed(bytes) = Framed::new(&"hello".to_owned());
+        assert_eq!(length(&bytes).unwrap(), Some(bytes.len() - PREFIX_BYTES));
+        assert_eq!(String::decode(&bytes[PREFIX_BYTES..]).unwrap(), "hello");
+    }
+}
