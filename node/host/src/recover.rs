@@ -4,8 +4,9 @@ use crate::limits::REPLAY_BYTES_MAX;
 use crate::node::StartError;
 use bytes::Bytes;
 use multiraft_log::{Reader, Recovered, RecoveredGroup};
-use multiraft_machine::Machine;
-use multiraft_shard::{Entry, EntryKind, HardState, Remembered, Shard, StoredGroup, may_replay};
+use multiraft_shard::{
+    Entry, EntryKind, HardState, Recovery, Remembered, Shard, StoredGroup, StoredLog,
+};
 
 pub fn memory(recovered: &Recovered) -> Vec<Remembered> {
     let peers = recovered.peers.iter();
@@ -34,19 +35,25 @@ pub fn groups(recovered: Recovered, reader: &Reader, shard: &mut Shard) -> Resul
     Ok(())
 }
 
-/// Applies what is committed for certain; the rest is left to raft.
 fn replay(
     id: u32,
     group: &RecoveredGroup,
     configuration: Bytes,
     reader: &Reader,
 ) -> Result<StoredGroup, StartError> {
-    let mut machine = Machine::new();
-    let mut applied = group.first.0 - 1;
-    let mut tail = Vec::new();
-    let mut effects = Vec::new();
+    let mut recovery = Recovery::new(StoredLog {
+        group: id,
+        state: HardState {
+            term: group.state.term,
+            vote: group.state.vote,
+            commit: group.state.commit,
+        },
+        first: group.first,
+        last_index: group.last_index,
+        terms: group.terms.clone(),
+        configuration,
+    });
     let mut next = group.first.0;
-    let mut replaying = true;
     while next <= group.last_index {
         let read = reader
             .read(id, next, group.last_index + 1, REPLAY_BYTES_MAX)
@@ -55,36 +62,14 @@ fn replay(
             let entry = from_log(entry).ok_or_else(|| {
                 StartError::Damaged(format!("group {id} has an entry of an unknown kind"))
             })?;
-            next = entry.index + 1;
-            replaying &= may_replay(&configuration, &entry, group.state.commit);
-            if !replaying {
-                tail.push(entry);
-                continue;
-            }
-            if entry.kind == EntryKind::Normal && !entry.data.is_empty() {
-                effects.clear();
-                machine.apply(entry.term, &entry.data, &mut effects).map_err(|e| {
-                    StartError::Damaged(format!("apply entry {} of group {id}: {e}", entry.index))
-                })?;
-            }
-            applied = entry.index;
+            let index = entry.index;
+            recovery.entry(entry).map_err(|e| {
+                StartError::Damaged(format!("apply entry {index} of group {id}: {e}"))
+            })?;
+            next = index + 1;
         }
     }
-    Ok(StoredGroup {
-        group: id,
-        state: HardState {
-            term: group.state.term,
-            vote: group.state.vote,
-            commit: group.state.commit.min(group.last_index),
-        },
-        first: group.first,
-        last_index: group.last_index,
-        terms: group.terms.clone(),
-        configuration,
-        machine,
-        applied,
-        tail,
-    })
+    Ok(recovery.finish())
 }
 
 pub fn from_log(entry: multiraft_log::Entry) -> Option<Entry> {

@@ -20,6 +20,7 @@ mod pair;
 mod proposals;
 mod proxy;
 mod reads;
+mod recovery;
 mod replica;
 mod shard;
 mod spec;
@@ -33,5 +34,6 @@ pub use io::{
     Now, Outputs, Persist, Remembered,
 };
 pub use multiraft_group::{Entry, EntryKind, HardState, Member, Role, Timing};
-pub use shard::{Shard, StoredGroup, may_replay};
+pub use recovery::{Recovery, StoredGroup, StoredLog};
+pub use shard::Shard;
 pub use spec::{Fence, GroupSpec};

@@ -9,11 +9,12 @@ use crate::io::{GroupPersist, Identity, Input, LinkCommand, NodeFacts, Now, Outp
 use crate::limits::{ASK_MICROS, CACHE_BYTES_MAX, CACHE_BYTES_MIN, LATE_TICK_MICROS, TICK_MICROS};
 use crate::memory::Memory;
 use crate::proxy::Proxied;
+use crate::recovery::StoredGroup;
 use crate::replica::{Driven, Replica};
 use crate::{CallError, Consistency};
 use bytes::Bytes;
-use multiraft_group::{Configuration, Entry, EntryKind, Group, HardState, Origin, Timing};
-use multiraft_machine::{Machine, Query};
+use multiraft_group::{Configuration, Group, Origin, Timing};
+use multiraft_machine::Query;
 use multiraft_proto::link::{
     Ask, AskAnswer, Directory as DirectoryWire, DurableMember, Hello, Proxy, ProxyAnswer,
     ProxyQuery, proxy,
@@ -26,30 +27,6 @@ use multiraft_proto::v1::{
 };
 use prost::Message as _;
 use std::collections::{BTreeMap, VecDeque};
-
-/// What a group on disk brings along at the start.
-#[derive(Debug)]
-pub struct StoredGroup {
-    pub group: u32,
-    pub state: HardState,
-    pub first: (u64, u64),
-    pub last_index: u64,
-    pub terms: Vec<(u64, u64)>,
-    /// Encoded by an earlier life of this shard.
-    pub configuration: Bytes,
-    /// State of the machine after `applied`.
-    pub machine: Machine,
-    pub applied: u64,
-    /// Entries after `applied`.
-    pub tail: Vec<Entry>,
-}
-
-/// How far a group's log may be replayed into its machine before raft starts: up to its durable
-/// commit index, but not over a change of the configuration that the stored one lacks.
-pub fn may_replay(configuration: &[u8], entry: &Entry, commit: u64) -> bool {
-    let version = StoredConfiguration::decode(configuration).map_or(0, |c| c.version);
-    entry.index <= commit && (entry.kind == EntryKind::Normal || entry.index <= version)
-}
 
 /// A record on its way to the disk.
 struct Unsynced {
@@ -109,27 +86,28 @@ impl Shard {
     /// # Errors
     /// The stored configuration does not decode.
     pub fn restore(&mut self, stored: StoredGroup) -> Result<(), prost::DecodeError> {
-        let wire = StoredConfiguration::decode(&stored.configuration[..])?;
+        let StoredGroup { log, machine, applied, tail } = stored;
+        let wire = StoredConfiguration::decode(&log.configuration[..])?;
         let configuration = Configuration::from_stored(&wire);
         for member in configuration.members.iter().chain(&configuration.initial) {
             self.ctx.know_peer(member.node_id, member.address());
         }
         let origin = Origin {
             member_id: wire.own_member_id,
-            state: stored.state,
-            first: stored.first,
-            last_index: stored.last_index,
-            terms: stored.terms,
+            state: log.state,
+            first: log.first,
+            last_index: log.last_index,
+            terms: log.terms,
             configuration,
-            applied: stored.applied,
-            tail: stored.tail,
+            applied,
+            tail,
         };
         let group = Group::start(origin, self.timing);
-        let mut replica = Replica::new(stored.group, group, stored.machine);
+        let mut replica = Replica::new(log.group, group, machine);
         replica.plan_hash = wire.plan_hash;
         replica.auto_promote = wire.auto_promote;
-        self.replicas.insert(stored.group, replica);
-        self.mark(stored.group);
+        self.replicas.insert(log.group, replica);
+        self.mark(log.group);
         Ok(())
     }
 
