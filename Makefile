@@ -20,8 +20,9 @@ test: ## All default tests, with the set-up that they need
 test-fast: ## The pure half: no RocksDB, no Go, no cluster, no root
 	scripts/test.sh fast
 
-test-long: ## Long tests (an hour): prints what they will hold
-	@echo "To come: simulation over many seeds, faults for an hour, the planner over thousands of histories."
+test-long: ## Long tests (an hour): fresh seeds of the simulation
+	scripts/setup.sh fast
+	SIM_FIRST=$$(date +%s)0000 SIM_SEEDS=20000 SIM_TICKS=2000 cargo test --release --locked -p multiraft-sim --test seeds no_seed -- --nocapture
 
 bench: build ## Load on loopback beside etcd, as a table of ratios
 	scripts/setup.sh tools

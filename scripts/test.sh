@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 exec </dev/null
 
-PURE=(proto machine group shard api plan check)
+PURE=(proto machine group shard api plan check sim)
 INSIDE=(log link host service server)
 
 # Layers in order: name | when | usual time | command. One that does not exist yet is added here.

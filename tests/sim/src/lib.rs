@@ -1,0 +1,19 @@
+//! The production shard, group and machine in a simulated world.
+//!
+//! One loop ([`world`]) picks the next event by time. Network, disks, clocks, clients and faults
+//! are drawn from one seed, so that a run is the same to the byte whenever it is repeated: no
+//! threads, no system calls, no unordered maps. After every step the [`invariants`] are checked,
+//! at the end what the clients saw.
+
+mod client;
+mod disk;
+mod faults;
+mod invariants;
+mod network;
+mod node;
+mod options;
+mod trace;
+mod world;
+
+pub use options::{Defect, Options};
+pub use world::{Report, run};

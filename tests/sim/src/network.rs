@@ -1,0 +1,120 @@
+//! Connections between nodes: ordered, delayed, cut, broken.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use fastrand::Rng;
+
+/// A connection that one node made to another; frames go in its direction only.
+#[derive(Debug)]
+pub struct Connection {
+    pub from: usize,
+    pub to: usize,
+    /// Frames under way with the times of their arrival.
+    frames: VecDeque<(u64, Bytes)>,
+    /// The sender still has it; else what is under way may arrive late.
+    open: bool,
+}
+
+#[derive(Debug, Default)]
+pub struct Network {
+    pub connections: BTreeMap<u64, Connection>,
+    /// The open connection of a pair.
+    current: BTreeMap<(usize, usize), u64>,
+    /// Directions in which nothing passes.
+    cuts: BTreeSet<(usize, usize)>,
+    made: u64,
+}
+
+impl Network {
+    pub fn is_cut(&self, from: usize, to: usize) -> bool {
+        self.cuts.contains(&(from, to))
+    }
+
+    pub fn cut(&mut self, from: usize, to: usize) {
+        self.cuts.insert((from, to));
+    }
+
+    /// Joins a direction again; returns the connections whose frames may arrive now.
+    pub fn join(&mut self, from: usize, to: usize) -> Vec<u64> {
+        self.cuts.remove(&(from, to));
+        let of_pair = self.connections.iter().filter(|(_, c)| (c.from, c.to) == (from, to));
+        of_pair.map(|(id, _)| *id).collect()
+    }
+
+    pub fn is_open(&self, from: usize, to: usize) -> bool {
+        self.current.contains_key(&(from, to))
+    }
+
+    pub fn open(&mut self, from: usize, to: usize) {
+        self.made += 1;
+        let connection = Connection { from, to, frames: VecDeque::new(), open: true };
+        self.connections.insert(self.made, connection);
+        self.current.insert((from, to), self.made);
+    }
+
+    /// The sender drops its connection. What is under way arrives later, or never.
+    pub fn close(&mut self, from: usize, to: usize, rng: &mut Rng) -> bool {
+        let Some(id) = self.current.remove(&(from, to)) else { return false };
+        let connection = self.connections.get_mut(&id).expect("the current one exists");
+        connection.open = false;
+        if connection.frames.is_empty() || rng.bool() {
+            self.connections.remove(&id);
+        }
+        true
+    }
+
+    /// A node died: its own connections go, and what was under way to it.
+    pub fn die(&mut self, node: usize, rng: &mut Rng) {
+        let own: Vec<_> = self.current.keys().filter(|(from, _)| *from == node).copied().collect();
+        for (from, to) in own {
+            self.close(from, to, rng);
+        }
+        for connection in self.connections.values_mut().filter(|c| c.to == node) {
+            connection.frames.clear();
+        }
+    }
+
+    /// Nodes with an open connection to this one.
+    pub fn callers(&self, node: usize) -> Vec<usize> {
+        self.current.keys().filter(|(_, to)| *to == node).map(|(from, _)| *from).collect()
+    }
+
+    /// Sends a frame; returns (connection, time of arrival), or nothing without a connection.
+    pub fn send(
+        &mut self,
+        from: usize,
+        to: usize,
+        frame: Bytes,
+        now: u64,
+        rng: &mut Rng,
+    ) -> Option<(u64, u64)> {
+        let id = *self.current.get(&(from, to))?;
+        let connection = self.connections.get_mut(&id).expect("the current one exists");
+        let delay = if rng.u32(..100) == 0 { rng.u64(..300_000) } else { rng.u64(50..2_000) };
+        let before = connection.frames.back().map_or(0, |(at, _)| *at);
+        let at = (now + delay).max(before);
+        connection.frames.push_back((at, frame));
+        Some((id, at))
+    }
+
+    /// Frames under way on a connection.
+    pub fn waiting(&self, id: u64) -> usize {
+        self.connections.get(&id).map_or(0, |c| c.frames.len())
+    }
+
+    /// Takes a frame that has arrived, unless its way is cut.
+    pub fn arrived(&mut self, id: u64, now: u64) -> Option<(usize, Bytes)> {
+        let connection = self.connections.get(&id)?;
+        let (from, to) = (connection.from, connection.to);
+        if self.is_cut(from, to) {
+            return None;
+        }
+        let connection = self.connections.get_mut(&id)?;
+        let (_, frame) = connection.frames.pop_front_if(|(at, _)| *at <= now)?;
+        if connection.frames.is_empty() && !connection.open {
+            self.connections.remove(&id);
+        }
+        Some((to, frame))
+    }
+}

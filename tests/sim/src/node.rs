@@ -1,0 +1,96 @@
+//! A node: the shard, its disk, its clocks, and what waits to be handled.
+
+use multiraft_shard::limits::TICK_MICROS;
+use multiraft_shard::{Identity, Input, Now, Outputs, Shard, Timing};
+
+use crate::disk::Disk;
+
+/// Wall clock of all nodes when a run begins, in milliseconds since the Unix epoch.
+const EPOCH_MILLIS: u64 = 1_700_000_000_000;
+
+pub struct Node {
+    pub place: usize,
+    pub disk: Disk,
+    /// None while the process is dead.
+    pub life: Option<Life>,
+    /// Count of process starts, kept on disk.
+    pub boot: u64,
+    /// The process stands still until this time.
+    pub paused_until: u64,
+    /// The wall clock is ahead of the world's time by this many milliseconds.
+    pub wall_offset: i64,
+    /// The monotonic clock runs fast by this many millionths.
+    pub drift: u64,
+}
+
+/// One life of a process.
+pub struct Life {
+    pub shard: Shard,
+    pub inputs: Vec<Input>,
+    /// Next tick, by the node's own clock.
+    next_tick: u64,
+    /// A step is scheduled.
+    pub is_awake: bool,
+}
+
+pub fn node_id(place: usize) -> u64 {
+    place as u64 + 1
+}
+
+pub fn place_of(node_id: u64) -> usize {
+    node_id as usize - 1
+}
+
+impl Node {
+    pub fn new(place: usize, wall_offset: i64, drift: u64) -> Self {
+        let (disk, life) = Default::default();
+        Node { place, disk, life, boot: 0, paused_until: 0, wall_offset, drift }
+    }
+
+    fn clocks(&self, now: u64) -> Now {
+        let micros = now + now / 1_000_000 * self.drift;
+        let unix = EPOCH_MILLIS as i64 + (now / 1_000) as i64 + self.wall_offset;
+        Now { micros, unix_millis: unix as u64 }
+    }
+
+    /// Starts the process on what its disk holds.
+    pub fn start(&mut self, now: u64, seed: u64) {
+        self.boot += 1;
+        let identity = Identity {
+            node_id: node_id(self.place),
+            incarnation: 100 + self.place as u64,
+            boot: self.boot,
+            host: format!("node-{}", self.place),
+            peer_port: 1,
+            client_address: format!("node-{}:2", self.place),
+        };
+        let timing = Timing {
+            election_ticks: 10,
+            heartbeat_ticks: 1,
+            seed: seed ^ identity.incarnation ^ (self.boot << 32),
+        };
+        let clocks = self.clocks(now);
+        let stored = &self.disk.synced;
+        let mut shard = Shard::new(identity, stored.facts.clone(), timing, stored.memory(), clocks);
+        stored.restore(&mut shard);
+        shard.start();
+        let next_tick = clocks.micros + TICK_MICROS;
+        self.life = Some(Life { shard, inputs: Vec::new(), next_tick, is_awake: false });
+    }
+
+    /// One turn of the host's loop: everything that waits, the tick if it is due, a round.
+    pub fn step(&mut self, now: u64) -> Option<Outputs> {
+        let clocks = self.clocks(now);
+        let life = self.life.as_mut()?;
+        life.is_awake = false;
+        life.shard.set_time(clocks);
+        for input in std::mem::take(&mut life.inputs) {
+            life.shard.handle(input);
+        }
+        if clocks.micros >= life.next_tick {
+            life.shard.handle(Input::Tick);
+            life.next_tick = clocks.micros + TICK_MICROS;
+        }
+        Some(life.shard.round())
+    }
+}

@@ -1,0 +1,68 @@
+//! Many short lives of small clusters, each from a seed.
+//!
+//! `SIM_SEED=7` replays one seed, `SIM_SEEDS=1000` says how many run, from `SIM_FIRST` on;
+//! `SIM_TICKS` is the length of each in ticks of 100 ms.
+
+use std::panic::catch_unwind;
+
+use multiraft_sim::{Defect, Options, Report, run};
+
+const TICKS: u64 = 300;
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+/// Runs a seed; when a promise is broken, says how to see that again.
+fn checked(seed: u64) -> Report {
+    let ticks = number("SIM_TICKS").unwrap_or(TICKS);
+    let options = Options::of_seed(seed, ticks);
+    let shape = format!("{options:?}");
+    catch_unwind(|| run(options)).unwrap_or_else(|_| {
+        panic!(
+            "{shape}\nreplay with: SIM_SEED={seed} SIM_TICKS={ticks} cargo test -p multiraft-sim \
+             --test seeds no_seed -- --nocapture"
+        )
+    })
+}
+
+#[test]
+fn no_seed_breaks_a_promise() {
+    if let Some(seed) = number("SIM_SEED") {
+        println!("{:?}", checked(seed));
+        return;
+    }
+    let (first, count) = (number("SIM_FIRST").unwrap_or(1), number("SIM_SEEDS").unwrap_or(100));
+    let mut sum = Report::default();
+    for seed in first..first + count {
+        let report = checked(seed);
+        sum.faults += report.faults;
+        sum.kills += report.kills;
+        sum.increments += report.increments;
+        sum.reads += report.reads;
+        sum.events += report.events;
+    }
+    println!("{count} seeds: {sum:?}");
+    assert!(sum.increments > 20 * count, "the clusters do work: {sum:?}");
+    assert!(sum.faults > 3 * count && sum.kills > count, "and are hurt: {sum:?}");
+}
+
+#[test]
+fn a_seed_is_the_same_run_every_time() {
+    for seed in 1..=20 {
+        assert_eq!(checked(seed), checked(seed), "seed {seed}");
+    }
+}
+
+#[test]
+fn planted_defects_are_caught() {
+    for defect in Defect::ALL {
+        let caught = (1..=200).find(|seed| {
+            let options = Options { planted: Some(defect), ..Options::of_seed(*seed, TICKS) };
+            catch_unwind(|| run(options)).is_err()
+        });
+        let seed = caught.unwrap_or_else(|| panic!("{defect:?} was not caught by 200 seeds"));
+        println!("{defect:?}: caught by seed {seed}");
+    }
+}
