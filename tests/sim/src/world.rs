@@ -87,6 +87,17 @@ pub struct Report {
     pub reads: u64,
 }
 
+impl std::ops::AddAssign for Report {
+    fn add_assign(&mut self, other: Report) {
+        self.trace ^= other.trace;
+        self.events += other.events;
+        self.faults += other.faults;
+        self.kills += other.kills;
+        self.increments += other.increments;
+        self.reads += other.reads;
+    }
+}
+
 pub(crate) struct World {
     pub options: Options,
     pub rng: Rng,

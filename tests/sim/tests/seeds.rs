@@ -4,6 +4,7 @@
 //! `SIM_TICKS` is the length of each in ticks of 100 ms.
 
 use std::panic::catch_unwind;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use multiraft_sim::{Defect, Options, Report, run};
 
@@ -34,18 +35,32 @@ fn no_seed_breaks_a_promise() {
         return;
     }
     let (first, count) = (number("SIM_FIRST").unwrap_or(1), number("SIM_SEEDS").unwrap_or(100));
-    let mut sum = Report::default();
-    for seed in first..first + count {
-        let report = checked(seed);
-        sum.faults += report.faults;
-        sum.kills += report.kills;
-        sum.increments += report.increments;
-        sum.reads += report.reads;
-        sum.events += report.events;
-    }
+    let next = AtomicU64::new(first);
+    let worker = || {
+        let mut sum = Report::default();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= first + count {
+                return sum;
+            }
+            sum += checked(seed);
+        }
+    };
+    let sum = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads()).map(|_| scope.spawn(worker)).collect();
+        workers.into_iter().fold(Report::default(), |mut sum, worker| {
+            // Its seed and its reason were printed where it panicked.
+            sum += worker.join().expect("a seed broke a promise");
+            sum
+        })
+    });
     println!("{count} seeds: {sum:?}");
     assert!(sum.increments > 20 * count, "the clusters do work: {sum:?}");
     assert!(sum.faults > 3 * count && sum.kills > count, "and are hurt: {sum:?}");
+}
+
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 #[test]
