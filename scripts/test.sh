@@ -20,6 +20,7 @@ set-up                   | all  | 2 s    | scripts/setup.sh kube
 format                   | both | 2 s    | cargo fmt --all --check -- --color=never
 walls                    | both | 10 s   | cargo test --locked -p multiraft-walls
 pure crates              | both | 60 s   | cargo test --locked $(packages "${PURE[@]}")
+simulation               | all  | 60 s   | SIM_SEEDS=1000 SIM_TICKS=2000 cargo test --locked -p multiraft-sim --test seeds no_seed
 clippy                   | all  | 2 min  | cargo clippy --locked --workspace --all-targets -- -D warnings
 node crates              | all  | 2 min  | cargo test --locked $(packages "${INSIDE[@]}")
 client                   | all  | 20 s   | cargo test --locked -p multiraft-client

@@ -29,8 +29,9 @@ pub struct Persist {
 pub enum Committed {
     /// A payload for the machine; empty for a leader's first entry.
     Payload { index: u64, term: u64, data: Bytes },
-    /// The configuration changed; the group follows it already. `node_id` is the one that changed.
-    Changed { index: u64, node_id: u64, configuration: Configuration },
+    /// The configuration changed; the group follows it already. `member_id` is the one that was put
+    /// or removed, `node_id` its node.
+    Changed { index: u64, member_id: u64, node_id: u64, configuration: Configuration },
 }
 
 /// A confirmed read: answer once `index` is applied.
@@ -162,9 +163,9 @@ impl Group {
                 out.push(Committed::Payload { index, term: entry.term, data: entry.data });
             }
             EntryKind::Change => {
-                if let Some(node_id) = self.apply_change(index, &entry.data) {
+                if let Some((member_id, node_id)) = self.apply_change(index, &entry.data) {
                     let configuration = self.configuration.clone();
-                    out.push(Committed::Changed { index, node_id, configuration });
+                    out.push(Committed::Changed { index, member_id, node_id, configuration });
                 }
             }
             // Proposed by later versions only: the feature level keeps them away.
@@ -178,7 +179,8 @@ impl Group {
         }
     }
 
-    fn apply_change(&mut self, index: u64, data: &[u8]) -> Option<u64> {
+    /// Returns the changed member's id and node.
+    fn apply_change(&mut self, index: u64, data: &[u8]) -> Option<(u64, u64)> {
         let Ok(change) = ConfChange::decode(data) else { return None };
         // raft proposes an empty change in place of one that it refuses.
         if change.node_id == 0 {
@@ -202,7 +204,7 @@ impl Group {
                 node_id
             }
         };
-        Some(node_id)
+        Some((change.node_id, node_id))
     }
 
     fn member_removed_while_leading(&self) -> bool {

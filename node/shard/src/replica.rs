@@ -48,8 +48,9 @@ pub(crate) struct Replica {
 pub(crate) struct Driven {
     /// The configuration changed: peers, record and directory follow.
     pub reconfigured: bool,
-    /// Nodes that are no member any more.
-    pub departed: Vec<u64>,
+    /// Members that were removed, with their nodes. A node that joined again meets the removal of
+    /// its earlier member in the log.
+    pub departed: Vec<(u64, u64)>,
 }
 
 impl Replica {
@@ -302,11 +303,11 @@ impl Replica {
                 }
                 self.effects = effects;
             }
-            Committed::Changed { node_id, configuration, .. } => {
+            Committed::Changed { member_id, node_id, configuration, .. } => {
                 self.nodes.extend(configuration.members.iter().map(|m| (m.member_id, m.node_id)));
                 driven.reconfigured = true;
-                if configuration.on_node(node_id).is_none() {
-                    driven.departed.push(node_id);
+                if configuration.member(member_id).is_none() {
+                    driven.departed.push((member_id, node_id));
                 }
                 let event = Event::MembershipChanged(MembershipChangedEvent {
                     group_id: self.id,

@@ -577,9 +577,9 @@ impl Shard {
         for member in &configuration.members {
             self.ctx.know_peer(member.node_id, member.address());
         }
-        for node in driven.departed {
+        for (departed, node) in driven.departed {
             self.memory.forget(node, id);
-            if node == self.ctx.node_id() {
+            if departed == member_id {
                 self.left(id, member_id);
             }
         }

@@ -15,6 +15,7 @@ pub struct Stored {
     pub facts: NodeFacts,
     pub groups: BTreeMap<u32, StoredGroup>,
     memory: BTreeMap<(u64, u32), Remembered>,
+    deletions: BTreeMap<u32, u64>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -83,6 +84,7 @@ impl Stored {
         for part in &record.groups {
             if part.delete {
                 self.groups.remove(&part.group);
+                *self.deletions.entry(part.group).or_default() += 1;
             }
             let anything = part.first.is_some()
                 || part.state.is_some()
@@ -102,6 +104,11 @@ impl Stored {
             }
             group.entries.extend(part.entries.iter().map(|e| (e.index, e.clone())));
         }
+    }
+
+    /// How often a group was deleted here.
+    pub fn deletions(&self, group: u32) -> u64 {
+        self.deletions.get(&group).copied().unwrap_or_default()
     }
 
     pub fn memory(&self) -> Vec<Remembered> {

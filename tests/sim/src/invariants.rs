@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use multiraft_proto::v1::GroupState;
+use multiraft_proto::v1::{GroupState, MemberRole};
 
 use crate::node::{Node, node_id};
 
@@ -13,10 +13,10 @@ pub struct Invariants {
     leaders: BTreeMap<(u32, u64), u64>,
     /// (group, index) → term of the committed entry and a sum of its bytes.
     committed: BTreeMap<(u32, u64), (u64, u64)>,
-    /// (node, group) → commit index of its present life.
-    commits: BTreeMap<(usize, u32), u64>,
-    /// (node, group) → (term, commit) on its disk.
-    stored: BTreeMap<(usize, u32), (u64, u64)>,
+    /// (node, group, member id) → commit index of its present life.
+    commits: BTreeMap<(usize, u32, u64), u64>,
+    /// (node, group, times that it was deleted there) → (term, commit) on its disk.
+    stored: BTreeMap<(usize, u32, u64), (u64, u64)>,
     /// (group, applied index) → hash of the machine.
     machines: BTreeMap<(u32, u64), u64>,
 }
@@ -24,7 +24,7 @@ pub struct Invariants {
 impl Invariants {
     /// A node's process died: it may know less when it comes back, its disk may not.
     pub fn died(&mut self, node: usize) {
-        self.commits.retain(|(n, _), _| *n != node);
+        self.commits.retain(|(n, ..), _| *n != node);
     }
 
     /// After a step of a node.
@@ -62,8 +62,12 @@ impl Invariants {
     /// in a life, and is durable on a quorum when a leader commits it.
     fn commit(&mut self, nodes: &[Node], place: usize, state: &GroupState) {
         let group = state.group_id;
-        let known = self.commits.entry((place, group)).or_default();
-        assert!(*known <= state.commit_index, "commit of group {group} goes back");
+        let known = self.commits.entry((place, group, state.member_id)).or_default();
+        assert!(
+            *known <= state.commit_index,
+            "commit of group {group} on node {place} goes from {known} to {}: {state:?}",
+            state.commit_index
+        );
         let newly = *known + 1..=state.commit_index;
         *known = state.commit_index;
         if newly.is_empty() {
@@ -75,9 +79,17 @@ impl Invariants {
             let term = log.term(*end);
             let durable =
                 |n: &&Node| n.disk.synced.groups.get(&group).is_some_and(|g| g.term(*end) == term);
-            let holders = nodes.iter().filter(durable).count();
+            let voters: Vec<u64> = state
+                .members
+                .iter()
+                .filter(|m| m.role() == MemberRole::Member)
+                .map(|m| m.node_id)
+                .collect();
+            let votes = |n: &&Node| voters.contains(&node_id(n.place));
+            let holders = nodes.iter().filter(votes).filter(durable).count();
+            // One less where the step that added the last voter is what was committed.
             assert!(
-                2 * holders > state.members.len(),
+                2 * holders + 1 > voters.len(),
                 "group {group}: entry {end} is committed and durable on {holders} nodes only"
             );
         }
@@ -95,7 +107,8 @@ impl Invariants {
     pub fn check_disk(&mut self, node: &Node) {
         for (group, stored) in &node.disk.synced.groups {
             let now = (stored.state.term, stored.state.commit);
-            let before = self.stored.insert((node.place, *group), now).unwrap_or_default();
+            let key = (node.place, *group, node.disk.synced.deletions(*group));
+            let before = self.stored.insert(key, now).unwrap_or_default();
             assert!(
                 before.0 <= now.0 && before.1 <= now.1,
                 "group {group} on node {}: (term, commit) goes from {before:?} to {now:?}",

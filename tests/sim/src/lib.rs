@@ -9,6 +9,7 @@ mod client;
 mod disk;
 mod faults;
 mod invariants;
+mod moves;
 mod network;
 mod node;
 mod options;

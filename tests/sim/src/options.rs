@@ -17,6 +17,8 @@ pub struct Options {
     /// Average time between faults, in microseconds.
     pub fault_micros: u64,
     pub faults: Vec<Fault>,
+    /// Members are moved between nodes all the time.
+    pub moves: bool,
     pub planted: Option<Defect>,
 }
 
@@ -91,6 +93,7 @@ impl Options {
             ticks,
             fault_micros: rng.u64(300_000..4_000_000),
             faults,
+            moves: nodes > voters && rng.bool(),
             planted: None,
         }
     }

@@ -12,6 +12,7 @@ use multiraft_shard::{
 
 use crate::client::{Client, PATIENCE_MICROS};
 use crate::invariants::Invariants;
+use crate::moves::Moves;
 use crate::network::Network;
 use crate::node::{Node, node_id, place_of};
 use crate::options::{Defect, Options};
@@ -72,6 +73,7 @@ pub(crate) enum Event {
         attempt: u64,
     },
     Fault,
+    Change,
     Heal,
     Compare,
 }
@@ -83,6 +85,8 @@ pub struct Report {
     pub events: u64,
     pub faults: u64,
     pub kills: u64,
+    /// Members that joined and became voters.
+    pub moves: u64,
     pub increments: u64,
     pub reads: u64,
 }
@@ -93,6 +97,7 @@ impl std::ops::AddAssign for Report {
         self.events += other.events;
         self.faults += other.faults;
         self.kills += other.kills;
+        self.moves += other.moves;
         self.increments += other.increments;
         self.reads += other.reads;
     }
@@ -110,6 +115,7 @@ pub(crate) struct World {
     /// (node, boot, call) → (client, operation).
     calls: BTreeMap<(usize, u64, u64), (usize, u64)>,
     call: u64,
+    pub moves: Moves,
     pub invariants: Invariants,
     pub trace: Trace,
     pub report: Report,
@@ -145,6 +151,7 @@ impl World {
             clients,
             calls: BTreeMap::new(),
             call: 0,
+            moves: Moves::default(),
             invariants: Invariants::default(),
             trace: Trace::new(),
             report: Report::default(),
@@ -175,6 +182,9 @@ impl World {
             self.at(delay, Event::Send { client, operation: 1, attempt: 0 });
         }
         self.at(FORMING_MICROS, Event::Fault);
+        if self.options.moves {
+            self.at(FORMING_MICROS, Event::Change);
+        }
         self.at(FORMING_MICROS + self.options.ticks * TICK_MICROS, Event::Heal);
         self.at(COMPARE_MICROS, Event::Compare);
     }
@@ -242,6 +252,7 @@ impl World {
             Event::Join { from, to } => self.join(from, to),
             Event::Send { client, operation, attempt } => self.send(client, operation, attempt),
             Event::Fault if !self.healed => self.fault(),
+            Event::Change if !self.healed => self.change(),
             Event::Heal => self.heal(),
             Event::Compare => {
                 self.compare();
@@ -253,7 +264,8 @@ impl World {
             | Event::Sync { .. }
             | Event::Fetched { .. }
             | Event::Dial { .. }
-            | Event::Fault => {}
+            | Event::Fault
+            | Event::Change => {}
         }
     }
 
@@ -275,7 +287,7 @@ impl World {
         self.wake(node);
     }
 
-    fn input(&mut self, node: usize, input: Input) {
+    pub fn input(&mut self, node: usize, input: Input) {
         if let Some(life) = &mut self.nodes[node].life {
             life.inputs.push(input);
             self.wake(node);

@@ -1,0 +1,101 @@
+//! What an operator does: moves members between nodes, one change of a group at a time.
+
+use std::collections::BTreeMap;
+
+use multiraft_proto::v1::{GroupConfig, MemberRole};
+use multiraft_shard::{AdminRequest, GroupSpec, Input, Member, Role};
+
+use crate::node::{node_id, place_of};
+use crate::world::{Event, World};
+
+/// Average time between calls of the operator.
+const PERIOD_MICROS: u64 = 1_500_000;
+
+/// What was asked of a group and is not seen done yet.
+#[derive(Debug, Default)]
+pub struct Moves {
+    /// Group → (node, member id) that joins.
+    joining: BTreeMap<u32, (usize, u64)>,
+    /// Group → node that leaves.
+    leaving: BTreeMap<u32, usize>,
+    /// Group → highest member id ever asked for.
+    highest: BTreeMap<u32, u64>,
+    calls: u64,
+}
+
+impl World {
+    /// Calls for the next step of one group.
+    pub(crate) fn change(&mut self) {
+        let next = self.rng.u64(1..2 * PERIOD_MICROS);
+        self.at(next, Event::Change);
+        let group = self.rng.u32(1..=self.options.groups);
+        let Some(now) = self.configuration(group) else { return };
+        let holds = |place: usize| now.members.iter().any(|m| m.node_id == node_id(place));
+        let voters = now.members.iter().filter(|m| m.role() == MemberRole::Member).count();
+        let moves = &mut self.moves;
+        if let Some((place, _)) = moves.joining.get(&group).copied() {
+            let is_voter = |m: &&multiraft_proto::v1::MemberConfig| {
+                m.node_id == node_id(place) && m.role() == MemberRole::Member
+            };
+            if now.members.iter().any(|m| is_voter(&m)) {
+                moves.joining.remove(&group);
+                self.report.moves += 1;
+            } else {
+                return self.join_group(group, place, &now);
+            }
+        }
+        let moves = &mut self.moves;
+        if let Some(place) = moves.leaving.get(&group).copied() {
+            if holds(place) {
+                return self.leave_group(group, place);
+            }
+            moves.leaving.remove(&group);
+        }
+        if voters > self.options.voters {
+            let places: Vec<_> = (0..self.nodes.len()).filter(|p| holds(*p)).collect();
+            let place = places[self.rng.usize(..places.len())];
+            self.moves.leaving.insert(group, place);
+            self.leave_group(group, place);
+        } else {
+            let places: Vec<_> = (0..self.nodes.len()).filter(|p| !holds(*p)).collect();
+            let place = places[self.rng.usize(..places.len())];
+            let highest = now.members.iter().map(|m| m.member_id).max().unwrap_or(0);
+            let known = self.moves.highest.entry(group).or_default();
+            *known = (*known).max(highest) + 1;
+            self.moves.joining.insert(group, (place, *known));
+            self.join_group(group, place, &now);
+        }
+    }
+
+    /// The newest configuration that any living node knows.
+    fn configuration(&self, group: u32) -> Option<GroupConfig> {
+        let lives = self.nodes.iter().filter_map(|node| node.life.as_ref());
+        lives.filter_map(|life| life.shard.group_config(group)).max_by_key(|c| c.version)
+    }
+
+    fn join_group(&mut self, group: u32, place: usize, now: &GroupConfig) {
+        let Some((_, member_id)) = self.moves.joining.get(&group).copied() else { return };
+        let member = |member_id, node: u64| Member {
+            member_id,
+            node_id: node,
+            host: format!("node-{}", place_of(node)),
+            port: 1,
+            role: Role::Voter,
+        };
+        let others = now.members.iter().filter(|m| m.node_id != node_id(place));
+        let mut members: Vec<_> = others.map(|m| member(m.member_id, m.node_id)).collect();
+        members.push(member(member_id, node_id(place)));
+        let group = GroupSpec { group, member_id, members };
+        self.call(place, AdminRequest::Join { group, auto_promote: true, fence: None });
+    }
+
+    fn leave_group(&mut self, group: u32, place: usize) {
+        self.call(place, AdminRequest::Leave { group, fence: None });
+    }
+
+    fn call(&mut self, place: usize, request: AdminRequest) {
+        self.moves.calls += 1;
+        let token = self.moves.calls;
+        self.input(place, Input::Admin { token, request });
+    }
+}
