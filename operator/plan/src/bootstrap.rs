@@ -4,7 +4,7 @@
 //! After the latch nothing is ever bootstrapped; data that is lost then is reported.
 
 use crate::names::member_host;
-use crate::observed::{Observed, Surroundings};
+use crate::observed::{Node, Observed, Surroundings};
 use crate::placement::{self, Place};
 use crate::planning::NodeCall;
 use crate::validate::Validated;
@@ -110,7 +110,19 @@ fn stage(
     let groups = cluster.spec.groups.unsigned_abs();
     let planned =
         placement::slices(&cluster.name, &this.cluster_id, groups, cluster.spec.voters(), &places);
-    if hashes.iter().any(|h| planned.iter().any(|(_, s)| s.plan_hash != *h)) {
+    let plan_hash = planned.first().map_or("", |(_, s)| s.plan_hash.as_str());
+    let strange = holders_of_another_plan(observed, plan_hash);
+    if !strange.is_empty() {
+        return Stage::Blocked {
+            reason: Reason::DataLost,
+            message: format!(
+                "{} holds groups of a plan that is not recorded any more: delete this cluster and \
+                 its volumes, it was never open to clients",
+                strange.join(", ")
+            ),
+        };
+    }
+    if hashes.iter().any(|h| *h != plan_hash) {
         return Stage::Blocked {
             reason: Reason::DataLost,
             message: "a node changed its data directory while the plan was being written: delete \
@@ -119,6 +131,12 @@ fn stage(
         };
     }
     Stage::Recording { slices: planned }
+}
+
+fn holders_of_another_plan(observed: &Observed, plan_hash: &str) -> Vec<String> {
+    let strange = |node: &&Node| node.groups.values().any(|state| state.plan_hash != plan_hash);
+    let nodes = observed.nodes.iter().filter(|(_, node)| strange(node));
+    nodes.map(|(name, _)| name.clone()).collect()
 }
 
 /// Volumes of one name that carry other identities.
@@ -307,6 +325,20 @@ fn adopt(this: &Bootstrap, cluster: &Validated, observed: &Observed, places: &[P
                  number that it had",
                 groups.len(),
                 cluster.spec.groups
+            ),
+        };
+    }
+    let members = groups.values().flat_map(|state| &state.members);
+    let absent: BTreeSet<u64> =
+        members.map(|m| m.node_id).filter(|id| !by_id.contains_key(id)).collect();
+    if !absent.is_empty() {
+        let absent: Vec<String> = absent.iter().map(|id| format!("{id:016x}")).collect();
+        return Stage::Blocked {
+            reason: Reason::DataLost,
+            message: format!(
+                "the volumes lack the data of node {}, which has members of these groups: bring \
+                 its volume back; going on without it comes with a later release",
+                absent.join(", ")
             ),
         };
     }

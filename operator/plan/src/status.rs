@@ -3,7 +3,7 @@
 use crate::bootstrap::{Bootstrap, Stage};
 use crate::infra;
 use crate::names::{node_selector, pod_name};
-use crate::observed::{Observed, Surroundings};
+use crate::observed::{Node, Observed, Surroundings};
 use crate::planning::{KubeEvent, Severity};
 use crate::validate::{Invalid, Validated};
 use k8s_openapi::api::core::v1::Pod;
@@ -53,9 +53,12 @@ impl GroupHealth {
 
 fn health(observed: &Observed, group: &PlannedGroup) -> GroupHealth {
     let members = || group.members.iter().map(|m| (m, observed.nodes.get(&m.node)));
-    let live = || members().filter_map(|(m, n)| Some((m, n.filter(|n| n.connected)?)));
+    let id = group.id.unsigned_abs();
+    // A node that lost its disk is connected, but holds no member any more.
+    let holds = |n: &&Node| n.connected && n.groups.contains_key(&id);
+    let live = || members().filter_map(|(m, n)| Some((m, n.filter(holds)?)));
     // The newest term that a connected member tells of.
-    let states = live().filter_map(|(_, n)| n.groups.get(&group.id.unsigned_abs()));
+    let states = live().filter_map(|(_, n)| n.groups.get(&id));
     let newest = states.max_by_key(|s| (s.term, s.leader != 0));
     let leader = newest.filter(|s| s.leader != 0).and_then(|s| {
         live().find(|(m, _)| m.node_id as u64 == s.leader).map(|(m, _)| m.node.clone())
@@ -316,6 +319,8 @@ impl Conditions<'_> {
         let all_ready = status.ready_replicas == desired;
         let (reason, message) = if self.cluster.spec.paused {
             (Reason::Paused, "spec.paused: the operator changes nothing".to_owned())
+        } else if let Some(stalled) = self.stalled() {
+            stalled
         } else if !latched {
             self.progress()
         } else if !available {
