@@ -17,6 +17,7 @@ pub mod limits;
 mod membership;
 mod memory;
 mod pair;
+mod peers;
 mod proposals;
 mod proxy;
 mod reads;

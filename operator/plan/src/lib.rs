@@ -9,6 +9,7 @@
 //! having been here before. The order of its parts is the order to carry them out.
 
 mod bootstrap;
+mod conditions;
 mod infra;
 mod names;
 mod observed;

@@ -3,7 +3,7 @@
 use crate::bootstrap::{self, Bootstrap, Stage};
 use crate::observed::{Observed, Surroundings};
 use crate::validate::{Invalid, Validated};
-use crate::{infra, status};
+use crate::{conditions, infra, status};
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use multiraft_api::{
@@ -93,7 +93,7 @@ pub fn plan(
     }
     plan.slice_statuses = status::slices(validated, observed, &bootstrap);
     plan.status = status::status(validated, observed, env, &bootstrap);
-    plan.events = status::events(&before, &plan.status);
+    plan.events = conditions::events(&before, &plan.status);
     plan.wake_up = match bootstrap.stage {
         Stage::Active { .. } => None,
         _ => Some(Duration::from_secs(2)),
