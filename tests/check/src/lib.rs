@@ -1,3 +1,4 @@
 //! Judges histories: whether what clients saw fits the promises of the system. Pure.
 
 pub mod counter;
+pub mod register;

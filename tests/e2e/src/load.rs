@@ -1,15 +1,28 @@
-//! Clients that increment one counter, put into one map and read, and remember all answers.
+//! Clients that increment one counter, put into one map, write and read shared entries, and
+//! remember all answers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use multiraft_check::counter::{self, Call};
+use multiraft_check::register::{self, Action, Fault, Operation};
 use multiraft_client::{Cluster, Counter, Map, Options, Routing};
 use tokio::task::JoinHandle;
 
 /// Long enough for every election and restart: a call that ends with an error fails the test.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Entries that all clients write and read, in a map of their own.
+const SHARED: u64 = 4;
+
+/// What one client saw.
+#[derive(Default)]
+struct Seen {
+    calls: Vec<Call>,
+    /// Of each shared entry.
+    shared: [Vec<Operation<u64>>; SHARED as usize],
+}
 
 /// Clients at work.
 pub struct Load {
@@ -17,7 +30,7 @@ pub struct Load {
     name: String,
     acknowledged: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
-    clients: Vec<JoinHandle<Vec<Call>>>,
+    clients: Vec<JoinHandle<Seen>>,
 }
 
 impl Load {
@@ -63,10 +76,18 @@ impl Load {
         self.stop.store(true, Ordering::Relaxed);
         let mut calls = Vec::new();
         let mut puts = Vec::new();
+        let mut shared: [Vec<Operation<u64>>; SHARED as usize] = Default::default();
         for (client, task) in self.clients.into_iter().enumerate() {
             let own = task.await.expect("every call is answered");
-            puts.push((client, own.iter().filter(|call| call.delta > 0).count()));
-            calls.extend(own);
+            puts.push((client, own.calls.iter().filter(|call| call.delta > 0).count()));
+            calls.extend(own.calls);
+            shared.iter_mut().zip(own.shared).for_each(|(all, own)| all.extend(own));
+        }
+        for (key, history) in shared.iter().enumerate() {
+            if let Err(Fault { order, misfit }) = register::check(0, history) {
+                let last = &order[order.len().saturating_sub(10)..];
+                panic!("shared entry {key}: {misfit:?} fits nowhere; the order ends {last:?}");
+            }
         }
         let cluster = connect(&self.endpoints, 0).await;
         let (counter, map) = primitives(&cluster, &self.name);
@@ -84,7 +105,9 @@ impl Load {
         }
         let size = map.size().await.expect("countable").value;
         assert_eq!(size, increments as u64, "each entry once");
-        println!("{increments} increments and puts, {} reads", calls.len() - increments);
+        let shared: usize = shared.iter().map(Vec::len).sum();
+        let reads = calls.len() - increments;
+        println!("{increments} increments and puts, {reads} reads, {shared} of shared entries");
         cluster.close().await;
     }
 }
@@ -113,15 +136,19 @@ async fn run(
     epoch: Instant,
     acknowledged: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
-) -> Vec<Call> {
+) -> Seen {
     let (counter, map) = primitives(&cluster, &name);
+    let shared = cluster.map(format!("{name}-shared"));
     let now = || epoch.elapsed().as_nanos() as u64;
-    let mut calls = Vec::new();
+    let mut seen = Seen::default();
     let mut number = 0;
     while !stop.load(Ordering::Relaxed) {
         let key = format!("{client}-{number}");
         map.put(&key, key.clone()).await.expect("a put is retried to an answer");
         number += 1;
+        let entry = number % SHARED;
+        let operation = touch(&shared, entry, client as u64, number, &now).await;
+        seen.shared[entry as usize].push(operation);
         for delta in [1, 0] {
             let started = now();
             let answer = match delta {
@@ -129,9 +156,35 @@ async fn run(
                 _ => counter.increment(1).await,
             };
             let value = answer.expect("a call is retried to an answer").value as u64;
-            calls.push(Call { started, ended: now(), delta, value });
+            seen.calls.push(Call { started, ended: now(), delta, value });
         }
         acknowledged.fetch_add(1, Ordering::Relaxed);
     }
-    calls
+    seen
+}
+
+/// Writes a shared entry, which no other write of any client equals, or reads it.
+async fn touch(
+    shared: &Map,
+    entry: u64,
+    client: u64,
+    number: u64,
+    now: impl Fn() -> u64,
+) -> Operation<u64> {
+    let key = format!("shared-{entry}");
+    let started = now();
+    let action = if (number / SHARED + client).is_multiple_of(2) {
+        let value = (client << 32) + number;
+        shared.put(&key, value.to_string()).await.expect("a put is retried to an answer");
+        Action::Write(value)
+    } else {
+        let read = shared.get(&key).await.expect("a read is retried to an answer").value;
+        // Nobody writes 0: what is read before the first write.
+        Action::Read(read.map_or(0, |e| text(&e.value).parse().expect("we wrote numbers")))
+    };
+    Operation { started, ended: Some(now()), action }
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("we wrote text")
 }

@@ -30,6 +30,8 @@ pub struct Client {
     step: Step,
     session_id: u64,
     primitive_id: u64,
+    /// Index at which the session had the counter; a node that is not there yet knows neither.
+    ready_at: u64,
     /// Number of the present or last command.
     sequence: u64,
     /// When the present operation began.
@@ -49,6 +51,7 @@ impl Client {
             step: Step::OpenSession,
             session_id: 0,
             primitive_id: 0,
+            ready_at: 0,
             sequence: 0,
             started: 0,
             operation: 1,
@@ -71,7 +74,8 @@ impl Client {
                     input: Bytes::new(),
                 };
                 let consistency = Consistency::Linearizable;
-                return Input::Query { call, group, query, max_received_index: 0, consistency };
+                let max_received_index = self.ready_at;
+                return Input::Query { call, group, query, max_received_index, consistency };
             }
             Step::OpenSession => Payload::OpenSession(v1::OpenSessionInput {
                 timeout: Some(prost_duration(SESSION_SECONDS)),
@@ -126,7 +130,7 @@ impl Client {
             (
                 Step::CreateCounter,
                 Output::Operation { body: Body::PrimitiveCreated { primitive_id }, .. },
-            ) => self.primitive_id = primitive_id,
+            ) => (self.primitive_id, self.ready_at) = (primitive_id, answer.index),
             (
                 Step::Increment,
                 Output::Operation { status: Status::Ok, body: Body::Payload(bytes), .. },
