@@ -273,7 +273,9 @@ crash_at() { # number of the call
   operator "$space" 100000 &
   local pid=$!
   kubectl wait -n "$space" mrc/orders --for=condition=Ready --timeout=90s || status=1
-  kill "$pid" && wait "$pid" || true
+  # The program below the shell that runs the function: the shell alone would leave it behind.
+  pkill -TERM -P "$pid" || true
+  wait "$pid" || true
   ((status == 86)) || return 1
   same_plan "$space"
   kubectl delete namespace "$space" --wait=false
