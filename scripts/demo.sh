@@ -22,7 +22,7 @@ main() {
   STEP=begin
 
   step "set-up" "1 s when done before, 20 minutes at first" scripts/setup.sh kube
-  step "programs" "10 s when built before, 5 minutes at first" cargo build --release --locked --workspace --bins
+  step "programs" "10 s when built before, 8 minutes at first" cargo build --release --locked --workspace --bins
   OWN_KUBERNETES=${KUBECONFIG:+no}
   step "Kubernetes" "10 s" tests/e2e/cluster/cluster.sh ensure
   eval "$(tests/e2e/cluster/cluster.sh env)"

@@ -1,5 +1,8 @@
-//! How long a caller is willing to wait: gRPC's header `grpc-timeout`.
+//! How long a caller wants an answer: gRPC's header `grpc-timeout`, and until it gives the call up.
 
+use bytes::Bytes;
+use h2::server::SendResponse;
+use std::future::poll_fn;
 use std::time::Duration;
 use tonic::Status;
 
@@ -22,8 +25,21 @@ pub fn of(headers: &http::HeaderMap) -> Option<Duration> {
     })
 }
 
-/// Runs a call until it ends or its deadline has passed.
+/// Runs a call until it ends or its deadline has passed. `None`: the caller gave it up before, and
+/// it was dropped.
 pub async fn within<T>(
+    deadline: Option<Duration>,
+    respond: &mut SendResponse<Bytes>,
+    call: impl Future<Output = Result<T, Status>>,
+) -> Option<Result<T, Status>> {
+    tokio::select! {
+        biased;
+        result = in_time(deadline, call) => Some(result),
+        _ = poll_fn(|cx| respond.poll_reset(cx)) => None,
+    }
+}
+
+async fn in_time<T>(
     deadline: Option<Duration>,
     call: impl Future<Output = Result<T, Status>>,
 ) -> Result<T, Status> {

@@ -1,6 +1,6 @@
 //! Who calls. Every handler receives one; today everybody is anonymous and may do everything.
 
-/// The caller of a request, put into its extensions by the acceptor's layer.
+/// The caller of a request, put into its extensions where it leaves its connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Principal {
     Anonymous,

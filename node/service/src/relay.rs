@@ -29,15 +29,12 @@ pub async fn serve(
     time: Option<Duration>,
     respond: &mut SendResponse<Bytes>,
 ) {
-    let handled = deadline::within(time, async {
+    let call = async {
         let Ok::<_, Infallible>(response) = services.call(request).await;
         Ok(response)
-    });
-    let response = tokio::select! {
-        biased;
-        response = handled => response.unwrap_or_else(Status::into_http),
-        _ = poll_fn(|cx| respond.poll_reset(cx)) => return,
     };
+    let Some(response) = deadline::within(time, respond, call).await else { return };
+    let response = response.unwrap_or_else(Status::into_http);
     // An error here means that the caller or its connection is gone.
     let _ = send(response, respond).await;
 }

@@ -41,12 +41,8 @@ pub async fn serve<A: Future<Output = Result<Framed, Status>>>(
     answer: impl FnOnce(Bytes) -> A,
     respond: &mut SendResponse<Bytes>,
 ) {
-    let answered = deadline::within(time, async { answer(message(&mut body).await?).await });
-    let answer = tokio::select! {
-        biased;
-        answer = answered => answer,
-        _ = poll_fn(|cx| respond.poll_reset(cx)) => return,
-    };
+    let call = async { answer(message(&mut body).await?).await };
+    let Some(answer) = deadline::within(time, respond, call).await else { return };
     // An error here means that the caller or its connection is gone.
     let _ = send(answer, respond).await;
 }

@@ -43,6 +43,7 @@ pub struct Conditions<'a> {
 impl Conditions<'_> {
     pub fn set(&self, status: &mut MultiRaftClusterStatus) {
         let (available, reason, message) = self.available();
+        let unavailable = (!available).then(|| (reason, message.clone()));
         self.put(status, ConditionType::Available, available, reason, message);
         let down = self.down();
         let connected = down.is_empty();
@@ -60,33 +61,29 @@ impl Conditions<'_> {
         self.put(status, ConditionType::NodesConnected, connected, reason, message);
         let latched = status.bootstrap.as_ref().is_some_and(|b| b.completed_at.is_some());
         let (reason, message) = self.progress();
-        self.put(status, ConditionType::Bootstrapped, latched, reason, message.clone());
+        let unformed = (!latched).then(|| (reason, message.clone()));
+        self.put(status, ConditionType::Bootstrapped, latched, reason, message);
         let stalled = self.stalled();
         self.transient(status, ConditionType::Stalled, stalled.clone());
-        let reconciling =
-            (!latched && stalled.is_none()).then_some((Reason::Bootstrapping, message));
+        let reconciling = unformed.clone().filter(|_| stalled.is_none());
+        let reconciling = reconciling.map(|(_, message)| (Reason::Bootstrapping, message));
         self.transient(status, ConditionType::Reconciling, reconciling);
-        self.ready(status, latched, available, connected);
+        self.ready(status, stalled.or(unformed).or(unavailable), connected);
     }
 
+    /// `cause`: why the cluster cannot be ready, when that is known from the other conditions.
     fn ready(
         &self,
         status: &mut MultiRaftClusterStatus,
-        latched: bool,
-        available: bool,
+        cause: Option<(Reason, String)>,
         connected: bool,
     ) {
         let desired = self.bootstrap.replicas;
         let all_ready = status.ready_replicas == desired;
         let (reason, message) = if self.cluster.spec.paused {
             (Reason::Paused, "spec.paused: the operator changes nothing".to_owned())
-        } else if let Some(stalled) = self.stalled() {
-            stalled
-        } else if !latched {
-            self.progress()
-        } else if !available {
-            let (_, reason, message) = self.available();
-            (reason, message)
+        } else if let Some(cause) = cause {
+            cause
         } else if !connected || !all_ready {
             let message =
                 format!("{} of {desired} nodes are ready; all groups work", status.ready_replicas);

@@ -22,7 +22,7 @@ pub struct Stored {
 pub struct StoredGroup {
     pub state: HardState,
     pub first: (u64, u64),
-    configuration: (u64, Bytes),
+    configuration: Bytes,
     pub entries: BTreeMap<u64, Entry>,
 }
 
@@ -96,7 +96,7 @@ impl Stored {
             let group = self.groups.entry(part.group).or_default();
             group.first = part.first.unwrap_or(group.first);
             group.state = part.state.unwrap_or(group.state);
-            if let Some(configuration) = &part.configuration {
+            if let Some((_, configuration)) = &part.configuration {
                 group.configuration = configuration.clone();
             }
             if let Some(first) = part.entries.first() {
@@ -124,7 +124,7 @@ impl Stored {
                 first: group.first,
                 last_index: group.last_index(),
                 terms: group.terms(),
-                configuration: group.configuration.1.clone(),
+                configuration: group.configuration.clone(),
             });
             for entry in group.entries.values() {
                 recovery.entry(entry.clone()).expect("what was committed applies again");

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use multiraft_proto::v1::{GroupConfig, MemberRole};
-use multiraft_shard::{AdminRequest, GroupSpec, Input, Member, Role};
+use multiraft_shard::{AdminRequest, GroupSpec, Input};
 
-use crate::node::{node_id, place_of};
+use crate::node::{member, node_id, place_of};
 use crate::world::{Event, World};
 
 /// Average time between calls of the operator.
@@ -32,24 +32,19 @@ impl World {
         let Some(now) = self.configuration(group) else { return };
         let holds = |place: usize| now.members.iter().any(|m| m.node_id == node_id(place));
         let voters = now.members.iter().filter(|m| m.role() == MemberRole::Member).count();
-        let moves = &mut self.moves;
-        if let Some((place, _)) = moves.joining.get(&group).copied() {
-            let is_voter = |m: &&multiraft_proto::v1::MemberConfig| {
-                m.node_id == node_id(place) && m.role() == MemberRole::Member
-            };
-            if now.members.iter().any(|m| is_voter(&m)) {
-                moves.joining.remove(&group);
-                self.report.moves += 1;
-            } else {
-                return self.join_group(group, place, &now);
+        if let Some((place, member_id)) = self.moves.joining.get(&group).copied() {
+            let joined = now.members.iter().find(|m| m.node_id == node_id(place));
+            if joined.is_none_or(|m| m.role() != MemberRole::Member) {
+                return self.join_group(group, place, member_id, &now);
             }
+            self.moves.joining.remove(&group);
+            self.report.moves += 1;
         }
-        let moves = &mut self.moves;
-        if let Some(place) = moves.leaving.get(&group).copied() {
+        if let Some(place) = self.moves.leaving.get(&group).copied() {
             if holds(place) {
                 return self.leave_group(group, place);
             }
-            moves.leaving.remove(&group);
+            self.moves.leaving.remove(&group);
         }
         if voters > self.options.voters {
             let places: Vec<_> = (0..self.nodes.len()).filter(|p| holds(*p)).collect();
@@ -62,8 +57,9 @@ impl World {
             let highest = now.members.iter().map(|m| m.member_id).max().unwrap_or(0);
             let known = self.moves.highest.entry(group).or_default();
             *known = (*known).max(highest) + 1;
-            self.moves.joining.insert(group, (place, *known));
-            self.join_group(group, place, &now);
+            let member_id = *known;
+            self.moves.joining.insert(group, (place, member_id));
+            self.join_group(group, place, member_id, &now);
         }
     }
 
@@ -73,18 +69,10 @@ impl World {
         lives.filter_map(|life| life.shard.group_config(group)).max_by_key(|c| c.version)
     }
 
-    fn join_group(&mut self, group: u32, place: usize, now: &GroupConfig) {
-        let Some((_, member_id)) = self.moves.joining.get(&group).copied() else { return };
-        let member = |member_id, node: u64| Member {
-            member_id,
-            node_id: node,
-            host: format!("node-{}", place_of(node)),
-            port: 1,
-            role: Role::Voter,
-        };
+    fn join_group(&mut self, group: u32, place: usize, member_id: u64, now: &GroupConfig) {
         let others = now.members.iter().filter(|m| m.node_id != node_id(place));
-        let mut members: Vec<_> = others.map(|m| member(m.member_id, m.node_id)).collect();
-        members.push(member(member_id, node_id(place)));
+        let others = others.map(|m| member(m.member_id, place_of(m.node_id)));
+        let members = others.chain([member(member_id, place)]).collect();
         let group = GroupSpec { group, member_id, members };
         self.call(place, AdminRequest::Join { group, auto_promote: true, fence: None });
     }

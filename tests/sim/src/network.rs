@@ -7,9 +7,9 @@ use fastrand::Rng;
 
 /// A connection that one node made to another; frames go in its direction only.
 #[derive(Debug)]
-pub struct Connection {
-    pub from: usize,
-    pub to: usize,
+struct Connection {
+    from: usize,
+    to: usize,
     /// Frames under way with the times of their arrival.
     frames: VecDeque<(u64, Bytes)>,
     /// The sender still has it; else what is under way may arrive late.
@@ -18,7 +18,7 @@ pub struct Connection {
 
 #[derive(Debug, Default)]
 pub struct Network {
-    pub connections: BTreeMap<u64, Connection>,
+    connections: BTreeMap<u64, Connection>,
     /// The open connection of a pair.
     current: BTreeMap<(usize, usize), u64>,
     /// Directions in which nothing passes.

@@ -1,7 +1,7 @@
 //! A node: the shard, its disk, its clocks, and what waits to be handled.
 
 use multiraft_shard::limits::TICK_MICROS;
-use multiraft_shard::{Identity, Input, Now, Outputs, Shard, Timing};
+use multiraft_shard::{Identity, Input, Member, Now, Outputs, Role, Shard, Timing};
 
 use crate::disk::Disk;
 
@@ -37,6 +37,15 @@ pub fn node_id(place: usize) -> u64 {
     place as u64 + 1
 }
 
+fn host(place: usize) -> String {
+    format!("node-{place}")
+}
+
+/// A voter on a node.
+pub fn member(member_id: u64, place: usize) -> Member {
+    Member { member_id, node_id: node_id(place), host: host(place), port: 1, role: Role::Voter }
+}
+
 pub fn place_of(node_id: u64) -> usize {
     node_id as usize - 1
 }
@@ -60,7 +69,7 @@ impl Node {
             node_id: node_id(self.place),
             incarnation: 100 + self.place as u64,
             boot: self.boot,
-            host: format!("node-{}", self.place),
+            host: host(self.place),
             peer_port: 1,
             client_address: format!("node-{}:2", self.place),
         };

@@ -6,15 +6,13 @@ use std::collections::{BTreeMap, BinaryHeap};
 use fastrand::Rng;
 use multiraft_check::counter;
 use multiraft_shard::limits::TICK_MICROS;
-use multiraft_shard::{
-    AdminRequest, Consistency, GroupSpec, Input, LinkCommand, Member, Outputs, Role,
-};
+use multiraft_shard::{AdminRequest, Consistency, GroupSpec, Input, LinkCommand, Member, Outputs};
 
 use crate::client::{Client, PATIENCE_MICROS};
 use crate::invariants::Invariants;
 use crate::moves::Moves;
 use crate::network::Network;
-use crate::node::{Node, node_id, place_of};
+use crate::node::{Node, member, node_id, place_of};
 use crate::options::{Defect, Options};
 use crate::trace::Trace;
 
@@ -169,13 +167,11 @@ impl World {
             self.start(node);
             let groups: Vec<GroupSpec> =
                 (1..=self.options.groups).filter_map(|group| self.spec(group, node)).collect();
-            if !groups.is_empty() {
-                let request = AdminRequest::Bootstrap { groups, fence: None };
-                self.input(node, Input::Admin { token: 1, request });
-            } else {
-                let request = AdminRequest::Activate { fence: None };
-                self.input(node, Input::Admin { token: 1, request });
-            }
+            let request = match groups.is_empty() {
+                true => AdminRequest::Activate { fence: None },
+                false => AdminRequest::Bootstrap { groups, fence: None },
+            };
+            self.input(node, Input::Admin { token: 1, request });
         }
         for client in 0..self.clients.len() {
             let delay = FORMING_MICROS + self.rng.u64(..1_000_000);
@@ -191,18 +187,9 @@ impl World {
 
     /// The group as a node is to bootstrap it; members lie on nodes in turn.
     fn spec(&self, group: u32, node: usize) -> Option<GroupSpec> {
-        let members: Vec<Member> = (0..self.options.voters)
-            .map(|n| {
-                let place = (group as usize + n) % self.options.nodes;
-                Member {
-                    member_id: n as u64 + 1,
-                    node_id: node_id(place),
-                    host: format!("node-{place}"),
-                    port: 1,
-                    role: Role::Voter,
-                }
-            })
-            .collect();
+        let place = |n: usize| (group as usize + n) % self.options.nodes;
+        let members: Vec<Member> =
+            (0..self.options.voters).map(|n| member(n as u64 + 1, place(n))).collect();
         let own = members.iter().find(|m| m.node_id == node_id(node))?;
         Some(GroupSpec { group, member_id: own.member_id, members })
     }
