@@ -8,12 +8,14 @@ mod entry;
 mod limits;
 mod member;
 mod ready;
+mod snapshot;
 mod storage;
 
 pub use entry::{Entry, EntryKind, HardState};
 pub use limits::*;
 pub use member::{Configuration, Member, Role};
-pub use ready::{Committed, Envelope, Fetch, Persist, ReadState, Ready};
+pub use ready::{Committed, Envelope, Fetch, Installed, Persist, ReadState, Ready};
+pub use snapshot::{SnapshotMark, SnapshotToSend};
 
 use bytes::Bytes;
 use prost011::Message as _;
@@ -46,6 +48,8 @@ pub struct Origin {
     /// Runs of equal terms: (first index of the run, term), ascending.
     pub terms: Vec<(u64, u64)>,
     pub configuration: Configuration,
+    /// The newest snapshot; without one the log begins at index 1.
+    pub snapshot: Option<SnapshotMark>,
     /// Entries up to this index are applied to the machine already.
     pub applied: u64,
     /// Entries from `applied + 1` to `last_index`.
@@ -62,6 +66,7 @@ impl Origin {
             last_index: 0,
             terms: Vec::new(),
             configuration,
+            snapshot: None,
             applied: 0,
             tail: Vec::new(),
         }
@@ -98,6 +103,8 @@ pub struct Group {
     applied: u64,
     /// Messages that wait for an earlier or their own record: (ready number, wrote, messages).
     outstanding: VecDeque<(u64, bool, Vec<Message>)>,
+    /// A snapshot that was installed and is not recorded yet: (ready number, index).
+    installing: Option<(u64, u64)>,
     /// A commit index that no record carries yet: it rides in the next one.
     state_changed: bool,
     /// What raft waits for, by the ticket that went out with the fetch.
@@ -116,6 +123,9 @@ impl Group {
             origin.last_index,
             origin.terms,
         );
+        if let Some(mark) = origin.snapshot {
+            store.set_snapshot(mark);
+        }
         store.preload(origin.tail.into_iter().map(Entry::into_raft).collect());
         let config = Config {
             id: origin.member_id,
@@ -142,6 +152,7 @@ impl Group {
             configuration,
             applied: origin.applied,
             outstanding: VecDeque::new(),
+            installing: None,
             state_changed: false,
             fetching: None,
             fetches: 0,
@@ -211,22 +222,44 @@ impl Group {
     }
 
     pub fn tick(&mut self) {
-        self.node.tick();
-        self.set_election_timeout();
+        if self.may_campaign() || self.is_leader() {
+            self.node.tick();
+            self.set_election_timeout();
+        }
+    }
+
+    /// Whether nothing of this member waits for the disk. Its request for votes would wait there
+    /// as well; and a single voter, which wins at once, must not lead on what may still be lost
+    /// (raft 0.7 panics there).
+    fn may_campaign(&self) -> bool {
+        self.outstanding.is_empty()
     }
 
     pub fn campaign(&mut self) {
+        if !self.may_campaign() {
+            return;
+        }
         // raft refuses when this member may not campaign (learner, pending change): nothing to do.
         let _ = self.node.campaign();
         self.set_election_timeout();
     }
 
     /// Takes a message of another member. Bytes that are no message are dropped and reported.
+    /// A snapshot's message is refused here: it comes with its state, by [`Group::install`].
     pub fn step(&mut self, message: &[u8]) -> Result<Stepped, StepError> {
-        let message = Message::decode(message).map_err(|_| StepError)?;
-        if message.to != self.member_id {
+        let message = self.decode(message)?;
+        if message.msg_type() == MessageType::MsgSnapshot {
             return Err(StepError);
         }
+        Ok(self.take(message))
+    }
+
+    fn decode(&self, message: &[u8]) -> Result<Message, StepError> {
+        let message = Message::decode(message).map_err(|_| StepError)?;
+        if message.to == self.member_id { Ok(message) } else { Err(StepError) }
+    }
+
+    fn take(&mut self, message: Message) -> Stepped {
         let stepped = Stepped {
             from: message.from,
             term: message.term,
@@ -235,7 +268,7 @@ impl Group {
         // A message that raft refuses (stale, unknown member) changes nothing.
         let _ = self.node.step(message);
         self.set_election_timeout();
-        Ok(stepped)
+        stepped
     }
 
     /// Proposes an entry of this leader.

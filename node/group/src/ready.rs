@@ -1,11 +1,16 @@
 //! The Ready loop: what a group wants done after its inputs were stepped.
 
 use crate::storage::FETCH_BYTES;
-use crate::{Configuration, Entry, EntryKind, Group, HardState, Member, Role, encode};
+use crate::{
+    Configuration, Entry, EntryKind, Group, HardState, Member, Role, SnapshotMark, SnapshotToSend,
+    encode,
+};
 use bytes::Bytes;
 use prost011::Message as _;
 use raft::StateRole;
-use raft::eraftpb::{ConfChange, ConfChangeType, Entry as RaftEntry, Message};
+use raft::eraftpb::{
+    ConfChange, ConfChangeType, Entry as RaftEntry, Message, MessageType, SnapshotMetadata,
+};
 
 /// A message for another member.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +25,8 @@ pub struct Envelope {
 pub struct Persist {
     pub number: u64,
     pub state: Option<HardState>,
+    /// The log restarts empty at this index, behind an installed snapshot; with the term before it.
+    pub first: Option<(u64, u64)>,
     /// Replaces any suffix of the log from the first entry's index on.
     pub entries: Vec<Entry>,
 }
@@ -41,6 +48,14 @@ pub struct ReadState {
     pub index: u64,
 }
 
+/// A snapshot that raft took in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Installed {
+    pub mark: SnapshotMark,
+    /// The configuration before it.
+    pub replaced: Configuration,
+}
+
 /// Entries to read back from the log for a member that lags; answer with [`Group::fetched`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fetch {
@@ -58,10 +73,14 @@ pub struct Ready {
     pub messages: Vec<Envelope>,
     /// Durable before anything that [`Group::persisted`] then returns.
     pub persist: Option<Persist>,
+    /// The state of this snapshot replaces the machine, before anything is applied.
+    pub installed: Option<Installed>,
     /// Apply now.
     pub committed: Vec<Committed>,
     pub reads: Vec<ReadState>,
     pub fetches: Vec<Fetch>,
+    /// Members that lag behind the log's first entry.
+    pub snapshots: Vec<SnapshotToSend>,
 }
 
 impl Group {
@@ -82,6 +101,10 @@ impl Group {
         let entries = rd.take_entries();
         let after_sync = rd.take_persisted_messages();
         let (number, must_sync) = (rd.number(), rd.must_sync());
+        // Checked by `install`: what does not decode never came so far.
+        let mark = SnapshotMark::from_raft(rd.snapshot()).filter(|mark| mark.index != 0);
+        let first = mark.as_ref().map(|mark| (mark.index + 1, mark.term));
+        out.installed = mark.map(|mark| self.install_mark(number, mark));
         for read in rd.take_read_states() {
             out.reads.push(ReadState { context: read.request_ctx, index: read.index });
         }
@@ -89,6 +112,7 @@ impl Group {
             out.persist = Some(Persist {
                 number,
                 state: self.take_state(),
+                first,
                 entries: entries.iter().cloned().map(Entry::from_raft).collect(),
             });
         }
@@ -101,13 +125,21 @@ impl Group {
             messages.extend(after_sync);
             self.node.on_persist_ready(number);
         }
-        out.messages = envelopes(messages);
+        self.route(messages, &mut out.messages, &mut out.snapshots);
         for entry in committed {
             self.apply(entry, &mut out.committed);
         }
         self.take_fetches(&mut out.fetches);
         self.set_election_timeout();
         out
+    }
+
+    fn install_mark(&mut self, number: u64, mark: SnapshotMark) -> Installed {
+        self.installing = Some((number, mark.index));
+        self.applied = mark.index;
+        self.node.mut_store().restart(mark.clone());
+        let replaced = std::mem::replace(&mut self.configuration, mark.configuration.clone());
+        Installed { mark, replaced }
     }
 
     /// The record of ready `number` is durable; returns the messages that waited for it.
@@ -124,7 +156,32 @@ impl Group {
             }
         }
         self.node.on_persist_ready(upto);
-        envelopes(messages)
+        if let Some((_, index)) = self.installing.take_if(|(number, _)| *number <= upto) {
+            self.node.advance_apply_to(index);
+        }
+        // Only a leader sends snapshots, and a leader's messages never wait.
+        let mut out = Vec::new();
+        self.route(messages, &mut out, &mut Vec::new());
+        out
+    }
+
+    fn route(
+        &self,
+        messages: Vec<Message>,
+        out: &mut Vec<Envelope>,
+        snapshots: &mut Vec<SnapshotToSend>,
+    ) {
+        for message in messages {
+            let (to, bytes) = (message.to, encode(&message));
+            match message.snapshot.and_then(|s| s.metadata) {
+                Some(SnapshotMetadata { index, term, .. })
+                    if message.msg_type == MessageType::MsgSnapshot as i32 =>
+                {
+                    snapshots.push(SnapshotToSend { to, index, term, message: bytes });
+                }
+                _ => out.push(Envelope { to, message: bytes }),
+            }
+        }
     }
 
     /// The state that no record carries yet, for a record that is written anyway.
@@ -224,8 +281,4 @@ impl Group {
         self.node.raft.become_follower(term, 0);
         self.node.advance_apply_to(self.applied);
     }
-}
-
-fn envelopes(messages: Vec<Message>) -> Vec<Envelope> {
-    messages.into_iter().map(|m| Envelope { to: m.to, message: encode(&m) }).collect()
 }

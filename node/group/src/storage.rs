@@ -4,6 +4,7 @@
 //! so must every entry that is not applied yet. Older ones may leave the cache; raft then asks for
 //! them only to feed a member that lags, which it can wait for ([`LogStorage::take_fetches`]).
 
+use crate::SnapshotMark;
 use crate::limits::FETCH_BYTES_MAX;
 use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
 use raft::{Error, GetEntriesContext, RaftState, Storage, StorageError};
@@ -25,6 +26,8 @@ pub(crate) struct LogStorage {
     last_index: u64,
     /// Runs of equal terms: (first index of the run, term), ascending.
     terms: Vec<(u64, u64)>,
+    /// The newest snapshot, for members that lag behind `first`.
+    snapshot: Option<SnapshotMark>,
     /// The newest entries, without gap up to `last_index`.
     cache: VecDeque<Entry>,
     cache_bytes: usize,
@@ -47,6 +50,7 @@ impl LogStorage {
             first,
             last_index,
             terms,
+            snapshot: None,
             cache: VecDeque::new(),
             cache_bytes: 0,
             fetched: Vec::new(),
@@ -87,12 +91,56 @@ impl LogStorage {
         }
     }
 
+    pub fn first(&self) -> (u64, u64) {
+        self.first
+    }
+
+    pub fn snapshot_mark(&self) -> Option<&SnapshotMark> {
+        self.snapshot.as_ref()
+    }
+
+    pub fn set_snapshot(&mut self, mark: SnapshotMark) {
+        self.snapshot = Some(mark);
+    }
+
+    /// Drops the entries up to `index`, which is applied and not beyond the last one.
+    pub fn trim(&mut self, index: u64) {
+        if index < self.first.0 {
+            return;
+        }
+        let run = self.terms.partition_point(|(from, _)| *from <= index);
+        let term = self.terms[run - 1].1;
+        // The run that `index` ends in goes as well, unless entries of it are left.
+        let kept = self.terms.get(run).map_or(self.last_index + 1, |(from, _)| *from) > index + 1;
+        self.terms.drain(..if kept { run - 1 } else { run });
+        self.first = (index + 1, term);
+        while self.cache.front().is_some_and(|e| e.index <= index) {
+            self.pop_oldest();
+        }
+        self.fetched.retain(|e| e.index > index);
+    }
+
+    /// The log restarts empty behind an installed snapshot.
+    pub fn restart(&mut self, mark: SnapshotMark) {
+        self.first = (mark.index + 1, mark.term);
+        self.last_index = mark.index;
+        self.terms.clear();
+        self.cache.clear();
+        self.cache_bytes = 0;
+        self.fetched.clear();
+        self.snapshot = Some(mark);
+    }
+
+    fn pop_oldest(&mut self) {
+        if let Some(e) = self.cache.pop_front() {
+            self.cache_bytes -= cost(&e);
+        }
+    }
+
     /// Drops cached entries up to `index` (applied and durable) while more than `bytes_max` are held.
     pub fn shrink_cache(&mut self, index: u64, bytes_max: usize) {
         while self.cache_bytes > bytes_max && self.cache.front().is_some_and(|e| e.index <= index) {
-            if let Some(e) = self.cache.pop_front() {
-                self.cache_bytes -= cost(&e);
-            }
+            self.pop_oldest();
         }
     }
 
@@ -186,8 +234,10 @@ impl Storage for LogStorage {
         Ok(self.last_index)
     }
 
-    fn snapshot(&self, _: u64, _: u64) -> raft::Result<Snapshot> {
-        Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable))
+    fn snapshot(&self, index: u64, _to: u64) -> raft::Result<Snapshot> {
+        let new_enough = self.snapshot.as_ref().filter(|mark| mark.index >= index);
+        let mark = new_enough.ok_or(Error::Store(StorageError::SnapshotTemporarilyUnavailable))?;
+        Ok(mark.to_raft())
     }
 }
 

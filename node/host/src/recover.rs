@@ -52,6 +52,7 @@ fn replay(
         last_index: group.last_index,
         terms: group.terms.clone(),
         configuration,
+        snapshot: None,
     });
     let mut next = group.first.0;
     while next <= group.last_index {

@@ -5,6 +5,7 @@ use crate::io::{GroupPersist, Identity, LinkCommand, NodeFacts, Now, Outputs, Pe
 use crate::limits::FRAME_BYTES_MAX;
 use crate::pair::Pair;
 use bytes::Bytes;
+use multiraft_proto::v1::event::Event;
 use std::collections::BTreeMap;
 
 /// A node that we keep a connection to.
@@ -38,6 +39,8 @@ pub(crate) struct Context {
     pub record: u64,
     /// (group, ready number) that the record of this round makes durable.
     pub acks: Vec<(u32, u64)>,
+    /// What may be told when the record of this round is durable.
+    pub durable_events: Vec<(u32, Event)>,
     /// Administration calls to answer when the record of this round is durable.
     pub tokens: Vec<u64>,
 }
@@ -55,6 +58,7 @@ impl Context {
             counters: Counters::default(),
             record: 0,
             acks: Vec::new(),
+            durable_events: Vec::new(),
             tokens: Vec::new(),
         }
     }

@@ -4,7 +4,7 @@
 use crate::{AdminError, CallError, Fence, GroupSpec};
 use bytes::Bytes;
 use multiraft_group::{Entry, HardState};
-use multiraft_machine::{Answer, Query};
+use multiraft_machine::{Answer, Machine, Query};
 use multiraft_proto::v1::event::Event;
 
 /// Identity of this node and of this life of it.
@@ -72,6 +72,28 @@ pub enum Input {
         ticket: u64,
         entries: Vec<Entry>,
     },
+    /// A snapshot that was asked for is durable and this large, or could not be written.
+    SnapshotTaken {
+        group: u32,
+        bytes: Option<u64>,
+    },
+    /// The transfer of a snapshot to a member ended.
+    SnapshotSent {
+        group: u32,
+        member_id: u64,
+        index: u64,
+        arrived: bool,
+    },
+    /// A snapshot of another node is complete, verified and durable here. `message` is what raft
+    /// on that node had to say with it.
+    SnapshotReceived {
+        from: u64,
+        group: u32,
+        index: u64,
+        bytes: u64,
+        message: Bytes,
+        machine: Machine,
+    },
     /// A client's encoded `PartitionInput`; `cancel` = (session, sequence number) of a command.
     Command {
         call: u64,
@@ -136,6 +158,8 @@ pub struct Outputs {
     pub answers: Vec<(u64, Result<Answer, CallError>)>,
     pub admin: Vec<(u64, Result<(), AdminError>)>,
     pub fetches: Vec<FetchEntries>,
+    pub take_snapshots: Vec<TakeSnapshot>,
+    pub send_snapshots: Vec<SendSnapshot>,
     pub links: Vec<LinkCommand>,
     /// (group, what happened).
     pub events: Vec<(u32, Event)>,
@@ -157,7 +181,8 @@ pub struct Persist {
 pub struct GroupPersist {
     pub group: u32,
     pub state: Option<HardState>,
-    /// First index and the term of the entry before it, when a group is created.
+    /// First index and the term of the entry before it, when a group is created, its log trimmed
+    /// or restarted behind an installed snapshot.
     pub first: Option<(u64, u64)>,
     /// (applied index, encoded configuration).
     pub configuration: Option<(u64, Bytes)>,
@@ -185,6 +210,33 @@ pub struct FetchEntries {
     /// Exclusive.
     pub high: u64,
     pub bytes_max: usize,
+}
+
+/// Write this state as a snapshot; answer with [`Input::SnapshotTaken`] when it is durable.
+#[derive(Clone, Debug)]
+pub struct TakeSnapshot {
+    pub group: u32,
+    /// Index and term of the last entry that it contains.
+    pub index: u64,
+    pub term: u64,
+    /// Encoded, as of that index.
+    pub configuration: Bytes,
+    pub machine: Machine,
+}
+
+/// Transfer a snapshot to a node; answer with [`Input::SnapshotSent`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SendSnapshot {
+    pub group: u32,
+    pub node: u64,
+    /// host:port of its peer port.
+    pub address: String,
+    /// Member id of the receiver.
+    pub member_id: u64,
+    pub index: u64,
+    pub term: u64,
+    /// To be handed in at the other end once the state is durable there.
+    pub message: Bytes,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -24,6 +24,7 @@ mod reads;
 mod recovery;
 mod replica;
 mod shard;
+mod snapshots;
 mod spec;
 mod view;
 
@@ -32,9 +33,9 @@ pub use error::{AdminError, AdminErrorKind, CallError};
 pub use frame::{Frame, FrameError};
 pub use io::{
     AdminRequest, Consistency, FetchEntries, GroupPersist, Identity, Input, LinkCommand, NodeFacts,
-    Now, Outputs, Persist, Remembered,
+    Now, Outputs, Persist, Remembered, SendSnapshot, TakeSnapshot,
 };
 pub use multiraft_group::{Entry, EntryKind, HardState, Member, Role, Timing};
-pub use recovery::{Recovery, StoredGroup, StoredLog};
+pub use recovery::{Recovery, SnapshotMissing, StoredGroup, StoredLog, StoredSnapshot};
 pub use shard::Shard;
 pub use spec::{Fence, GroupSpec};

@@ -18,6 +18,9 @@ pub const ENTRY_ITEMS_MAX: usize = 256;
 /// Bytes of one log entry, unless a single command is larger.
 pub const ENTRY_BYTES_MAX: usize = 64 << 10;
 
+/// What an entry takes in a record beside its payload.
+pub const ENTRY_OVERHEAD_BYTES: u64 = 32;
+
 /// Bytes of commands of one group that wait to be proposed. Four times the largest message that a
 /// client may send (4 MiB); more is refused with a retry hint.
 pub const PROPOSAL_BYTES_MAX: usize = 16 << 20;
@@ -44,6 +47,17 @@ pub const FRAME_BYTES_MAX: usize = 4 << 20;
 pub const CACHE_BYTES_MAX: usize = 64 << 20;
 /// Each group may keep at least this much of it.
 pub const CACHE_BYTES_MIN: usize = 64 << 10;
+
+/// A group's log is trimmed behind a new snapshot when it has grown by this many bytes, or by the
+/// size of the last snapshot if that is more: replaying it at a start takes a moment, and twice
+/// the state is what a group needs on disk.
+pub const SNAPSHOT_LOG_BYTES_MAX: u64 = 4 << 20;
+/// The logs of all groups together stay about this small: with many groups each gets less.
+pub const SNAPSHOT_LOG_BYTES_ALL: u64 = 512 << 20;
+/// Snapshots that are written at a time: each holds on to a view of its machine.
+pub const SNAPSHOTS_AT_ONCE: usize = 2;
+/// After a snapshot that could not be written (no space, most likely).
+pub const SNAPSHOT_RETRY_MICROS: u64 = 5_000_000;
 
 /// What peers' members acknowledged is written along at least this often.
 pub const MEMORY_MICROS_MAX: u64 = 1_000_000;

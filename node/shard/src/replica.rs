@@ -4,12 +4,13 @@ use crate::call::{Command, Read, Reply, no_leader};
 use crate::context::Context;
 use crate::frame::ItemKind;
 use crate::io::FetchEntries;
-use crate::limits::{CALL_MICROS_MAX, CALL_RESEND_MICROS, CALLS_MAX};
+use crate::limits::{CALL_MICROS_MAX, CALL_RESEND_MICROS, CALLS_MAX, ENTRY_OVERHEAD_BYTES};
 use crate::proposals::Proposals;
 use crate::reads::Reads;
+use crate::snapshots::Snapshots;
 use crate::{CallError, Consistency, item};
 use bytes::{Bytes, BytesMut};
-use multiraft_group::{Committed, Envelope, Group, Persist, Role};
+use multiraft_group::{Committed, Configuration, Envelope, Group, Persist, Role};
 use multiraft_machine::{Answer, Effect, Machine, Output, Query};
 use multiraft_proto::v1::event::Event;
 use multiraft_proto::v1::{
@@ -38,6 +39,7 @@ pub(crate) struct Replica {
     proposals: Proposals,
     calls: BTreeMap<(u64, u64), Command>,
     pub reads: Reads,
+    pub snapshots: Snapshots,
     /// Log time of the tick that is on its way; 0 = none.
     tick_proposed: u64,
     effects: Vec<Effect>,
@@ -70,6 +72,7 @@ impl Replica {
             proposals: Proposals::default(),
             calls: BTreeMap::new(),
             reads: Reads::default(),
+            snapshots: Snapshots::default(),
             tick_proposed: 0,
             effects: Vec::new(),
         }
@@ -233,6 +236,11 @@ impl Replica {
                 ctx.counters.entries += persist.entries.len() as u64;
                 ctx.persist_group(self.id, persist);
             }
+            if let Some(installed) = ready.installed {
+                self.installed(installed, &mut driven, ctx);
+                // What waits may be answered by what was skipped: the leader says it again.
+                self.dispatch_all(ctx);
+            }
             for committed in ready.committed {
                 self.apply(committed, &mut driven, ctx);
             }
@@ -249,7 +257,9 @@ impl Replica {
                 };
                 ctx.out.fetches.push(fetch);
             }
+            self.send_snapshots(ready.snapshots, ctx);
         }
+        self.forget_received();
         self.reads.release(self.id, self.group.applied_index(), &self.machine, ctx);
         self.announce_leader(ctx);
         self.check_ready(ctx);
@@ -292,6 +302,7 @@ impl Replica {
         match committed {
             Committed::Payload { data, .. } if data.is_empty() => {}
             Committed::Payload { index, term, data } => {
+                self.snapshots.log_bytes += data.len() as u64 + ENTRY_OVERHEAD_BYTES;
                 let mut effects = std::mem::take(&mut self.effects);
                 if let Err(e) = self.machine.apply(term, &data, &mut effects) {
                     let broken = format!("apply entry {index} of group {}: {e}", self.id);
@@ -304,7 +315,7 @@ impl Replica {
                 self.effects = effects;
             }
             Committed::Changed { member_id, node_id, configuration, .. } => {
-                self.nodes.extend(configuration.members.iter().map(|m| (m.member_id, m.node_id)));
+                self.heard_of(&configuration);
                 driven.reconfigured = true;
                 if configuration.member(member_id).is_none() {
                     driven.departed.push((member_id, node_id));
@@ -317,6 +328,10 @@ impl Replica {
                 ctx.out.events.push((self.id, event));
             }
         }
+    }
+
+    pub fn heard_of(&mut self, configuration: &Configuration) {
+        self.nodes.extend(configuration.members.iter().map(|m| (m.member_id, m.node_id)));
     }
 
     fn carry_out(&mut self, effect: Effect, ctx: &mut Context) {
@@ -399,6 +414,7 @@ impl Context {
         self.acks.push((group, persist.number));
         let part = self.record_group(group);
         part.state = persist.state;
+        part.first = persist.first;
         part.entries = persist.entries;
     }
 }

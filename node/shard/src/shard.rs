@@ -5,14 +5,18 @@ use crate::call::Reply;
 use crate::context::Context;
 use crate::directory::Directory;
 use crate::io::{GroupPersist, Identity, Input, LinkCommand, NodeFacts, Now, Outputs, Remembered};
-use crate::limits::{ASK_MICROS, CACHE_BYTES_MAX, CACHE_BYTES_MIN, LATE_TICK_MICROS, TICK_MICROS};
+use crate::limits::{
+    ASK_MICROS, CACHE_BYTES_MAX, CACHE_BYTES_MIN, LATE_TICK_MICROS, SNAPSHOT_LOG_BYTES_MAX,
+    TICK_MICROS,
+};
 use crate::memory::Memory;
 use crate::proxy::Proxied;
 use crate::recovery::StoredGroup;
 use crate::replica::{Driven, Replica};
+use crate::snapshots::SnapshotQueue;
 use crate::{CallError, Consistency};
 use bytes::Bytes;
-use multiraft_group::{Configuration, Group, Origin, Timing};
+use multiraft_group::{Configuration, Group, Origin, SnapshotMark, Timing};
 use multiraft_machine::Query;
 use multiraft_proto::link::{Proxy, ProxyQuery, proxy};
 use multiraft_proto::log::StoredConfiguration;
@@ -26,6 +30,8 @@ struct Unsynced {
     record: u64,
     /// (group, ready number) that it makes durable.
     acks: Vec<(u32, u64)>,
+    /// What may be told then.
+    events: Vec<(u32, Event)>,
     /// Administration calls to answer then.
     tokens: Vec<u64>,
 }
@@ -45,6 +51,8 @@ pub struct Shard {
     pub(crate) incarnations: BTreeMap<u64, u64>,
     /// Records that are not durable yet, oldest first.
     unsynced: VecDeque<Unsynced>,
+    pub(crate) snapshots: SnapshotQueue,
+    pub(crate) snapshot_log_bytes: u64,
     ticks: u64,
     ticked: u64,
 }
@@ -69,9 +77,17 @@ impl Shard {
             proxied: Proxied::default(),
             incarnations: BTreeMap::new(),
             unsynced: VecDeque::new(),
+            snapshots: SnapshotQueue::default(),
+            snapshot_log_bytes: SNAPSHOT_LOG_BYTES_MAX,
             ticks: 0,
             ticked: now.micros,
         }
+    }
+
+    /// Takes snapshots when a log has grown by this many bytes, instead of
+    /// [`crate::limits::SNAPSHOT_LOG_BYTES_MAX`].
+    pub fn set_snapshot_log_bytes(&mut self, bytes: u64) {
+        self.snapshot_log_bytes = bytes;
     }
 
     /// Starts a group from disk.
@@ -79,9 +95,19 @@ impl Shard {
     /// # Errors
     /// The stored configuration does not decode.
     pub fn restore(&mut self, stored: StoredGroup) -> Result<(), prost::DecodeError> {
-        let StoredGroup { log, machine, applied, tail } = stored;
+        let StoredGroup { log, machine, applied, tail, replayed_bytes } = stored;
         let wire = StoredConfiguration::decode(&log.configuration[..])?;
         let configuration = Configuration::from_stored(&wire);
+        let mark = match &log.snapshot {
+            Some(s) => Some(SnapshotMark {
+                index: s.index,
+                term: s.term,
+                configuration: Configuration::from_stored(&StoredConfiguration::decode(
+                    &s.configuration[..],
+                )?),
+            }),
+            None => None,
+        };
         for member in configuration.members.iter().chain(&configuration.initial) {
             self.ctx.know_peer(member.node_id, member.address());
         }
@@ -92,6 +118,7 @@ impl Shard {
             last_index: log.last_index,
             terms: log.terms,
             configuration,
+            snapshot: mark,
             applied,
             tail,
         };
@@ -99,7 +126,10 @@ impl Shard {
         let mut replica = Replica::new(log.group, group, machine);
         replica.plan_hash = wire.plan_hash;
         replica.auto_promote = wire.auto_promote;
+        replica.snapshots.log_bytes = replayed_bytes;
+        replica.snapshots.bytes = log.snapshot.map_or(0, |s| s.bytes);
         self.replicas.insert(log.group, replica);
+        self.snapshot_if_due(log.group);
         self.mark(log.group);
         Ok(())
     }
@@ -146,6 +176,11 @@ impl Shard {
                     self.mark(group);
                 }
             }
+            Input::SnapshotTaken { group, bytes } => self.snapshot_taken(group, bytes),
+            Input::SnapshotSent { group, member_id, index, arrived } => {
+                self.snapshot_sent(group, member_id, index, arrived);
+            }
+            received @ Input::SnapshotReceived { .. } => self.snapshot_received(received),
             Input::Command { call, group, input, cancel } => {
                 self.command(call, group, input, cancel);
             }
@@ -249,6 +284,7 @@ impl Shard {
                 self.dirty.push(replica.id);
             }
         }
+        self.take_snapshots();
         if self.ticks.is_multiple_of(ASK_MICROS / TICK_MICROS) {
             self.ask_leaders();
         }
@@ -291,7 +327,7 @@ impl Shard {
     }
 
     fn persisted(&mut self, round: u64) {
-        while let Some(Unsynced { acks, tokens, .. }) =
+        while let Some(Unsynced { acks, events, tokens, .. }) =
             self.unsynced.pop_front_if(|u| u.record <= round)
         {
             for (group, number) in acks {
@@ -300,6 +336,7 @@ impl Shard {
                     self.mark(group);
                 }
             }
+            self.ctx.out.events.extend(events);
             self.ctx.out.admin.extend(tokens.into_iter().map(|token| (token, Ok(()))));
         }
     }
@@ -336,6 +373,7 @@ impl Shard {
         if driven.reconfigured {
             self.reconfigured(id, driven);
         }
+        self.snapshot_if_due(id);
         // What a drive itself brought up (a new leader's commands) is the next round's.
         if let Some(replica) = self.replicas.get_mut(&id)
             && replica.has_work()
@@ -384,7 +422,8 @@ impl Shard {
         record.memory.extend(due);
         self.ctx.record += 1;
         let acks = std::mem::take(&mut self.ctx.acks);
+        let events = std::mem::take(&mut self.ctx.durable_events);
         let tokens = std::mem::take(&mut self.ctx.tokens);
-        self.unsynced.push_back(Unsynced { record: self.ctx.record, acks, tokens });
+        self.unsynced.push_back(Unsynced { record: self.ctx.record, acks, events, tokens });
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use fastrand::Rng;
 use multiraft_shard::{
-    Entry, HardState, NodeFacts, Persist, Recovery, Remembered, Shard, StoredLog,
+    Entry, HardState, NodeFacts, Persist, Recovery, Remembered, Shard, StoredLog, StoredSnapshot,
 };
 
 /// What all records up to some point amount to.
@@ -33,6 +33,8 @@ pub struct Disk {
     pub written: Stored,
     /// Records that are not synced yet, with the time at which they will be, oldest first.
     pending: VecDeque<(u64, Persist)>,
+    /// Files beside the log, each durable as a whole.
+    snapshots: BTreeMap<u32, Vec<StoredSnapshot>>,
     /// The next syncs take this long more until this time.
     pub slow_until: u64,
 }
@@ -71,6 +73,39 @@ impl Disk {
         self.written = self.synced.clone();
         self.slow_until = 0;
     }
+
+    /// A snapshot file became durable; older ones of the group are not needed any more.
+    pub fn keep(&mut self, group: u32, snapshot: StoredSnapshot) {
+        let of_group = self.snapshots.entry(group).or_default();
+        let log = self.synced.groups.get(&group).map(|g| g.log(group));
+        let needed = log.and_then(|l| l.choose(marks(of_group)).ok().flatten());
+        of_group.retain(|s| Some((s.index, s.term)) == needed);
+        of_group.push(snapshot);
+    }
+
+    pub fn snapshot(&self, group: u32, index: u64) -> Option<StoredSnapshot> {
+        self.snapshots.get(&group)?.iter().find(|s| s.index == index).cloned()
+    }
+
+    /// Starts every group, as the host does.
+    pub fn restore(&self, shard: &mut Shard) {
+        for (id, group) in &self.synced.groups {
+            let mut log = group.log(*id);
+            let found = self.snapshots.get(id).map_or(&[][..], Vec::as_slice);
+            let chosen = log.choose(marks(found)).expect("a trimmed log has its snapshot");
+            let chosen = found.iter().find(|s| Some((s.index, s.term)) == chosen);
+            log.snapshot = chosen.cloned();
+            let mut recovery = Recovery::new(log);
+            for entry in group.entries.values() {
+                recovery.entry(entry.clone()).expect("what was committed applies again");
+            }
+            shard.restore(recovery.finish()).expect("a configuration that was stored decodes");
+        }
+    }
+}
+
+fn marks(snapshots: &[StoredSnapshot]) -> impl Iterator<Item = (u64, u64)> + '_ {
+    snapshots.iter().map(|s| (s.index, s.term))
 }
 
 impl Stored {
@@ -94,7 +129,9 @@ impl Stored {
                 continue;
             }
             let group = self.groups.entry(part.group).or_default();
-            group.first = part.first.unwrap_or(group.first);
+            if let Some(first) = part.first {
+                group.begin(first);
+            }
             group.state = part.state.unwrap_or(group.state);
             if let Some((_, configuration)) = &part.configuration {
                 group.configuration = configuration.clone();
@@ -114,24 +151,6 @@ impl Stored {
     pub fn memory(&self) -> Vec<Remembered> {
         self.memory.values().copied().collect()
     }
-
-    /// Starts every group, as the host does.
-    pub fn restore(&self, shard: &mut Shard) {
-        for (id, group) in &self.groups {
-            let mut recovery = Recovery::new(StoredLog {
-                group: *id,
-                state: group.state,
-                first: group.first,
-                last_index: group.last_index(),
-                terms: group.terms(),
-                configuration: group.configuration.clone(),
-            });
-            for entry in group.entries.values() {
-                recovery.entry(entry.clone()).expect("what was committed applies again");
-            }
-            shard.restore(recovery.finish()).expect("a configuration that was stored decodes");
-        }
-    }
 }
 
 impl StoredGroup {
@@ -140,7 +159,34 @@ impl StoredGroup {
     }
 
     pub fn term(&self, index: u64) -> Option<u64> {
+        if index + 1 == self.first.0 {
+            return Some(self.first.1);
+        }
         self.entries.get(&index).map(|entry| entry.term)
+    }
+
+    /// Whether the log or the snapshot before it has this committed entry.
+    pub fn holds(&self, index: u64, term: Option<u64>) -> bool {
+        index < self.first.0 || self.term(index) == term
+    }
+
+    /// The log is trimmed, or starts again behind a snapshot that it does not reach.
+    fn begin(&mut self, (index, term): (u64, u64)) {
+        let trims = self.term(index - 1) == Some(term);
+        self.entries = if trims { self.entries.split_off(&index) } else { BTreeMap::new() };
+        self.first = (index, term);
+    }
+
+    fn log(&self, group: u32) -> StoredLog {
+        StoredLog {
+            group,
+            state: self.state,
+            first: self.first,
+            last_index: self.last_index(),
+            terms: self.terms(),
+            configuration: self.configuration.clone(),
+            snapshot: None,
+        }
     }
 
     fn terms(&self) -> Vec<(u64, u64)> {

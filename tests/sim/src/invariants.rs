@@ -78,7 +78,7 @@ impl Invariants {
             let end = newly.end();
             let term = log.term(*end);
             let durable =
-                |n: &&Node| n.disk.synced.groups.get(&group).is_some_and(|g| g.term(*end) == term);
+                |n: &&Node| n.disk.synced.groups.get(&group).is_some_and(|g| g.holds(*end, term));
             let voters: Vec<u64> = state
                 .members
                 .iter()

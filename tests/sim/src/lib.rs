@@ -13,6 +13,7 @@ mod moves;
 mod network;
 mod node;
 mod options;
+mod snapshots;
 mod trace;
 mod world;
 

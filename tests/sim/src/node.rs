@@ -1,7 +1,9 @@
 //! A node: the shard, its disk, its clocks, and what waits to be handled.
 
+use std::collections::BTreeMap;
+
 use multiraft_shard::limits::TICK_MICROS;
-use multiraft_shard::{Identity, Input, Member, Now, Outputs, Role, Shard, Timing};
+use multiraft_shard::{Identity, Input, Member, Now, Outputs, Role, Shard, TakeSnapshot, Timing};
 
 use crate::disk::Disk;
 
@@ -27,6 +29,8 @@ pub struct Node {
 pub struct Life {
     pub shard: Shard,
     pub inputs: Vec<Input>,
+    /// Snapshots that are being written, by group and index.
+    pub writing: BTreeMap<(u32, u64), TakeSnapshot>,
     /// Next tick, by the node's own clock.
     next_tick: u64,
     /// A step is scheduled.
@@ -63,7 +67,7 @@ impl Node {
     }
 
     /// Starts the process on what its disk holds.
-    pub fn start(&mut self, now: u64, seed: u64) {
+    pub fn start(&mut self, now: u64, seed: u64, snapshot_log_bytes: u64) {
         self.boot += 1;
         let identity = Identity {
             node_id: node_id(self.place),
@@ -81,10 +85,12 @@ impl Node {
         let clocks = self.clocks(now);
         let stored = &self.disk.synced;
         let mut shard = Shard::new(identity, stored.facts.clone(), timing, stored.memory(), clocks);
-        stored.restore(&mut shard);
+        shard.set_snapshot_log_bytes(snapshot_log_bytes);
+        self.disk.restore(&mut shard);
         shard.start();
         let next_tick = clocks.micros + TICK_MICROS;
-        self.life = Some(Life { shard, inputs: Vec::new(), next_tick, is_awake: false });
+        let (inputs, writing) = Default::default();
+        self.life = Some(Life { shard, inputs, writing, next_tick, is_awake: false });
     }
 
     /// One turn of the host's loop: everything that waits, the tick if it is due, a round.

@@ -17,6 +17,8 @@ pub struct Options {
     /// Average time between faults, in microseconds.
     pub fault_micros: u64,
     pub faults: Vec<Fault>,
+    /// A log that has grown by this much is trimmed behind a snapshot.
+    pub snapshot_log_bytes: u64,
     /// Members are moved between nodes all the time.
     pub moves: bool,
     pub planted: Option<Defect>,
@@ -93,6 +95,7 @@ impl Options {
             ticks,
             fault_micros: rng.u64(300_000..4_000_000),
             faults,
+            snapshot_log_bytes: rng.u64(200..20_000),
             moves: nodes > voters && rng.bool(),
             planted: None,
         }

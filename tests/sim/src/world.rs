@@ -14,6 +14,7 @@ use crate::moves::Moves;
 use crate::network::Network;
 use crate::node::{Node, member, node_id, place_of};
 use crate::options::{Defect, Options};
+use crate::snapshots::Transfer;
 use crate::trace::Trace;
 
 /// After the last fault all clients must have their answers within this time: elections, lost
@@ -52,6 +53,15 @@ pub(crate) enum Event {
         low: u64,
         high: u64,
     },
+    SnapshotWritten {
+        node: usize,
+        boot: u64,
+        group: u32,
+        index: u64,
+    },
+    SnapshotArrives {
+        transfer: u64,
+    },
     Dial {
         from: usize,
         to: usize,
@@ -85,6 +95,9 @@ pub struct Report {
     pub kills: u64,
     /// Members that joined and became voters.
     pub moves: u64,
+    /// Snapshots that were written, and that went to another node.
+    pub snapshots: u64,
+    pub transfers: u64,
     pub increments: u64,
     pub reads: u64,
 }
@@ -96,6 +109,8 @@ impl std::ops::AddAssign for Report {
         self.faults += other.faults;
         self.kills += other.kills;
         self.moves += other.moves;
+        self.snapshots += other.snapshots;
+        self.transfers += other.transfers;
         self.increments += other.increments;
         self.reads += other.reads;
     }
@@ -109,6 +124,7 @@ pub(crate) struct World {
     queued: u64,
     pub nodes: Vec<Node>,
     pub network: Network,
+    pub transfers: Vec<Option<Transfer>>,
     clients: Vec<Client>,
     /// (node, boot, call) → (client, operation).
     calls: BTreeMap<(usize, u64, u64), (usize, u64)>,
@@ -146,6 +162,7 @@ impl World {
             queued: 0,
             nodes,
             network: Network::default(),
+            transfers: Vec::new(),
             clients,
             calls: BTreeMap::new(),
             call: 0,
@@ -230,6 +247,10 @@ impl World {
                 let entries = range.into_iter().flatten().map(|(_, e)| e.clone()).collect();
                 self.input(node, Input::Fetched { group, ticket, entries });
             }
+            Event::SnapshotWritten { node, boot, group, index } if self.lives(node, boot) => {
+                self.snapshot_written(node, group, index);
+            }
+            Event::SnapshotArrives { transfer } => self.snapshot_arrives(transfer),
             Event::Dial { from, to, boot } if self.lives(from, boot) => self.dial(from, to),
             Event::Arrive { connection } => {
                 if let Some((to, frame)) = self.network.arrived(connection, self.now) {
@@ -250,6 +271,7 @@ impl World {
             | Event::Tick { .. }
             | Event::Sync { .. }
             | Event::Fetched { .. }
+            | Event::SnapshotWritten { .. }
             | Event::Dial { .. }
             | Event::Fault
             | Event::Change => {}
@@ -266,7 +288,7 @@ impl World {
         if self.nodes[node].life.is_some() {
             return;
         }
-        self.nodes[node].start(self.now, self.options.seed);
+        self.nodes[node].start(self.now, self.options.seed, self.options.snapshot_log_bytes);
         self.invariants.check_disk(&self.nodes[node]);
         let boot = self.nodes[node].boot;
         let delay = self.rng.u64(1..TICK_MICROS);
@@ -331,6 +353,12 @@ impl World {
             let delay = self.rng.u64(100..5_000);
             let (group, ticket, low, high) = (fetch.group, fetch.ticket, fetch.low, fetch.high);
             self.at(delay, Event::Fetched { node, boot, group, ticket, low, high });
+        }
+        for take in outputs.take_snapshots {
+            self.write_snapshot(node, boot, take);
+        }
+        for send in outputs.send_snapshots {
+            self.send_snapshot(node, boot, send);
         }
         for (call, result) in outputs.answers {
             let Some((client, operation)) = self.calls.remove(&(node, boot, call)) else {
