@@ -110,6 +110,8 @@ pub struct Group {
     /// What raft waits for, by the ticket that went out with the fetch.
     fetching: Option<(u64, WantedEntries)>,
     fetches: u64,
+    /// Ticks to go before this member's election clock moves, when it would rather not lead.
+    reluctant: Option<u8>,
 }
 
 impl Group {
@@ -156,6 +158,7 @@ impl Group {
             state_changed: false,
             fetching: None,
             fetches: 0,
+            reluctant: None,
         };
         group.set_election_timeout();
         group
@@ -222,10 +225,22 @@ impl Group {
     }
 
     pub fn tick(&mut self) {
-        if self.may_campaign() || self.is_leader() {
+        if self.is_leader() || self.may_campaign() && !self.waits_as_reluctant() {
             self.node.tick();
             self.set_election_timeout();
         }
+    }
+
+    /// A node that drains campaigns only when nobody else has done so for three times as long: its
+    /// log may be the only one that can win.
+    pub fn set_reluctant(&mut self, reluctant: bool) {
+        self.reluctant = reluctant.then_some(0);
+    }
+
+    fn waits_as_reluctant(&mut self) -> bool {
+        let Some(ticks) = &mut self.reluctant else { return false };
+        *ticks = (*ticks + 1) % RELUCTANT_TICKS;
+        *ticks != 0
     }
 
     /// Whether nothing of this member waits for the disk. Its request for votes would wait there

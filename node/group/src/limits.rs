@@ -16,3 +16,6 @@ pub const COMMITTED_BYTES_MAX: u64 = 4 << 20;
 
 /// Bytes of entries read back from the log at once for a member that lags behind the cache.
 pub const FETCH_BYTES_MAX: u64 = 1 << 20;
+
+/// A reluctant member's election clock moves once in so many ticks.
+pub const RELUCTANT_TICKS: u8 = 3;

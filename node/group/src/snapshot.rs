@@ -56,6 +56,11 @@ impl Group {
         self.node.store().snapshot_mark().map(|mark| (mark.index, mark.term))
     }
 
+    /// A member needs a snapshot, and the newest is from before it was added.
+    pub fn is_snapshot_outdated(&self) -> bool {
+        self.node.store().is_snapshot_outdated()
+    }
+
     /// Term of an entry that is in the log; `None` when it is trimmed or not there yet.
     pub fn term_of(&self, index: u64) -> Option<u64> {
         self.node.raft.raft_log.term(index).ok()

@@ -8,7 +8,7 @@ use crate::SnapshotMark;
 use crate::limits::FETCH_BYTES_MAX;
 use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
 use raft::{Error, GetEntriesContext, RaftState, Storage, StorageError};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
 /// Entries that raft waits for.
@@ -28,6 +28,8 @@ pub(crate) struct LogStorage {
     terms: Vec<(u64, u64)>,
     /// The newest snapshot, for members that lag behind `first`.
     snapshot: Option<SnapshotMark>,
+    /// A member asked for a newer one.
+    outdated: Cell<bool>,
     /// The newest entries, without gap up to `last_index`.
     cache: VecDeque<Entry>,
     cache_bytes: usize,
@@ -51,6 +53,7 @@ impl LogStorage {
             last_index,
             terms,
             snapshot: None,
+            outdated: Cell::new(false),
             cache: VecDeque::new(),
             cache_bytes: 0,
             fetched: Vec::new(),
@@ -99,7 +102,12 @@ impl LogStorage {
         self.snapshot.as_ref()
     }
 
+    pub fn is_snapshot_outdated(&self) -> bool {
+        self.outdated.get()
+    }
+
     pub fn set_snapshot(&mut self, mark: SnapshotMark) {
+        self.outdated.set(false);
         self.snapshot = Some(mark);
     }
 
@@ -234,9 +242,14 @@ impl Storage for LogStorage {
         Ok(self.last_index)
     }
 
-    fn snapshot(&self, index: u64, _to: u64) -> raft::Result<Snapshot> {
-        let new_enough = self.snapshot.as_ref().filter(|mark| mark.index >= index);
-        let mark = new_enough.ok_or(Error::Store(StorageError::SnapshotTemporarilyUnavailable))?;
+    fn snapshot(&self, index: u64, to: u64) -> raft::Result<Snapshot> {
+        let fits =
+            |mark: &&SnapshotMark| mark.index >= index && mark.configuration.member(to).is_some();
+        let Some(mark) = self.snapshot.as_ref().filter(fits) else {
+            // A member refuses a snapshot from before it was added: a newer one is needed.
+            self.outdated.set(true);
+            return Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable));
+        };
         Ok(mark.to_raft())
     }
 }

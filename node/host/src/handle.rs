@@ -5,7 +5,8 @@ use bytes::Bytes;
 use multiraft_machine::{Answer, Query};
 use multiraft_proto::v1;
 use multiraft_shard::{
-    AdminError, AdminErrorKind, AdminRequest, CallError, Consistency, Fence, GroupSpec, Input,
+    AdminAnswer, AdminError, AdminErrorKind, AdminRequest, CallError, Consistency, Fence,
+    GroupSpec, Input,
 };
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -31,7 +32,7 @@ pub(crate) struct Shared {
     pub inbox: Arc<Inbox>,
     pub phase: watch::Sender<Phase>,
     calls: Waiting<CallResult>,
-    admin: Waiting<Result<(), AdminError>>,
+    admin: Waiting<Result<AdminAnswer, AdminError>>,
     next: AtomicU64,
 }
 
@@ -59,7 +60,7 @@ impl Shared {
         }
     }
 
-    pub fn answer_admin(&self, token: u64, result: Result<(), AdminError>) {
+    pub fn answer_admin(&self, token: u64, result: Result<AdminAnswer, AdminError>) {
         let waiting = self.admin.lock().unwrap_or_else(PoisonError::into_inner).remove(&token);
         if let Some(waiting) = waiting {
             let _ = waiting.send(result);
@@ -128,7 +129,8 @@ impl Handle {
         self.call(group, input).await
     }
 
-    async fn admin(&self, request: AdminRequest) -> Result<(), AdminError> {
+    /// Any administration call.
+    pub async fn admin(&self, request: AdminRequest) -> Result<AdminAnswer, AdminError> {
         let token = self.shared.next.fetch_add(1, Relaxed);
         let (reply, answer) = oneshot::channel();
         self.shared.admin.lock().unwrap_or_else(PoisonError::into_inner).insert(token, reply);
@@ -142,7 +144,7 @@ impl Handle {
         groups: Vec<GroupSpec>,
         fence: Option<Fence>,
     ) -> Result<(), AdminError> {
-        self.admin(AdminRequest::Bootstrap { groups, fence }).await
+        self.admin(AdminRequest::Bootstrap { groups, fence }).await.map(drop)
     }
 
     /// Creates an empty learner here and asks the group's leader to add (and promote) it.
@@ -152,22 +154,17 @@ impl Handle {
         auto_promote: bool,
         fence: Option<Fence>,
     ) -> Result<(), AdminError> {
-        self.admin(AdminRequest::Join { group, auto_promote, fence }).await
+        self.admin(AdminRequest::Join { group, auto_promote, fence }).await.map(drop)
     }
 
     /// Hands leadership over, leaves the group and deletes its data here.
     pub async fn leave(&self, group: u32, fence: Option<Fence>) -> Result<(), AdminError> {
-        self.admin(AdminRequest::Leave { group, fence }).await
+        self.admin(AdminRequest::Leave { group, fence }).await.map(drop)
     }
 
     /// Opens the node for clients, for good.
     pub async fn activate(&self, fence: Option<Fence>) -> Result<(), AdminError> {
-        self.admin(AdminRequest::Activate { fence }).await
-    }
-
-    /// Starts to hand every leadership to a caught-up member.
-    pub async fn hand_over(&self) -> Result<(), AdminError> {
-        self.admin(AdminRequest::HandOver).await
+        self.admin(AdminRequest::Activate { fence }).await.map(drop)
     }
 
     /// Identity, groups, peers, counters.

@@ -15,6 +15,7 @@ mod writer;
 
 pub use handle::{Handle, Phase};
 pub use multiraft_shard::{
-    AdminError, AdminErrorKind, CallError, Consistency, Fence, GroupSpec, Member, Role,
+    AdminAnswer, AdminError, AdminErrorKind, AdminRequest, CallError, Consistency, Fence,
+    GroupSpec, Member, Role, Wanted,
 };
 pub use node::{Broken, Node, Options, StartError};

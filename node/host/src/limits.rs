@@ -15,5 +15,6 @@ pub const WATCH_SNAPSHOT_GROUPS: usize = 64;
 /// Pause between heartbeats of a watch; the contract says at most 5 s.
 pub const WATCH_HEARTBEAT: Duration = Duration::from_secs(3);
 
-/// Leaderships get this long to move when the node stops.
-pub const HAND_OVER_TIME: Duration = Duration::from_secs(2);
+/// Leaderships get this long to move when the node stops: 10,000 groups, 50 at a time, and well
+/// within the 30 s that Kubernetes gives a pod.
+pub const HAND_OVER_TIME: Duration = Duration::from_secs(10);

@@ -11,8 +11,8 @@ use multiraft_log::{FreshIdentity, Log, OpenError, Options as LogOptions, Reader
 use multiraft_proto::v1;
 use multiraft_shard::limits::TICK_MICROS;
 use multiraft_shard::{
-    AdminError, AdminErrorKind, FetchEntries, Identity, Input, LinkCommand, Now, Outputs, Shard,
-    Timing,
+    AdminAnswer, AdminError, AdminErrorKind, AdminRequest, FetchEntries, Identity, Input,
+    LinkCommand, Now, Outputs, Shard, Timing,
 };
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -140,12 +140,11 @@ impl Node {
 
     async fn hand_over(&self) {
         let deadline = tokio::time::Instant::now() + HAND_OVER_TIME;
-        let _ = self.handle.hand_over().await;
         while tokio::time::Instant::now() < deadline {
-            let Ok(info) = self.handle.info().await else { return };
-            let alone = |g: &v1::GroupState| g.members.len() < 2;
-            if info.groups.iter().all(|g| g.leader != info.node_id || alone(g)) {
-                return;
+            match self.handle.admin(AdminRequest::HandOver).await {
+                Ok(AdminAnswer::Led(groups)) if !groups.is_empty() => {}
+                // All is handed over, or the loop is gone.
+                _ => return,
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -1,9 +1,9 @@
 //! Service `Node`: bootstrap, membership, observation.
 
 use crate::partition::too_slow;
-use crate::status::{admin_error, missing};
+use crate::status::{admin_error, missing, unexpected};
 use crate::validate;
-use multiraft_host::Handle;
+use multiraft_host::{AdminAnswer, AdminRequest, Handle, Wanted};
 use multiraft_proto::v1;
 use std::pin::Pin;
 use tokio::sync::mpsc;
@@ -18,6 +18,35 @@ impl Node {
     async fn node_id(&self) -> Result<u64, Status> {
         Ok(self.handle.info().await.map_err(|e| admin_error(&e))?.node_id)
     }
+
+    async fn admin(&self, request: AdminRequest) -> Result<AdminAnswer, Status> {
+        self.handle.admin(request).await.map_err(|e| admin_error(&e))
+    }
+
+    async fn change(
+        &self,
+        group_id: u32,
+        wanted: Wanted,
+        version: u64,
+        fence: Option<v1::Fence>,
+    ) -> Result<AdminAnswer, Status> {
+        let group = validate::id("group_id", group_id)?;
+        let fence = validate::fence(fence);
+        self.admin(AdminRequest::Change { group, wanted, version, fence }).await
+    }
+
+    async fn reconfigure(
+        &self,
+        group_id: u32,
+        wanted: Wanted,
+        version: u64,
+        fence: Option<v1::Fence>,
+    ) -> Result<Option<v1::GroupConfig>, Status> {
+        match self.change(group_id, wanted, version, fence).await? {
+            AdminAnswer::Configuration(group) => Ok(Some(group)),
+            _ => Err(unexpected()),
+        }
+    }
 }
 
 /// A call that the contract has and this release has not. Written as `async_trait` expands it.
@@ -31,10 +60,8 @@ macro_rules! later {
             'life0: 'async_trait,
             Self: 'async_trait,
         {
-            let status = Status::unimplemented(concat!(
-                stringify!($name),
-                ": comes with a later release; members change by Join and Leave"
-            ));
+            let status =
+                Status::unimplemented(concat!(stringify!($name), ": comes with a later release"));
             Box::pin(std::future::ready(Err(status)))
         }
     };
@@ -124,13 +151,87 @@ impl v1::node_server::Node for Node {
         Ok(Response::new(v1::ActivateResponse {}))
     }
 
-    later!(add_member, AddMemberRequest, AddMemberResponse);
-    later!(promote_member, PromoteMemberRequest, PromoteMemberResponse);
-    later!(remove_member, RemoveMemberRequest, RemoveMemberResponse);
-    later!(transfer_leadership, TransferLeadershipRequest, TransferLeadershipResponse);
-    later!(drain, DrainRequest, DrainResponse);
-    later!(check_disruption, CheckDisruptionRequest, CheckDisruptionResponse);
-    later!(delete_data, DeleteDataRequest, DeleteDataResponse);
+    async fn add_member(
+        &self,
+        request: Request<v1::AddMemberRequest>,
+    ) -> Result<Response<v1::AddMemberResponse>, Status> {
+        let v1::AddMemberRequest { group_id, member, version, fence } = request.into_inner();
+        let wanted = Wanted::Learner(validate::new_member(group_id, member)?);
+        let group = self.reconfigure(group_id, wanted, version, fence).await?;
+        Ok(Response::new(v1::AddMemberResponse { group }))
+    }
+
+    async fn promote_member(
+        &self,
+        request: Request<v1::PromoteMemberRequest>,
+    ) -> Result<Response<v1::PromoteMemberResponse>, Status> {
+        let v1::PromoteMemberRequest { group_id, member_id, version, fence } = request.into_inner();
+        let wanted = Wanted::Voter(validate::id("member_id", member_id)?);
+        let group = self.reconfigure(group_id, wanted, version, fence).await?;
+        Ok(Response::new(v1::PromoteMemberResponse { group }))
+    }
+
+    async fn remove_member(
+        &self,
+        request: Request<v1::RemoveMemberRequest>,
+    ) -> Result<Response<v1::RemoveMemberResponse>, Status> {
+        let v1::RemoveMemberRequest { group_id, member_id, version, fence } = request.into_inner();
+        let wanted = Wanted::Removed(validate::id("member_id", member_id)?);
+        let group = self.reconfigure(group_id, wanted, version, fence).await?;
+        Ok(Response::new(v1::RemoveMemberResponse { group }))
+    }
+
+    async fn transfer_leadership(
+        &self,
+        request: Request<v1::TransferLeadershipRequest>,
+    ) -> Result<Response<v1::TransferLeadershipResponse>, Status> {
+        let v1::TransferLeadershipRequest { group_id, to, version, fence } = request.into_inner();
+        match self.change(group_id, Wanted::Leader(to), version, fence).await? {
+            AdminAnswer::Leader { leader, term } => {
+                Ok(Response::new(v1::TransferLeadershipResponse { leader, term }))
+            }
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn drain(
+        &self,
+        request: Request<v1::DrainRequest>,
+    ) -> Result<Response<v1::DrainResponse>, Status> {
+        let v1::DrainRequest { drain, fence } = request.into_inner();
+        let request = AdminRequest::Drain { drain, fence: validate::fence(fence) };
+        match self.admin(request).await? {
+            AdminAnswer::Led(led_groups) => Ok(Response::new(v1::DrainResponse { led_groups })),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn check_disruption(
+        &self,
+        request: Request<v1::CheckDisruptionRequest>,
+    ) -> Result<Response<v1::CheckDisruptionResponse>, Status> {
+        let v1::CheckDisruptionRequest { node_id, lag_entries_max } = request.into_inner();
+        let request = AdminRequest::CheckDisruption { node: node_id, lag_max: lag_entries_max };
+        match self.admin(request).await? {
+            AdminAnswer::Disruption(answer) => Ok(Response::new(answer)),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn delete_data(
+        &self,
+        request: Request<v1::DeleteDataRequest>,
+    ) -> Result<Response<v1::DeleteDataResponse>, Status> {
+        let v1::DeleteDataRequest { group_id, member_id, fence } = request.into_inner();
+        let request = AdminRequest::DeleteData {
+            group: validate::id("group_id", group_id)?,
+            member_id: validate::id("member_id", member_id)?,
+            fence: validate::fence(fence),
+        };
+        self.admin(request).await?;
+        Ok(Response::new(v1::DeleteDataResponse {}))
+    }
+
     later!(force_recover, ForceRecoverRequest, ForceRecoverResponse);
     later!(list_sessions, ListSessionsRequest, ListSessionsResponse);
     later!(expire_session, ExpireSessionRequest, ExpireSessionResponse);

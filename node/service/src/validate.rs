@@ -74,6 +74,23 @@ pub fn leave(request: &v1::LeaveRequest) -> Result<u32, Status> {
     }
 }
 
+/// The new member of an AddMember.
+pub fn new_member(group: u32, wire: Option<v1::MemberConfig>) -> Result<Member, Status> {
+    let wire = wire.ok_or_else(|| invalid("member: must be set"))?;
+    if wire.role() == v1::MemberRole::Member {
+        return Err(invalid("member.role: a member begins as OBSERVER; promote it later"));
+    }
+    if wire.member_id == 0 {
+        return Err(invalid("member.member_id: must be set"));
+    }
+    member(group, &wire)
+}
+
+/// A group id or member id that must be given.
+pub fn id<T: Default + PartialEq>(field: &str, id: T) -> Result<T, Status> {
+    if id == T::default() { Err(invalid(format!("{field}: must be set"))) } else { Ok(id) }
+}
+
 fn group_form(group: v1::GroupConfig, node_id: u64) -> Result<GroupSpec, Status> {
     if group.role() == v1::MemberRole::Witness {
         return Err(witness("group.role"));

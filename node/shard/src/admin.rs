@@ -1,6 +1,7 @@
 //! Administration of the node: fences, bootstrap, activation, the state of joins and leaves.
 
-use crate::io::{GroupPersist, NodeFacts};
+use crate::changes::failed;
+use crate::io::{AdminAnswer, GroupPersist, NodeFacts};
 use crate::limits::ADMIN_MICROS_MAX;
 use crate::replica::Replica;
 use crate::shard::Shard;
@@ -35,10 +36,21 @@ impl Shard {
             }
             AdminRequest::Leave { group, fence } => self.leave(token, group, fence),
             AdminRequest::Activate { fence } => self.activate(token, fence),
+            AdminRequest::Change { group, wanted, version, fence } => {
+                self.change(token, group, wanted, version, fence.as_ref())
+            }
+            AdminRequest::Drain { drain, fence } => self.drain(token, drain, fence.as_ref()),
             AdminRequest::HandOver => {
-                self.hand_over_all();
-                self.ctx.out.admin.push((token, Ok(())));
+                self.set_draining(token, true);
                 Ok(())
+            }
+            AdminRequest::CheckDisruption { node, lag_max } => {
+                let answer = self.check_disruption(node, lag_max);
+                self.ctx.out.admin.push((token, Ok(answer)));
+                Ok(())
+            }
+            AdminRequest::DeleteData { group, member_id, fence } => {
+                self.delete_data(token, group, member_id, fence.as_ref())
             }
         };
         if let Err(e) = result {
@@ -47,7 +59,7 @@ impl Shard {
     }
 
     /// Checks a fence against the node's facts and returns the facts as they will be.
-    fn check_fence(&self, fence: Option<&Fence>) -> Result<NodeFacts, AdminError> {
+    pub(crate) fn check_fence(&self, fence: Option<&Fence>) -> Result<NodeFacts, AdminError> {
         let facts = self.ctx.facts.clone();
         let Some(fence) = fence else {
             if facts.operator_epoch == 0 {
@@ -93,7 +105,7 @@ impl Shard {
         })
     }
 
-    fn store_facts(&mut self, facts: NodeFacts) {
+    pub(crate) fn store_facts(&mut self, facts: NodeFacts) {
         if facts != self.ctx.facts {
             self.ctx.facts = facts.clone();
             self.ctx.record().facts = Some(facts);
@@ -101,12 +113,12 @@ impl Shard {
     }
 
     /// Answers the call when this round's record is durable, or now when it changes nothing.
-    fn answer_when_durable(&mut self, token: u64) {
+    pub(crate) fn answer_when_durable(&mut self, token: u64) {
         if self.ctx.out.persist.is_some() || self.has_unsynced_records() {
             self.ctx.record();
             self.ctx.tokens.push(token);
         } else {
-            self.ctx.out.admin.push((token, Ok(())));
+            self.ctx.out.admin.push((token, Ok(AdminAnswer::Done)));
         }
     }
 
@@ -175,6 +187,7 @@ impl Shard {
         let mut replica = Replica::new(id, group, Machine::new());
         replica.plan_hash = plan_hash;
         replica.auto_promote = auto_promote;
+        replica.group.set_reluctant(self.drain.is_on);
         let part: &mut GroupPersist = self.ctx.record_group(id);
         part.first = Some((1, 0));
         part.configuration = Some((0, replica.stored_configuration()));
@@ -265,6 +278,8 @@ impl Shard {
             self.ctx.out.admin.push((leave.token, Err(e)));
         }
         self.ask_joins();
+        self.settle_all_changes();
+        let reachable = self.reachable_nodes();
         let mut answers = Vec::new();
         for (id, replica) in &mut self.replicas {
             let member_id = replica.group.member_id();
@@ -272,10 +287,12 @@ impl Shard {
                 ask::Ask::Leave(member_id)
             } else if replica.wants_promotion() {
                 ask::Ask::Promote(member_id)
+            } else if replica.is_forlorn(now) {
+                ask::Ask::Present(member_id)
             } else {
                 continue;
             };
-            if let Some(answer) = replica.ask_leader(ask, &mut self.ctx) {
+            if let Some(answer) = replica.ask_leader(ask, &reachable, &mut self.ctx) {
                 answers.push((*id, answer));
             }
         }
@@ -354,16 +371,4 @@ impl Shard {
             self.ctx.know_peer(member.node_id, member.address());
         }
     }
-
-    fn hand_over_all(&mut self) {
-        for replica in self.replicas.values_mut() {
-            replica.hand_over();
-        }
-        let ids: Vec<u32> = self.replicas.keys().copied().collect();
-        ids.into_iter().for_each(|id| self.mark(id));
-    }
-}
-
-fn failed(message: String) -> AdminError {
-    AdminError::new(AdminErrorKind::FailedPrecondition, message)
 }

@@ -17,7 +17,7 @@ pub(crate) struct Directory {
 
 impl Directory {
     /// This node's own record changed: everybody hears of it.
-    pub fn announce(&mut self, groups: Vec<u32>, ctx: &mut Context) {
+    pub fn announce(&mut self, groups: Vec<u32>, draining: bool, ctx: &mut Context) {
         self.revision += 1;
         let id = &ctx.identity;
         let record = NodeRecord {
@@ -28,6 +28,7 @@ impl Directory {
             peer_port: u32::from(id.peer_port),
             client_address: id.client_address.clone(),
             groups,
+            draining,
         };
         self.nodes.insert(record.node_id, record.clone());
         tell_all(&[record], None, ctx);
@@ -78,6 +79,10 @@ impl Directory {
                 self.by_group.entry(*group).or_default().push(*node);
             }
         }
+    }
+
+    pub fn is_draining(&self, node: u64) -> bool {
+        self.nodes.get(&node).is_some_and(|r| r.draining)
     }
 
     /// Other nodes that hold the group.

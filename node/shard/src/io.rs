@@ -1,11 +1,12 @@
 //! What goes into a shard and what comes out: plain data, so that a simulator can stand in for
 //! the host.
 
-use crate::{AdminError, CallError, Fence, GroupSpec};
+use crate::{AdminError, CallError, Fence, GroupSpec, Wanted};
 use bytes::Bytes;
 use multiraft_group::{Entry, HardState};
 use multiraft_machine::{Answer, Machine, Query};
 use multiraft_proto::v1::event::Event;
+use multiraft_proto::v1::{CheckDisruptionResponse, GroupConfig};
 
 /// Identity of this node and of this life of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,8 +146,47 @@ pub enum AdminRequest {
     Activate {
         fence: Option<Fence>,
     },
-    /// Hands every leadership to a caught-up member, as far as there is one.
+    /// A change of the members or the leader of one group; `version` is what its configuration
+    /// must have (0 = any).
+    Change {
+        group: u32,
+        wanted: Wanted,
+        version: u64,
+        fence: Option<Fence>,
+    },
+    /// Starts or ends draining: every leadership goes to a caught-up member, and none is taken.
+    Drain {
+        drain: bool,
+        fence: Option<Fence>,
+    },
+    /// The process is about to stop: as `Drain`, and nobody needs to prove anything.
     HandOver,
+    /// `node` 0 = this one, `lag_max` 0 = the default.
+    CheckDisruption {
+        node: u64,
+        lag_max: u64,
+    },
+    DeleteData {
+        group: u32,
+        member_id: u64,
+        fence: Option<Fence>,
+    },
+}
+
+/// What an administration call brings.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AdminAnswer {
+    Done,
+    /// The configuration after a change.
+    Configuration(GroupConfig),
+    Leader {
+        /// Node id.
+        leader: u64,
+        term: u64,
+    },
+    /// Groups that this node leads and could hand over.
+    Led(Vec<u32>),
+    Disruption(CheckDisruptionResponse),
 }
 
 /// What a round brought forth. Frames may leave before the record is durable: whatever must wait
@@ -156,7 +196,7 @@ pub struct Outputs {
     pub frames: Vec<(u64, Bytes)>,
     pub persist: Option<Persist>,
     pub answers: Vec<(u64, Result<Answer, CallError>)>,
-    pub admin: Vec<(u64, Result<(), AdminError>)>,
+    pub admin: Vec<(u64, Result<AdminAnswer, AdminError>)>,
     pub fetches: Vec<FetchEntries>,
     pub take_snapshots: Vec<TakeSnapshot>,
     pub send_snapshots: Vec<SendSnapshot>,

@@ -7,8 +7,10 @@
 
 mod admin;
 mod call;
+mod changes;
 mod context;
 mod directory;
+mod drain;
 mod error;
 mod frame;
 mod io;
@@ -28,12 +30,13 @@ mod snapshots;
 mod spec;
 mod view;
 
+pub use changes::Wanted;
 pub use context::Counters;
 pub use error::{AdminError, AdminErrorKind, CallError};
 pub use frame::{Frame, FrameError};
 pub use io::{
-    AdminRequest, Consistency, FetchEntries, GroupPersist, Identity, Input, LinkCommand, NodeFacts,
-    Now, Outputs, Persist, Remembered, SendSnapshot, TakeSnapshot,
+    AdminAnswer, AdminRequest, Consistency, FetchEntries, GroupPersist, Identity, Input,
+    LinkCommand, NodeFacts, Now, Outputs, Persist, Remembered, SendSnapshot, TakeSnapshot,
 };
 pub use multiraft_group::{Entry, EntryKind, HardState, Member, Role, Timing};
 pub use recovery::{Recovery, SnapshotMissing, StoredGroup, StoredLog, StoredSnapshot};

@@ -64,8 +64,19 @@ pub const MEMORY_MICROS_MAX: u64 = 1_000_000;
 
 /// A joining or leaving member asks the leader this often.
 pub const ASK_MICROS: u64 = 200_000;
+/// A member without a leader for this long asks whether it is a member still.
+pub const FORLORN_MICROS: u64 = 5_000_000;
 /// A join or leave that is not done after this long is answered UNAVAILABLE; it may be repeated.
 pub const ADMIN_MICROS_MAX: u64 = 10_000_000;
+
+/// Leaderships that a draining node hands over at a time (etcd and CockroachDB use similar numbers):
+/// the receivers write one entry for each.
+pub const HAND_OVERS_AT_ONCE: usize = 50;
+/// A hand-over that has not happened after this long is tried again, with another member perhaps;
+/// raft gives it up after an election timeout.
+pub const HAND_OVER_MICROS: u64 = 1_500_000;
+/// Entries that a member may be behind and still count as caught up when a node is to stop.
+pub const DRAIN_LAG_MAX: u64 = 64;
 
 /// A learner is promoted when it lags by no more than this many entries.
 pub const PROMOTE_LAG_MAX: u64 = 64;

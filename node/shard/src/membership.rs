@@ -6,22 +6,27 @@
 
 use crate::context::Context;
 use crate::frame::ItemKind;
-use crate::limits::PROMOTE_LAG_MAX;
+use crate::limits::{FORLORN_MICROS, PROMOTE_LAG_MAX};
 use crate::replica::Replica;
 use multiraft_group::{Change, Member, Role};
 use multiraft_proto::link::{Ask, AskAnswer, ask, ask_answer};
 use prost::Message as _;
+use std::collections::BTreeSet;
 
 impl Replica {
     /// What the leader says to an ask; `None` = not now (not the leader, or a step is under way).
-    pub fn answer_ask(&mut self, ask: Ask) -> Option<AskAnswer> {
+    pub fn answer_ask(&mut self, ask: Ask, reachable: &BTreeSet<u64>) -> Option<AskAnswer> {
         if !self.group.is_settled() || self.is_closed() {
             return None;
         }
         let answer = match ask.ask? {
             ask::Ask::Join(wire) => self.ask_join(Member::from_wire(&wire))?,
             ask::Ask::Promote(member_id) => return self.ask_promote(member_id),
-            ask::Ask::Leave(member_id) => self.ask_leave(member_id)?,
+            ask::Ask::Present(member_id) => {
+                let gone = self.group.configuration().member(member_id).is_none();
+                gone.then_some(ask_answer::Answer::Left(member_id))?
+            }
+            ask::Ask::Leave(member_id) => self.ask_leave(member_id, reachable)?,
         };
         Some(AskAnswer { answer: Some(answer) })
     }
@@ -49,16 +54,18 @@ impl Replica {
 
     fn ask_promote(&mut self, member_id: u64) -> Option<AskAnswer> {
         let member = self.group.configuration().member(member_id)?.clone();
-        let progress = self.group.progress();
-        let (_, matched, _) = progress.iter().find(|(id, _, _)| *id == member_id)?;
-        let caught_up = matched + PROMOTE_LAG_MAX >= self.group.last_index();
+        let caught_up = self.lag(member_id)? <= PROMOTE_LAG_MAX;
         if member.role == Role::Learner && caught_up {
             self.propose_change(&Change::Put(Member { role: Role::Voter, ..member }));
         }
         None
     }
 
-    fn ask_leave(&mut self, member_id: u64) -> Option<ask_answer::Answer> {
+    fn ask_leave(
+        &mut self,
+        member_id: u64,
+        reachable: &BTreeSet<u64>,
+    ) -> Option<ask_answer::Answer> {
         let configuration = self.group.configuration();
         let Some(member) = configuration.member(member_id) else {
             return Some(ask_answer::Answer::Left(member_id));
@@ -71,7 +78,7 @@ impl Replica {
             )));
         }
         if member_id == self.group.member_id() {
-            self.hand_over();
+            self.hand_over(reachable);
         } else {
             self.propose_change(&Change::Remove { member_id });
         }
@@ -83,32 +90,29 @@ impl Replica {
         let _ = self.group.propose_change(change);
     }
 
-    /// Hands leadership to the voter that has most of the log, if there is another one.
-    pub fn hand_over(&mut self) {
-        if !self.group.is_leader() {
-            return;
-        }
-        let configuration = self.group.configuration();
-        let own = self.group.member_id();
-        let is_candidate =
-            |id: u64| id != own && configuration.member(id).is_some_and(|m| m.role == Role::Voter);
-        let candidates = self.group.progress().into_iter().filter(|(id, _, _)| is_candidate(*id));
-        let best = candidates.max_by_key(|(id, matched, active)| (*active, *matched, *id));
-        if let Some((member_id, _, true)) = best {
-            self.group.transfer(member_id);
-        }
-    }
-
     /// Whether this member has reached what a join or start asked for.
     pub fn wants_promotion(&self) -> bool {
         self.auto_promote && self.role() == Some(Role::Learner)
     }
 
+    /// Whether it has been without a leader for so long that it may have been removed meanwhile.
+    pub fn is_forlorn(&mut self, now: u64) -> bool {
+        if self.group.leader() != 0 {
+            self.led_at = now;
+        }
+        now >= self.led_at + FORLORN_MICROS
+    }
+
     /// Asks the leader, wherever it is; an own leader answers itself.
-    pub fn ask_leader(&mut self, ask: ask::Ask, ctx: &mut Context) -> Option<AskAnswer> {
+    pub fn ask_leader(
+        &mut self,
+        ask: ask::Ask,
+        reachable: &BTreeSet<u64>,
+        ctx: &mut Context,
+    ) -> Option<AskAnswer> {
         let ask = Ask { ask: Some(ask) };
         if self.group.is_leader() {
-            return self.answer_ask(ask);
+            return self.answer_ask(ask, reachable);
         }
         let leader = self.leader_node();
         if leader != 0 {

@@ -224,8 +224,9 @@ impl Shard {
     }
 
     fn ask(&mut self, from: u64, group: u32, ask: Ask) {
+        let reachable = self.reachable_nodes();
         let Some(replica) = self.replicas.get_mut(&group) else { return };
-        if let Some(answer) = replica.answer_ask(ask) {
+        if let Some(answer) = replica.answer_ask(ask, &reachable) {
             self.ctx.send(from, ItemKind::AskAnswer, group, &answer.encode_to_vec());
         }
         self.mark(group);

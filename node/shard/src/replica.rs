@@ -34,6 +34,8 @@ pub(crate) struct Replica {
     nodes: BTreeMap<u64, u64>,
     /// The commit index to reach before the member counts as ready.
     ready_at: Option<u64>,
+    /// When it was last seen to have a leader.
+    pub led_at: u64,
     /// (term, node id of the leader) as last announced.
     announced: (u64, u64),
     proposals: Proposals,
@@ -68,6 +70,7 @@ impl Replica {
             auto_promote: false,
             nodes,
             ready_at: None,
+            led_at: 0,
             announced: (0, 0),
             proposals: Proposals::default(),
             calls: BTreeMap::new(),

@@ -2,9 +2,13 @@
 
 use crate::admin::{Join, Leave};
 use crate::call::Reply;
+use crate::changes::Changes;
 use crate::context::Context;
 use crate::directory::Directory;
-use crate::io::{GroupPersist, Identity, Input, LinkCommand, NodeFacts, Now, Outputs, Remembered};
+use crate::drain::Drain;
+use crate::io::{
+    AdminAnswer, GroupPersist, Identity, Input, LinkCommand, NodeFacts, Now, Outputs, Remembered,
+};
 use crate::limits::{
     ASK_MICROS, CACHE_BYTES_MAX, CACHE_BYTES_MIN, LATE_TICK_MICROS, SNAPSHOT_LOG_BYTES_MAX,
     TICK_MICROS,
@@ -51,6 +55,8 @@ pub struct Shard {
     pub(crate) incarnations: BTreeMap<u64, u64>,
     /// Records that are not durable yet, oldest first.
     unsynced: VecDeque<Unsynced>,
+    pub(crate) changes: Changes,
+    pub(crate) drain: Drain,
     pub(crate) snapshots: SnapshotQueue,
     pub(crate) snapshot_log_bytes: u64,
     ticks: u64,
@@ -77,6 +83,8 @@ impl Shard {
             proxied: Proxied::default(),
             incarnations: BTreeMap::new(),
             unsynced: VecDeque::new(),
+            changes: Changes::default(),
+            drain: Drain::default(),
             snapshots: SnapshotQueue::default(),
             snapshot_log_bytes: SNAPSHOT_LOG_BYTES_MAX,
             ticks: 0,
@@ -158,7 +166,7 @@ impl Shard {
 
     pub(crate) fn announce_groups(&mut self) {
         let groups = self.replicas.keys().copied().collect();
-        self.directory.announce(groups, &mut self.ctx);
+        self.directory.announce(groups, self.drain.is_on, &mut self.ctx);
     }
 
     // ------------------------------------------------------------------------------ inputs
@@ -285,6 +293,7 @@ impl Shard {
             }
         }
         self.take_snapshots();
+        self.drain_tick();
         if self.ticks.is_multiple_of(ASK_MICROS / TICK_MICROS) {
             self.ask_leaders();
         }
@@ -337,7 +346,10 @@ impl Shard {
                 }
             }
             self.ctx.out.events.extend(events);
-            self.ctx.out.admin.extend(tokens.into_iter().map(|token| (token, Ok(()))));
+            self.ctx
+                .out
+                .admin
+                .extend(tokens.into_iter().map(|token| (token, Ok(AdminAnswer::Done))));
         }
     }
 
@@ -374,6 +386,8 @@ impl Shard {
             self.reconfigured(id, driven);
         }
         self.snapshot_if_due(id);
+        self.settle_changes(id);
+        self.drained(id);
         // What a drive itself brought up (a new leader's commands) is the next round's.
         if let Some(replica) = self.replicas.get_mut(&id)
             && replica.has_work()

@@ -133,7 +133,8 @@ impl Replica {
     /// most as much as what is written for entries; and it is worth the trouble.
     fn wants_snapshot(&self, least: u64) -> bool {
         let Snapshots { log_bytes, bytes, taking, .. } = &self.snapshots;
-        taking.is_none() && *log_bytes >= least.max(*bytes) && !self.is_closed()
+        let grown = *log_bytes >= least.max(*bytes) || self.group.is_snapshot_outdated();
+        taking.is_none() && grown && !self.is_closed()
     }
 
     fn take_snapshot(&mut self) -> Option<TakeSnapshot> {

@@ -21,6 +21,8 @@ pub struct Options {
     pub snapshot_log_bytes: u64,
     /// Members are moved between nodes all the time.
     pub moves: bool,
+    /// Leaderships are handed over and nodes drained all the time.
+    pub hand_overs: bool,
     pub planted: Option<Defect>,
 }
 
@@ -97,6 +99,7 @@ impl Options {
             faults,
             snapshot_log_bytes: rng.u64(200..20_000),
             moves: nodes > voters && rng.bool(),
+            hand_overs: rng.u32(..3) == 0,
             planted: None,
         }
     }

@@ -82,6 +82,7 @@ pub(crate) enum Event {
     },
     Fault,
     Change,
+    HandOver,
     Heal,
     Compare,
 }
@@ -198,6 +199,9 @@ impl World {
         if self.options.moves {
             self.at(FORMING_MICROS, Event::Change);
         }
+        if self.options.hand_overs {
+            self.at(FORMING_MICROS, Event::HandOver);
+        }
         self.at(FORMING_MICROS + self.options.ticks * TICK_MICROS, Event::Heal);
         self.at(COMPARE_MICROS, Event::Compare);
     }
@@ -221,7 +225,11 @@ impl World {
                 return;
             }
             let end = FORMING_MICROS + self.options.ticks * TICK_MICROS + SETTLE_MICROS;
-            assert!(self.now < end, "clients have no answers {SETTLE_MICROS} µs after all is well");
+            assert!(
+                self.now < end,
+                "clients have no answers {SETTLE_MICROS} µs after all is well: {}",
+                self.describe()
+            );
         }
     }
 
@@ -261,6 +269,7 @@ impl World {
             Event::Send { client, operation, attempt } => self.send(client, operation, attempt),
             Event::Fault if !self.healed => self.fault(),
             Event::Change if !self.healed => self.change(),
+            Event::HandOver if !self.healed => self.hand_over(),
             Event::Heal => self.heal(),
             Event::Compare => {
                 self.compare();
@@ -274,7 +283,8 @@ impl World {
             | Event::SnapshotWritten { .. }
             | Event::Dial { .. }
             | Event::Fault
-            | Event::Change => {}
+            | Event::Change
+            | Event::HandOver => {}
         }
     }
 
@@ -375,6 +385,32 @@ impl World {
                 self.at(pause, Event::Send { client, operation, attempt });
             }
         }
+    }
+
+    /// Where every member stands, for a run that does not end well.
+    fn describe(&self) -> String {
+        let mut text = String::new();
+        for node in &self.nodes {
+            let states = node.life.as_ref().map(|life| life.shard.group_states());
+            for s in states.unwrap_or_default() {
+                let members: Vec<_> =
+                    s.members.iter().map(|m| (m.node_id, m.member_id, m.role)).collect();
+                text += &format!(
+                    "\nnode {} group {} member {}: {:?} term {} leader {} commit {} applied {} last \
+                     {} members (node, id, role) {members:?}",
+                    node_id(node.place),
+                    s.group_id,
+                    s.member_id,
+                    s.phase(),
+                    s.term,
+                    s.leader,
+                    s.commit_index,
+                    s.applied_index,
+                    s.last_index,
+                );
+            }
+        }
+        text
     }
 
     fn compare(&mut self) {
