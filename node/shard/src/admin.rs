@@ -356,10 +356,14 @@ impl Shard {
         if !gone {
             return;
         }
+        let mut snapshot = None;
         if let Some(mut replica) = self.replicas.remove(&id) {
             replica.close("this node left the group; retry", &mut self.ctx);
+            snapshot = replica.group.snapshot().map(|(index, _)| index + 1);
         }
-        self.ctx.record_group(id).delete = true;
+        // Not all snapshots: this node may join again, and be given one before the record is durable.
+        let part = self.ctx.record_group(id);
+        (part.delete, part.snapshot) = (true, snapshot);
         self.announce_groups();
         if let Some(leave) = self.leaves.remove(&id) {
             self.answer_when_durable(leave.token);

@@ -224,6 +224,8 @@ pub struct GroupPersist {
     /// First index and the term of the entry before it, when a group is created, its log trimmed
     /// or restarted behind an installed snapshot.
     pub first: Option<(u64, u64)>,
+    /// Once this is durable, snapshots of the group from before this index are not needed.
+    pub snapshot: Option<u64>,
     /// (applied index, encoded configuration).
     pub configuration: Option<(u64, Bytes)>,
     /// Replaces any suffix of the log from the first entry's index on.

@@ -166,8 +166,10 @@ impl Replica {
         ctx.out.events.push((self.id, Event::SnapshotCreated(event)));
         self.snapshots.log_bytes -= log_bytes;
         self.snapshots.bytes = bytes;
+        let index = mark.index;
         let first = self.group.compact(mark);
-        ctx.record_group(self.id).first = Some(first);
+        let part = ctx.record_group(self.id);
+        (part.first, part.snapshot) = (Some(first), Some(index));
         let event = LogCompactedEvent { group_id: self.id, index: first.0 };
         ctx.durable_events.push((self.id, Event::LogCompacted(event)));
     }
@@ -181,6 +183,7 @@ impl Replica {
             ctx.out.broken.get_or_insert(broken);
             return;
         };
+        ctx.record_group(self.id).snapshot = Some(mark.index);
         self.machine = received.machine;
         self.snapshots = Snapshots { bytes: received.bytes, ..Default::default() };
         self.heard_of(&mark.configuration);

@@ -57,6 +57,7 @@ impl Disk {
         while let Some((_, record)) = self.pending.pop_front_if(|(at, _)| *at <= now) {
             last = Some(record.round);
             self.synced.take(&record);
+            self.clear_snapshots(&record);
         }
         last
     }
@@ -74,13 +75,20 @@ impl Disk {
         self.slow_until = 0;
     }
 
-    /// A snapshot file became durable; older ones of the group are not needed any more.
+    /// A snapshot file became durable.
     pub fn keep(&mut self, group: u32, snapshot: StoredSnapshot) {
         let of_group = self.snapshots.entry(group).or_default();
-        let log = self.synced.groups.get(&group).map(|g| g.log(group));
-        let needed = log.and_then(|l| l.choose(marks(of_group)).ok().flatten());
-        of_group.retain(|s| Some((s.index, s.term)) == needed);
+        of_group.retain(|s| s.index != snapshot.index);
         of_group.push(snapshot);
+    }
+
+    /// Files go when the log that does without them is durable.
+    fn clear_snapshots(&mut self, record: &Persist) {
+        for part in &record.groups {
+            let of_group = self.snapshots.entry(part.group).or_default();
+            let needed = |s: &StoredSnapshot| part.snapshot.is_none_or(|index| s.index >= index);
+            of_group.retain(needed);
+        }
     }
 
     pub fn snapshot(&self, group: u32, index: u64) -> Option<StoredSnapshot> {
