@@ -55,17 +55,41 @@ impl Timers {
     }
 
     pub fn digest(&self, digest: &mut Digest) {
-        digest.word(self.last_id);
-        digest.number(self.armed.len());
-        for (timer, owner) in self.armed.iter() {
-            digest.word(timer.due);
-            digest.word(timer.id);
+        let Self { armed, last_id } = self;
+        digest.word(*last_id);
+        digest.number(armed.len());
+        for (timer, owner) in armed.iter() {
+            digest.timer(*timer);
             let (kind, id) = match *owner {
                 Owner::Session(id) => (1, id),
                 Owner::Primitive(id) => (2, id),
             };
             digest.word(kind);
             digest.word(id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::each_field_changes_the_digest;
+
+    #[test]
+    fn each_field_of_the_timers_is_in_the_digest() {
+        let mut timers = Timers::default();
+        let timer = timers.arm(5, Owner::Session(1));
+        let others = [
+            (Timer { due: 6, ..timer }, Owner::Session(1)),
+            (Timer { id: 7, ..timer }, Owner::Session(1)),
+            (timer, Owner::Session(2)),
+            (timer, Owner::Primitive(1)),
+        ];
+        for other in others {
+            each_field_changes_the_digest!(timers.clone(), Timers::digest, Timers {
+                armed => *armed = OrdMap::from_iter([other]),
+                last_id => *last_id += 1,
+            });
         }
     }
 }

@@ -61,7 +61,8 @@ impl Primitive for Counter {
     fn on_timer(&mut self, _: u64, _: &mut Context<'_>) {}
 
     fn digest(&self, digest: &mut Digest) {
-        digest.word(self.value as u64);
+        let Self { value } = self;
+        digest.word(*value as u64);
     }
 }
 
@@ -71,5 +72,18 @@ impl Counter {
     fn add(&mut self, sum: Option<i64>) -> Result<i64, Failure> {
         self.value = sum.ok_or_else(|| Failure::invalid("delta: value would overflow 64 bits"))?;
         Ok(self.value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::each_field_changes_the_digest;
+
+    #[test]
+    fn each_field_of_a_counter_is_in_the_digest() {
+        each_field_changes_the_digest!(Counter { value: 1 }, Counter::digest, Counter {
+            value => *value = -1,
+        });
     }
 }

@@ -195,9 +195,10 @@ impl Slot {
     }
 
     pub fn digest(&self, digest: &mut Digest) {
-        digest.bytes(self.service.name().as_bytes());
-        digest.bytes(self.namespace.as_bytes());
-        digest.bytes(self.name.as_bytes());
+        let Self { service, namespace, name, state: _ } = self;
+        digest.bytes(service.name().as_bytes());
+        digest.bytes(namespace.as_bytes());
+        digest.bytes(name.as_bytes());
         self.primitive().digest(digest);
     }
 }
@@ -225,12 +226,25 @@ fn unknown_operation(service: Service, operation: u32) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::digest::each_field_changes_the_digest;
     use multiraft_proto::rpc;
 
     fn digest(slot: &Slot) -> u64 {
         let mut digest = Digest::new();
         slot.digest(&mut digest);
         digest.finish()
+    }
+
+    #[test]
+    fn each_field_of_a_slot_is_in_the_digest() {
+        let slot = Slot::new(Service::Counter, "space".into(), "name".into());
+        let other = Slot::new(Service::Map, "space".into(), "name".into()).state;
+        each_field_changes_the_digest!(slot, Slot::digest, Slot {
+            service => *service = Service::Map,
+            namespace => *namespace = "other".into(),
+            name => *name = "other".into(),
+            state => *state = other,
+        });
     }
 
     #[test]
