@@ -34,6 +34,31 @@ impl Remembered {
         }
     }
 
+    pub fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// In the order of their indexes.
+    pub fn iter(&self) -> impl Iterator<Item = (Waiter, &Answer)> + '_ {
+        let answer = |waiter: &Waiter| self.answers.get(waiter).map(|answer| (*waiter, answer));
+        self.order.values().filter_map(answer)
+    }
+
+    /// Takes an answer from a snapshot.
+    pub fn restore(&mut self, waiter: Waiter, answer: Answer) -> Result<(), String> {
+        let index = answer.index;
+        if self.order.insert(index, waiter).is_some() {
+            return Err(format!("index {index} has two answers"));
+        }
+        if self.answers.insert(waiter, answer).is_some() {
+            return Err(format!(
+                "call {} of origin {} has two answers",
+                waiter.number, waiter.origin
+            ));
+        }
+        Ok(())
+    }
+
     pub fn digest(&self, digest: &mut Digest) {
         let Self { answers, order } = self;
         digest.number(answers.len());

@@ -5,6 +5,8 @@
 //! below the released line only those numbers may still execute that were never executed and that
 //! the client said to have open (a keep-alive may overtake a command on its way).
 
+mod snapshot;
+
 use imbl::{OrdMap, OrdSet};
 
 use crate::answer::{Answer, Body, Effect, Output, Rejection};

@@ -1,12 +1,15 @@
 //! A signed 64-bit number.
 
+use std::iter;
+
 use bytes::Bytes;
 use multiraft_proto::atomix::multiraft::counter::v1 as wire;
+use multiraft_proto::log;
 use multiraft_proto::rpc::counter as operation;
 
 use super::{
-    Call, CommandKey, Context, Failure, Primitive, Service, Status, Step, decode, encode,
-    unknown_operation,
+    Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Status, Step,
+    decode, decode_record, encode, unknown_operation,
 };
 use crate::digest::Digest;
 
@@ -63,6 +66,17 @@ impl Primitive for Counter {
     fn digest(&self, digest: &mut Digest) {
         let Self { value } = self;
         digest.word(*value as u64);
+    }
+
+    fn snapshot(&self) -> Records<'_> {
+        let Self { value } = *self;
+        Box::new(iter::once_with(move || encode(&log::CounterRecord { value })))
+    }
+
+    fn restore(&mut self, record: Bytes, _: &mut RestoreContext<'_>) -> Result<(), String> {
+        let log::CounterRecord { value } = decode_record(record)?;
+        *self = Self { value };
+        Ok(())
     }
 }
 

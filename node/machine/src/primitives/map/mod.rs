@@ -3,6 +3,7 @@
 //! The version of an entry is the index of the command that wrote it. Prepared keys are locked:
 //! every other write to them fails, and their time to live waits until commit or abort.
 
+mod snapshot;
 mod transaction;
 mod write;
 
@@ -14,8 +15,8 @@ use multiraft_proto::atomix::multiraft::map::v1 as wire;
 use multiraft_proto::rpc::map as operation;
 
 use super::{
-    Call, CommandKey, Context, Failure, Primitive, Service, Status, Step, decode, encode,
-    unknown_operation,
+    Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Status, Step,
+    decode, decode_record, encode, unknown_operation,
 };
 use crate::digest::Digest;
 use crate::timers::Timer;
@@ -103,6 +104,14 @@ impl Primitive for Map {
             digest.number(writes.len());
             writes.iter().for_each(|write| write.digest(digest));
         }
+    }
+
+    fn snapshot(&self) -> Records<'_> {
+        Box::new(self.records().map(|record| encode(&record)))
+    }
+
+    fn restore(&mut self, record: Bytes, context: &mut RestoreContext<'_>) -> Result<(), String> {
+        self.restore_record(decode_record(record)?, context)
     }
 }
 
