@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use multiraft_proto::v1::operation_response_headers;
 
+use crate::digest::Digest;
+
 /// Outcome of an operation as the headers of a response carry it.
 pub type Status = operation_response_headers::Status;
 
@@ -103,4 +105,132 @@ pub enum EntryError {
     FeatureLevel { index: u64, level: u32, known: u32 },
     #[error("entry after index {index} has an item of an unknown kind")]
     UnknownItem { index: u64 },
+}
+
+impl Answer {
+    pub(crate) fn digest(&self, digest: &mut Digest) {
+        let Self { index, result } = self;
+        digest.word(*index);
+        match result {
+            Ok(output) => output.digest(digest),
+            Err(rejection) => rejection.digest(digest),
+        }
+    }
+}
+
+impl Output {
+    fn digest(&self, digest: &mut Digest) {
+        match self {
+            Self::SessionOpened { session_id } => {
+                digest.word(1);
+                digest.word(*session_id);
+            }
+            Self::SessionKept => digest.word(2),
+            Self::SessionClosed => digest.word(3),
+            Self::Operation { sequence, status, message, body, last } => {
+                digest.word(4);
+                digest.word(*sequence);
+                digest.word(*status as u64);
+                digest.bytes(message.as_bytes());
+                digest.word(u64::from(*last));
+                body.digest(digest);
+            }
+        }
+    }
+}
+
+impl Body {
+    fn digest(&self, digest: &mut Digest) {
+        match self {
+            Self::None => digest.word(1),
+            Self::PrimitiveCreated { primitive_id } => {
+                digest.word(2);
+                digest.word(*primitive_id);
+            }
+            Self::PrimitiveClosed => digest.word(3),
+            Self::Payload(payload) => {
+                digest.word(4);
+                digest.bytes(payload);
+            }
+        }
+    }
+}
+
+impl Rejection {
+    fn digest(&self, digest: &mut Digest) {
+        match self {
+            Self::UnknownSession { session_id } => {
+                digest.word(5);
+                digest.word(*session_id);
+            }
+            Self::Released { session_id, sequence_num } => {
+                digest.word(6);
+                digest.word(*session_id);
+                digest.word(*sequence_num);
+            }
+            Self::Canceled => digest.word(7),
+            Self::Invalid { message } => {
+                digest.word(8);
+                digest.bytes(message.as_bytes());
+            }
+            Self::TooManySessions => digest.word(9),
+            Self::TooManyCommands => digest.word(10),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn operation(
+        change: impl FnOnce(&mut u64, &mut Status, &mut String, &mut Body, &mut bool),
+    ) -> Output {
+        let (mut sequence, mut status, mut message) = (1, Status::Ok, String::new());
+        let (mut body, mut last) = (Body::None, true);
+        change(&mut sequence, &mut status, &mut message, &mut body, &mut last);
+        Output::Operation { sequence, status, message, body, last }
+    }
+
+    #[test]
+    fn answers_that_differ_have_different_digests() {
+        let results = [
+            Ok(Output::SessionOpened { session_id: 1 }),
+            Ok(Output::SessionOpened { session_id: 2 }),
+            Ok(Output::SessionKept),
+            Ok(Output::SessionClosed),
+            Ok(operation(|_, _, _, _, _| {})),
+            Ok(operation(|sequence, _, _, _, _| *sequence = 2)),
+            Ok(operation(|_, status, _, _, _| *status = Status::Conflict)),
+            Ok(operation(|_, _, message, _, _| message.push('m'))),
+            Ok(operation(|_, _, _, body, _| *body = Body::PrimitiveClosed)),
+            Ok(operation(|_, _, _, body, _| *body = Body::PrimitiveCreated { primitive_id: 1 })),
+            Ok(operation(|_, _, _, body, _| *body = Body::PrimitiveCreated { primitive_id: 2 })),
+            Ok(operation(|_, _, _, body, _| *body = Body::Payload(Bytes::new()))),
+            Ok(operation(|_, _, _, body, _| *body = Body::Payload("p".into()))),
+            Ok(operation(|_, _, _, _, last| *last = false)),
+            Err(Rejection::UnknownSession { session_id: 1 }),
+            Err(Rejection::UnknownSession { session_id: 2 }),
+            Err(Rejection::Released { session_id: 1, sequence_num: 1 }),
+            Err(Rejection::Released { session_id: 2, sequence_num: 1 }),
+            Err(Rejection::Released { session_id: 1, sequence_num: 2 }),
+            Err(Rejection::Canceled),
+            Err(Rejection::Invalid { message: String::new() }),
+            // Reads like another rejection.
+            Err(Rejection::Invalid { message: Rejection::Canceled.to_string() }),
+            Err(Rejection::TooManySessions),
+            Err(Rejection::TooManyCommands),
+        ];
+        let mut seen = BTreeMap::new();
+        for index in [1, 2] {
+            for result in results.clone() {
+                let answer = Answer { index, result };
+                let mut digest = Digest::new();
+                answer.digest(&mut digest);
+                let twin = seen.insert(digest.finish(), answer.clone());
+                assert_eq!(twin, None, "{answer:?} has the digest of another answer");
+            }
+        }
+    }
 }

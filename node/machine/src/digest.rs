@@ -1,4 +1,11 @@
 //! A fixed hash of the state. `std`'s hashers promise nothing across releases and platforms.
+//!
+//! Every field of the state goes in, also what follows from others: a digest that leaves a field
+//! out hides the replica that lost it. Digests are part of snapshots, which outlive releases: a
+//! field that a later release adds goes in only while it differs from its default, so that a state
+//! without it keeps its digest.
+
+use crate::timers::Timer;
 
 /// FNV-1a over 64-bit words with a final mix. Not for input chosen by an enemy.
 #[derive(Debug)]
@@ -27,6 +34,19 @@ impl Digest {
         }
     }
 
+    pub fn timer(&mut self, Timer { due, id }: Timer) {
+        self.word(due);
+        self.word(id);
+    }
+
+    /// That a value is absent goes in, too, so that none and every value differ.
+    pub fn option<T>(&mut self, value: Option<T>, digest: impl FnOnce(&mut Self, T)) {
+        self.word(u64::from(value.is_some()));
+        if let Some(value) = value {
+            digest(self, value);
+        }
+    }
+
     pub fn finish(&self) -> u64 {
         let mixed = (self.0 ^ (self.0 >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
         mixed ^ (mixed >> 33)
@@ -38,3 +58,29 @@ impl Default for Digest {
         Self::new()
     }
 }
+
+/// Changes each field of a value alone and demands that the digest changes. A field that is not
+/// listed does not compile.
+#[cfg(test)]
+macro_rules! each_field_changes_the_digest {
+    ($value:expr, $digest:expr, $kind:ident { $($field:ident => $change:expr),* $(,)? }) => {{
+        let value: $kind = $value;
+        let $kind { $($field: _),* } = &value;
+        let digest = |value: &$kind| {
+            let mut digest = $crate::digest::Digest::new();
+            $digest(value, &mut digest);
+            digest.finish()
+        };
+        let before = digest(&value);
+        $({
+            let mut changed = value.clone();
+            let $field = &mut changed.$field;
+            let _ = $change;
+            let name = concat!(stringify!($kind), ".", stringify!($field));
+            assert_ne!(digest(&changed), before, "{name} is not in the digest");
+        })*
+    }};
+}
+
+#[cfg(test)]
+pub(crate) use each_field_changes_the_digest;

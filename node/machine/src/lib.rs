@@ -17,10 +17,12 @@ mod machine;
 pub mod primitives;
 mod remembered;
 mod session;
+mod snapshot;
 mod timers;
 
 pub use answer::{Answer, Body, Effect, EntryError, Output, Query, Rejection, Status};
 pub use digest::Digest;
 pub use keep_alive::validate_keep_alive;
 pub use machine::{Machine, PrimitiveSummary, SessionSummary};
+pub use snapshot::{Restore, RestoreError};
 pub use timers::{Timer, Timers};

@@ -74,3 +74,14 @@ pub const TRANSACTIONS_MAX: usize = 1_024;
 /// A time to live beyond this is the same as one of this length (about 34,000 years): due times
 /// stay far from overflow.
 pub const TTL_MILLIS_MAX: u64 = 1 << 50;
+
+/// Version of the snapshot format that this release reads and writes.
+pub const SNAPSHOT_FORMAT: u32 = 1;
+
+/// A chunk of a snapshot, unless a single record is larger: few enough bytes that a chunk goes
+/// between other messages of a link, enough that what a chunk costs by itself does not matter.
+pub const SNAPSHOT_CHUNK_BYTES_MAX: usize = 256 << 10;
+
+/// Numbers in one record of a snapshot. At most 10 B each, so that such a record is a fraction of a
+/// chunk.
+pub const SNAPSHOT_NUMBERS_MAX: usize = 4_096;

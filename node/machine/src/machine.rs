@@ -7,7 +7,7 @@ use multiraft_proto::v1::{PartitionInput, partition_input};
 use prost::Message;
 
 use crate::answer::{Answer, Body, Effect, EntryError, Output, Query, Rejection, Status};
-use crate::commands::{Waiter, digest_answer};
+use crate::commands::Waiter;
 use crate::digest::Digest;
 use crate::limits::{ENTRY_FORMAT, FEATURE_LEVEL};
 use crate::primitives::{Context, Failure, Slot};
@@ -20,6 +20,8 @@ use crate::timers::{Owner, Timer, Timers};
 pub struct Machine {
     pub(crate) index: u64,
     pub(crate) log_time: u64,
+    /// Highest feature level of any applied entry: who does not know it cannot hold this state.
+    pub(crate) feature_level: u32,
     pub(crate) timers: Timers,
     pub(crate) sessions: OrdMap<u64, Session>,
     pub(crate) primitives: OrdMap<u64, Slot>,
@@ -87,6 +89,7 @@ impl Machine {
         if entry.term != term {
             return Ok(());
         }
+        self.feature_level = self.feature_level.max(entry.feature_level);
         self.advance(entry.log_time, effects);
         for item in entry.items {
             self.apply_item(item, effects);
@@ -236,32 +239,41 @@ impl Machine {
 
     /// A hash of the whole state: equal on replicas that applied the same entries.
     pub fn digest(&self) -> u64 {
+        let Self {
+            index,
+            log_time,
+            feature_level,
+            timers,
+            sessions,
+            primitives,
+            names,
+            remembered,
+        } = self;
         let mut digest = Digest::new();
-        digest.word(self.index);
-        digest.word(self.log_time);
-        self.timers.digest(&mut digest);
-        digest.number(self.sessions.len());
-        for (session_id, session) in self.sessions.iter() {
+        digest.word(*index);
+        digest.word(*log_time);
+        digest.word(u64::from(*feature_level));
+        timers.digest(&mut digest);
+        digest.number(sessions.len());
+        for (session_id, session) in sessions.iter() {
             digest.word(*session_id);
             session.digest(&mut digest);
         }
-        digest.word(self.primitives_digest());
-        for (waiter, answer) in self.remembered.iter() {
-            digest.word(waiter.origin);
-            digest.word(waiter.number);
-            digest_answer(answer, &mut digest);
+        digest_primitives(primitives, &mut digest);
+        digest.number(names.len());
+        for ((namespace, name), primitive_id) in names.iter() {
+            digest.bytes(namespace.as_bytes());
+            digest.bytes(name.as_bytes());
+            digest.word(*primitive_id);
         }
+        remembered.digest(&mut digest);
         digest.finish()
     }
 
     /// The part of [`Self::digest`] that clients can see: unchanged by a rejected command.
     pub fn primitives_digest(&self) -> u64 {
         let mut digest = Digest::new();
-        digest.number(self.primitives.len());
-        for (primitive_id, slot) in self.primitives.iter() {
-            digest.word(*primitive_id);
-            slot.digest(&mut digest);
-        }
+        digest_primitives(&self.primitives, &mut digest);
         digest.finish()
     }
 
@@ -285,6 +297,14 @@ impl Machine {
     }
 }
 
+fn digest_primitives(primitives: &OrdMap<u64, Slot>, digest: &mut Digest) {
+    digest.number(primitives.len());
+    for (primitive_id, slot) in primitives.iter() {
+        digest.word(*primitive_id);
+        slot.digest(digest);
+    }
+}
+
 /// The output of a finished operation.
 pub(crate) fn operation_output(sequence: u64, result: Result<Body, Failure>) -> Output {
     let (status, message, body) = match result {
@@ -297,4 +317,31 @@ pub(crate) fn operation_output(sequence: u64, result: Result<Body, Failure>) -> 
 pub(crate) fn not_attached(primitive_id: u64) -> Failure {
     let message = format!("primitive {primitive_id} is not open in this session");
     Failure::new(Status::Forbidden, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::each_field_changes_the_digest;
+    use crate::primitives::Service;
+
+    #[test]
+    fn each_field_of_the_machine_is_in_the_digest() {
+        let timer = Timer { due: 1, id: 1 };
+        let (attached, commands) = Default::default();
+        let session = Session { timeout_millis: 1, expiry: timer, attached, commands };
+        let slot = Slot::new(Service::Counter, "space".into(), "name".into());
+        let answer = Answer { index: 1, result: Ok(Output::SessionClosed) };
+        let digest = |machine: &Machine, digest: &mut Digest| digest.word(machine.digest());
+        each_field_changes_the_digest!(Machine::new(), digest, Machine {
+            index => *index = 1,
+            log_time => *log_time = 1,
+            feature_level => *feature_level = 1,
+            timers => timers.arm(1, Owner::Session(1)),
+            sessions => sessions.insert(1, session),
+            primitives => primitives.insert(1, slot),
+            names => names.insert(("space".into(), "name".into()), 1),
+            remembered => remembered.insert(Waiter { origin: 1, number: 1 }, answer),
+        });
+    }
 }

@@ -4,6 +4,7 @@ use imbl::OrdMap;
 
 use crate::answer::Answer;
 use crate::commands::Waiter;
+use crate::digest::Digest;
 use crate::limits::REMEMBERED_ANSWERS_MAX;
 
 #[derive(Clone, Debug, Default)]
@@ -33,10 +34,43 @@ impl Remembered {
         }
     }
 
+    pub fn len(&self) -> usize {
+        self.order.len()
+    }
+
     /// In the order of their indexes.
     pub fn iter(&self) -> impl Iterator<Item = (Waiter, &Answer)> + '_ {
         let answer = |waiter: &Waiter| self.answers.get(waiter).map(|answer| (*waiter, answer));
         self.order.values().filter_map(answer)
+    }
+
+    /// Takes an answer from a snapshot.
+    pub fn restore(&mut self, waiter: Waiter, answer: Answer) -> Result<(), String> {
+        let index = answer.index;
+        if self.order.insert(index, waiter).is_some() {
+            return Err(format!("index {index} has two answers"));
+        }
+        if self.answers.insert(waiter, answer).is_some() {
+            return Err(format!(
+                "call {} of origin {} has two answers",
+                waiter.number, waiter.origin
+            ));
+        }
+        Ok(())
+    }
+
+    pub fn digest(&self, digest: &mut Digest) {
+        let Self { answers, order } = self;
+        digest.number(answers.len());
+        for (waiter, answer) in answers.iter() {
+            waiter.digest(digest);
+            answer.digest(digest);
+        }
+        digest.number(order.len());
+        for (index, waiter) in order.iter() {
+            digest.word(*index);
+            waiter.digest(digest);
+        }
     }
 }
 
@@ -44,6 +78,19 @@ impl Remembered {
 mod tests {
     use super::*;
     use crate::answer::Output;
+    use crate::digest::each_field_changes_the_digest;
+
+    #[test]
+    fn each_field_of_the_remembered_answers_is_in_the_digest() {
+        let mut remembered = Remembered::default();
+        let waiter = Waiter { origin: 7, number: 1 };
+        remembered.insert(waiter, Answer { index: 1, result: Ok(Output::SessionClosed) });
+        let other = Waiter { number: 2, ..waiter };
+        each_field_changes_the_digest!(remembered, Remembered::digest, Remembered {
+            answers => answers[&waiter].index = 2,
+            order => order.insert(1, other),
+        });
+    }
 
     #[test]
     fn the_oldest_answer_is_forgotten_first() {
@@ -54,7 +101,8 @@ mod tests {
         }
         assert!(remembered.get(Waiter { origin: 7, number: 1 }).is_none());
         assert!(remembered.get(Waiter { origin: 7, number: 2 }).is_some());
-        assert_eq!(remembered.iter().count(), REMEMBERED_ANSWERS_MAX);
+        assert_eq!(remembered.answers.len(), REMEMBERED_ANSWERS_MAX);
+        assert_eq!(remembered.order.len(), REMEMBERED_ANSWERS_MAX);
     }
 
     #[test]

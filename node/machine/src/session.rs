@@ -21,12 +21,12 @@ pub struct Session {
 
 impl Session {
     pub fn digest(&self, digest: &mut Digest) {
-        digest.word(self.timeout_millis);
-        digest.word(self.expiry.due);
-        digest.word(self.expiry.id);
-        digest.number(self.attached.len());
-        self.attached.iter().for_each(|id| digest.word(*id));
-        self.commands.digest(digest);
+        let Self { timeout_millis, expiry, attached, commands } = self;
+        digest.word(*timeout_millis);
+        digest.timer(*expiry);
+        digest.number(attached.len());
+        attached.iter().for_each(|id| digest.word(*id));
+        commands.digest(digest);
     }
 }
 
@@ -51,6 +51,31 @@ pub fn duration_millis(seconds: i64, nanos: i32) -> Result<u64, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::{Open, Waiter};
+    use crate::digest::each_field_changes_the_digest;
+
+    #[test]
+    fn each_field_of_a_session_is_in_the_digest() {
+        let open = Open { waiter: Waiter { origin: 1, number: 2 }, primitive_id: 3 };
+        let session = Session {
+            timeout_millis: 1,
+            expiry: Timer { due: 2, id: 3 },
+            attached: OrdSet::unit(4),
+            commands: Commands::default(),
+        };
+        each_field_changes_the_digest!(session.clone(), Session::digest, Session {
+            timeout_millis => *timeout_millis = 2,
+            expiry => expiry.due = 3,
+            attached => attached.insert(5),
+            commands => commands.open(1, open),
+        });
+        each_field_changes_the_digest!(session, Session::digest, Session {
+            timeout_millis => *timeout_millis = 0,
+            expiry => expiry.id = 4,
+            attached => attached.remove(&4),
+            commands => commands.open(2, open),
+        });
+    }
 
     #[test]
     fn durations_round_up_to_milliseconds() {

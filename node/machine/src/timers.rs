@@ -1,7 +1,10 @@
 //! Timers in log time. They fire in the order of their due times, equal ones in the order in which
 //! they were armed, on every replica alike.
 
+use std::collections::BTreeSet;
+
 use imbl::OrdMap;
+use multiraft_proto::log;
 
 use crate::digest::Digest;
 
@@ -28,6 +31,14 @@ pub struct Timers {
 }
 
 impl Timers {
+    pub fn armed_count(&self) -> usize {
+        self.armed.len()
+    }
+
+    pub fn last_id(&self) -> u64 {
+        self.last_id
+    }
+
     pub fn arm(&mut self, due: u64, owner: Owner) -> Timer {
         self.last_id += 1;
         let timer = Timer { due, id: self.last_id };
@@ -55,17 +66,87 @@ impl Timers {
     }
 
     pub fn digest(&self, digest: &mut Digest) {
-        digest.word(self.last_id);
-        digest.number(self.armed.len());
-        for (timer, owner) in self.armed.iter() {
-            digest.word(timer.due);
-            digest.word(timer.id);
+        let Self { armed, last_id } = self;
+        digest.word(*last_id);
+        digest.number(armed.len());
+        for (timer, owner) in armed.iter() {
+            digest.timer(*timer);
             let (kind, id) = match *owner {
                 Owner::Session(id) => (1, id),
                 Owner::Primitive(id) => (2, id),
             };
             digest.word(kind);
             digest.word(id);
+        }
+    }
+}
+
+/// Timers that their owners arm again, from a snapshot.
+#[derive(Debug, Default)]
+pub struct RestoredTimers {
+    timers: Timers,
+    ids: BTreeSet<u64>,
+    log_time: u64,
+}
+
+impl RestoredTimers {
+    pub fn new(last_id: u64, log_time: u64) -> Self {
+        Self { timers: Timers { last_id, ..Timers::default() }, ids: BTreeSet::new(), log_time }
+    }
+
+    pub fn arm(&mut self, timer: Timer, owner: Owner) -> Result<(), String> {
+        let Timer { due, id } = timer;
+        if due < self.log_time {
+            // Firing it would turn log time back.
+            return Err(format!("timer {id} was due at {due}, it is {} now", self.log_time));
+        }
+        if id == 0 || id > self.timers.last_id {
+            return Err(format!("timer {id} was never given out, {} was", self.timers.last_id));
+        }
+        if !self.ids.insert(id) {
+            return Err(format!("timer {id} is armed twice"));
+        }
+        self.timers.armed.insert(timer, owner);
+        Ok(())
+    }
+
+    pub fn finish(self) -> Timers {
+        self.timers
+    }
+}
+
+impl From<Timer> for log::SnapshotTimer {
+    fn from(Timer { due, id }: Timer) -> Self {
+        Self { due, id }
+    }
+}
+
+impl From<log::SnapshotTimer> for Timer {
+    fn from(log::SnapshotTimer { due, id }: log::SnapshotTimer) -> Self {
+        Self { due, id }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::each_field_changes_the_digest;
+
+    #[test]
+    fn each_field_of_the_timers_is_in_the_digest() {
+        let mut timers = Timers::default();
+        let timer = timers.arm(5, Owner::Session(1));
+        let others = [
+            (Timer { due: 6, ..timer }, Owner::Session(1)),
+            (Timer { id: 7, ..timer }, Owner::Session(1)),
+            (timer, Owner::Session(2)),
+            (timer, Owner::Primitive(1)),
+        ];
+        for other in others {
+            each_field_changes_the_digest!(timers.clone(), Timers::digest, Timers {
+                armed => *armed = OrdMap::from_iter([other]),
+                last_id => *last_id += 1,
+            });
         }
     }
 }

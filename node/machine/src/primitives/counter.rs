@@ -1,12 +1,15 @@
 //! A signed 64-bit number.
 
+use std::iter;
+
 use bytes::Bytes;
 use multiraft_proto::atomix::multiraft::counter::v1 as wire;
+use multiraft_proto::log;
 use multiraft_proto::rpc::counter as operation;
 
 use super::{
-    Call, CommandKey, Context, Failure, Primitive, Service, Status, Step, decode, encode,
-    unknown_operation,
+    Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Status, Step,
+    decode, decode_record, encode, unknown_operation,
 };
 use crate::digest::Digest;
 
@@ -61,7 +64,19 @@ impl Primitive for Counter {
     fn on_timer(&mut self, _: u64, _: &mut Context<'_>) {}
 
     fn digest(&self, digest: &mut Digest) {
-        digest.word(self.value as u64);
+        let Self { value } = self;
+        digest.word(*value as u64);
+    }
+
+    fn snapshot(&self) -> Records<'_> {
+        let Self { value } = *self;
+        Box::new(iter::once_with(move || encode(&log::CounterRecord { value })))
+    }
+
+    fn restore(&mut self, record: Bytes, _: &mut RestoreContext<'_>) -> Result<(), String> {
+        let log::CounterRecord { value } = decode_record(record)?;
+        *self = Self { value };
+        Ok(())
     }
 }
 
@@ -71,5 +86,18 @@ impl Counter {
     fn add(&mut self, sum: Option<i64>) -> Result<i64, Failure> {
         self.value = sum.ok_or_else(|| Failure::invalid("delta: value would overflow 64 bits"))?;
         Ok(self.value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::each_field_changes_the_digest;
+
+    #[test]
+    fn each_field_of_a_counter_is_in_the_digest() {
+        each_field_changes_the_digest!(Counter { value: 1 }, Counter::digest, Counter {
+            value => *value = -1,
+        });
     }
 }

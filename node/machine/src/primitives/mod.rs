@@ -6,12 +6,13 @@ mod map;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use imbl::OrdMap;
 
 pub use crate::answer::Status;
 use crate::digest::Digest;
 use crate::limits::TTL_MILLIS_MAX;
-use crate::session::duration_millis;
-use crate::timers::{Owner, Timer, Timers};
+use crate::session::{Session, duration_millis};
+use crate::timers::{Owner, RestoredTimers, Timer, Timers};
 
 /// What a primitive does with the calls on it. Every method is a function of its arguments and
 /// leaves the state untouched when it fails.
@@ -29,7 +30,17 @@ pub trait Primitive {
     fn on_timer(&mut self, timer_id: u64, context: &mut Context<'_>);
 
     fn digest(&self, digest: &mut Digest);
+
+    /// The whole state as encoded records, in a fixed order. They are made one by one: a large state
+    /// is many records and never in memory twice.
+    fn snapshot(&self) -> Records<'_>;
+
+    /// Takes one of these records into a primitive that was new before the first of them. The
+    /// message says what is wrong with the record; a record comes from outside and may be anything.
+    fn restore(&mut self, record: Bytes, context: &mut RestoreContext<'_>) -> Result<(), String>;
 }
+
+pub type Records<'a> = Box<dyn Iterator<Item = Bytes> + Send + 'a>;
 
 /// Names a command: these two numbers are what makes it take effect once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -117,6 +128,38 @@ impl<'a> Context<'a> {
     }
 }
 
+/// What is restored already when the state of a primitive is.
+#[derive(Debug)]
+pub struct RestoreContext<'a> {
+    primitive_id: u64,
+    timers: &'a mut RestoredTimers,
+    sessions: &'a OrdMap<u64, Session>,
+}
+
+impl<'a> RestoreContext<'a> {
+    pub(crate) fn new(
+        primitive_id: u64,
+        timers: &'a mut RestoredTimers,
+        sessions: &'a OrdMap<u64, Session>,
+    ) -> Self {
+        Self { primitive_id, timers, sessions }
+    }
+
+    /// Arms a timer again that the primitive held armed.
+    pub fn arm(&mut self, timer: Timer) -> Result<(), String> {
+        self.timers.arm(timer, Owner::Primitive(self.primitive_id))
+    }
+
+    /// Whatever a session holds or waits for, it must be attached for: else nobody would end it.
+    pub fn check_attached(&self, session_id: u64) -> Result<(), String> {
+        let attached = self.sessions.get(&session_id).map(|session| &session.attached);
+        if !attached.is_some_and(|attached| attached.contains(&self.primitive_id)) {
+            return Err(format!("session {session_id} is not attached"));
+        }
+        Ok(())
+    }
+}
+
 /// The services that clients can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
@@ -195,9 +238,10 @@ impl Slot {
     }
 
     pub fn digest(&self, digest: &mut Digest) {
-        digest.bytes(self.service.name().as_bytes());
-        digest.bytes(self.namespace.as_bytes());
-        digest.bytes(self.name.as_bytes());
+        let Self { service, namespace, name, state: _ } = self;
+        digest.bytes(service.name().as_bytes());
+        digest.bytes(namespace.as_bytes());
+        digest.bytes(name.as_bytes());
         self.primitive().digest(digest);
     }
 }
@@ -210,6 +254,10 @@ fn decode<M: prost::Message + Default>(input: Bytes) -> Result<M, Failure> {
 
 fn encode(output: &impl prost::Message) -> Bytes {
     output.encode_to_vec().into()
+}
+
+fn decode_record<M: prost::Message + Default>(record: Bytes) -> Result<M, String> {
+    M::decode(record).map_err(|e| format!("state does not decode: {e}"))
 }
 
 fn ttl_millis(field: &str, (seconds, nanos): (i64, i32)) -> Result<u64, Failure> {
@@ -225,12 +273,25 @@ fn unknown_operation(service: Service, operation: u32) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::digest::each_field_changes_the_digest;
     use multiraft_proto::rpc;
 
     fn digest(slot: &Slot) -> u64 {
         let mut digest = Digest::new();
         slot.digest(&mut digest);
         digest.finish()
+    }
+
+    #[test]
+    fn each_field_of_a_slot_is_in_the_digest() {
+        let slot = Slot::new(Service::Counter, "space".into(), "name".into());
+        let other = Slot::new(Service::Map, "space".into(), "name".into()).state;
+        each_field_changes_the_digest!(slot, Slot::digest, Slot {
+            service => *service = Service::Map,
+            namespace => *namespace = "other".into(),
+            name => *name = "other".into(),
+            state => *state = other,
+        });
     }
 
     #[test]

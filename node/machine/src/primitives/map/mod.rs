@@ -3,6 +3,7 @@
 //! The version of an entry is the index of the command that wrote it. Prepared keys are locked:
 //! every other write to them fails, and their time to live waits until commit or abort.
 
+mod snapshot;
 mod transaction;
 mod write;
 
@@ -14,8 +15,8 @@ use multiraft_proto::atomix::multiraft::map::v1 as wire;
 use multiraft_proto::rpc::map as operation;
 
 use super::{
-    Call, CommandKey, Context, Failure, Primitive, Service, Status, Step, decode, encode,
-    unknown_operation,
+    Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Status, Step,
+    decode, decode_record, encode, unknown_operation,
 };
 use crate::digest::Digest;
 use crate::timers::Timer;
@@ -81,20 +82,36 @@ impl Primitive for Map {
     }
 
     fn digest(&self, digest: &mut Digest) {
-        digest.number(self.entries.len());
-        for (key, entry) in self.entries.iter() {
+        let Self { entries, expiries, locks, prepared } = self;
+        digest.number(entries.len());
+        for (key, entry) in entries.iter() {
             digest.bytes(key.as_bytes());
-            digest.bytes(&entry.value);
-            digest.word(entry.index);
-            digest.word(entry.expiry.map_or(0, |timer| timer.due));
-            digest.word(entry.expiry.map_or(0, |timer| timer.id));
+            entry.digest(digest);
         }
-        digest.number(self.expiries.len());
-        for (timer_id, key) in self.expiries.iter() {
+        digest.number(expiries.len());
+        for (timer_id, key) in expiries.iter() {
             digest.word(*timer_id);
             digest.bytes(key.as_bytes());
         }
-        self.digest_transactions(digest);
+        digest.number(locks.len());
+        for (key, transaction) in locks.iter() {
+            digest.bytes(key.as_bytes());
+            transaction.digest(digest);
+        }
+        digest.number(prepared.len());
+        for (transaction, writes) in prepared.iter() {
+            transaction.digest(digest);
+            digest.number(writes.len());
+            writes.iter().for_each(|write| write.digest(digest));
+        }
+    }
+
+    fn snapshot(&self) -> Records<'_> {
+        Box::new(self.records().map(|record| encode(&record)))
+    }
+
+    fn restore(&mut self, record: Bytes, context: &mut RestoreContext<'_>) -> Result<(), String> {
+        self.restore_record(decode_record(record)?, context)
     }
 }
 
@@ -149,6 +166,13 @@ impl Map {
 }
 
 impl Entry {
+    fn digest(&self, digest: &mut Digest) {
+        let Self { value, index, expiry } = self;
+        digest.bytes(value);
+        digest.word(*index);
+        digest.option(*expiry, Digest::timer);
+    }
+
     fn indexed_value(&self) -> wire::IndexedValue {
         wire::IndexedValue { value: self.value.clone(), index: self.index }
     }
@@ -156,4 +180,36 @@ impl Entry {
 
 fn missing() -> Failure {
     Failure::new(Status::NotFound, "key: no such entry")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::each_field_changes_the_digest;
+
+    fn entry() -> Entry {
+        Entry { value: "value".into(), index: 1, expiry: Some(Timer { due: 0, id: 0 }) }
+    }
+
+    #[test]
+    fn each_field_of_a_map_is_in_the_digest() {
+        let transaction = TransactionKey { session_id: 1, sequence_num: 1 };
+        each_field_changes_the_digest!(Map::default(), Map::digest, Map {
+            entries => entries.insert("key".into(), entry()),
+            expiries => expiries.insert(1, "key".into()),
+            locks => locks.insert("key".into(), transaction),
+            prepared => prepared.insert(transaction, Arc::from([])),
+        });
+    }
+
+    #[test]
+    fn each_field_of_an_entry_is_in_the_digest() {
+        for other in [None, Some(Timer { due: 1, id: 0 }), Some(Timer { due: 0, id: 1 })] {
+            each_field_changes_the_digest!(entry(), Entry::digest, Entry {
+                value => *value = "other".into(),
+                index => *index = 2,
+                expiry => *expiry = other,
+            });
+        }
+    }
 }

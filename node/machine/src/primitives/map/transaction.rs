@@ -16,8 +16,8 @@ use crate::primitives::{Context, Failure, Status, encode};
 /// A client names its transaction by its session and a sequence number of that session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TransactionKey {
-    session_id: u64,
-    sequence_num: u64,
+    pub session_id: u64,
+    pub sequence_num: u64,
 }
 
 /// Validated writes to distinct keys. Shared: a view of the map must stay cheap.
@@ -136,27 +136,13 @@ impl Map {
             }
         }
     }
+}
 
-    pub fn digest_transactions(&self, digest: &mut Digest) {
-        digest.number(self.locks.len());
-        for (key, transaction) in self.locks.iter() {
-            digest.bytes(key.as_bytes());
-            digest.word(transaction.session_id);
-            digest.word(transaction.sequence_num);
-        }
-        digest.number(self.prepared.len());
-        for (key, writes) in self.prepared.iter() {
-            digest.word(key.session_id);
-            digest.word(key.sequence_num);
-            digest.number(writes.len());
-            for write in writes.iter() {
-                digest.word(write.kind as u64);
-                digest.bytes(write.key.as_bytes());
-                digest.bytes(&write.value);
-                digest.word(write.ttl_millis.map_or(u64::MAX, |ttl| ttl));
-                digest.word(write.prev_index);
-            }
-        }
+impl TransactionKey {
+    pub fn digest(&self, digest: &mut Digest) {
+        let Self { session_id, sequence_num } = self;
+        digest.word(*session_id);
+        digest.word(*sequence_num);
     }
 }
 
@@ -174,4 +160,19 @@ fn to_write(input: wire::MapInput) -> Result<Write, Failure> {
 
 fn at(position: usize, failure: Failure) -> Failure {
     Failure::new(failure.status, format!("inputs[{position}]: {}", failure.message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::each_field_changes_the_digest;
+
+    #[test]
+    fn each_field_of_a_transaction_key_is_in_the_digest() {
+        let key = TransactionKey { session_id: 1, sequence_num: 2 };
+        each_field_changes_the_digest!(key, TransactionKey::digest, TransactionKey {
+            session_id => *session_id = 2,
+            sequence_num => *sequence_num = 1,
+        });
+    }
 }

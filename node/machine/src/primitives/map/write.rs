@@ -7,6 +7,7 @@ use bytes::Bytes;
 use multiraft_proto::atomix::multiraft::map::v1 as wire;
 
 use super::{Entry, Map, missing};
+use crate::digest::Digest;
 use crate::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::primitives::{Context, Failure, Status, encode, ttl_millis};
 
@@ -77,6 +78,15 @@ impl Write {
     /// Cuts the value loose from the entry that it came in, which would stay in memory with it.
     pub fn detach(&mut self) {
         self.value = Bytes::copy_from_slice(&self.value);
+    }
+
+    pub fn digest(&self, digest: &mut Digest) {
+        let Self { kind, key, value, ttl_millis, prev_index } = self;
+        digest.word(*kind as u64);
+        digest.bytes(key.as_bytes());
+        digest.bytes(value);
+        digest.option(*ttl_millis, Digest::word);
+        digest.word(*prev_index);
     }
 
     /// The preconditions against the present entry of the key.
@@ -199,4 +209,30 @@ pub fn check_key(field: &str, key: &str) -> Result<(), Failure> {
         return Err(Failure::invalid(message));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::each_field_changes_the_digest;
+
+    #[test]
+    fn each_field_of_a_write_is_in_the_digest() {
+        let write = Write {
+            kind: Kind::Put,
+            key: "key".into(),
+            value: "value".into(),
+            ttl_millis: None,
+            prev_index: 0,
+        };
+        for (kind_then, ttl) in [(Kind::Insert, 0), (Kind::Update, 1), (Kind::Remove, u64::MAX)] {
+            each_field_changes_the_digest!(write.clone(), Write::digest, Write {
+                kind => *kind = kind_then,
+                key => key.push('y'),
+                value => *value = Bytes::new(),
+                ttl_millis => *ttl_millis = Some(ttl),
+                prev_index => *prev_index = 1,
+            });
+        }
+    }
 }

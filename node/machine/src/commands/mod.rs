@@ -5,6 +5,8 @@
 //! below the released line only those numbers may still execute that were never executed and that
 //! the client said to have open (a keep-alive may overtake a command on its way).
 
+mod snapshot;
+
 use imbl::{OrdMap, OrdSet};
 
 use crate::answer::{Answer, Body, Effect, Output, Rejection};
@@ -22,6 +24,12 @@ pub struct Waiter {
 impl Waiter {
     pub fn answer(self, answer: Answer) -> Effect {
         Effect::Answer { origin: self.origin, number: self.number, answer }
+    }
+
+    pub fn digest(&self, digest: &mut Digest) {
+        let Self { origin, number } = self;
+        digest.word(*origin);
+        digest.word(*number);
     }
 }
 
@@ -66,6 +74,7 @@ struct Command {
 enum Phase {
     Open,
     Complete,
+    /// Closed before its last output.
     Canceled,
 }
 
@@ -268,30 +277,42 @@ impl Commands {
     }
 
     pub fn digest(&self, digest: &mut Digest) {
-        digest.word(self.highest);
-        digest.word(self.released_through);
-        digest.word(self.bytes);
-        digest.number(self.awaited.len());
-        self.awaited.iter().for_each(|number| digest.word(*number));
-        digest.number(self.open.len());
-        for (number, open) in self.open.iter() {
-            let Open { waiter, primitive_id } = open;
-            [*number, waiter.origin, waiter.number, *primitive_id]
-                .into_iter()
-                .for_each(|word| digest.word(word));
-        }
-        digest.number(self.cached.len());
-        for (number, command) in self.cached.iter() {
+        let Self { cached, open, bytes, highest, released_through, awaited } = self;
+        digest.word(*highest);
+        digest.word(*released_through);
+        digest.word(*bytes);
+        digest.number(awaited.len());
+        awaited.iter().for_each(|number| digest.word(*number));
+        digest.number(open.len());
+        for (number, open) in open.iter() {
             digest.word(*number);
-            digest.word(command.phase as u64);
-            digest.word(command.emitted);
-            digest.number(command.outputs.len());
-            command.outputs.iter().for_each(|answer| digest_answer(answer, digest));
+            open.digest(digest);
+        }
+        digest.number(cached.len());
+        for (number, command) in cached.iter() {
+            digest.word(*number);
+            command.digest(digest);
         }
     }
 }
 
+impl Open {
+    fn digest(&self, digest: &mut Digest) {
+        let Self { waiter, primitive_id } = self;
+        waiter.digest(digest);
+        digest.word(*primitive_id);
+    }
+}
+
 impl Command {
+    fn digest(&self, digest: &mut Digest) {
+        let Self { outputs, emitted, phase } = self;
+        digest.word(*phase as u64);
+        digest.word(*emitted);
+        digest.number(outputs.len());
+        outputs.iter().for_each(|answer| answer.digest(digest));
+    }
+
     fn bytes(&self) -> u64 {
         COMMAND_OVERHEAD_BYTES + self.outputs.iter().map(output_bytes).sum::<u64>()
     }
@@ -307,41 +328,54 @@ fn output_bytes(answer: &Answer) -> u64 {
     }
 }
 
-pub fn digest_answer(answer: &Answer, digest: &mut Digest) {
-    digest.word(answer.index);
-    match &answer.result {
-        Ok(Output::SessionOpened { session_id }) => {
-            digest.word(1);
-            digest.word(*session_id);
-        }
-        Ok(Output::SessionKept) => digest.word(2),
-        Ok(Output::SessionClosed) => digest.word(3),
-        Ok(Output::Operation { sequence, status, message, body, last }) => {
-            digest.word(4);
-            digest.word(*sequence);
-            digest.word(*status as u64);
-            digest.bytes(message.as_bytes());
-            digest.word(u64::from(*last));
-            digest_body(body, digest);
-        }
-        Err(rejection) => {
-            digest.word(5);
-            digest.bytes(rejection.to_string().as_bytes());
-        }
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::answer::Status;
+    use crate::digest::each_field_changes_the_digest;
 
-fn digest_body(body: &Body, digest: &mut Digest) {
-    match body {
-        Body::None => digest.word(1),
-        Body::PrimitiveCreated { primitive_id } => {
-            digest.word(2);
-            digest.word(*primitive_id);
+    fn waiter() -> Waiter {
+        Waiter { origin: 1, number: 2 }
+    }
+
+    fn output(sequence: u64) -> Answer {
+        let (status, message, body) = (Status::Ok, String::new(), Body::None);
+        let result = Ok(Output::Operation { sequence, status, message, body, last: true });
+        Answer { index: 1, result }
+    }
+
+    #[test]
+    fn each_field_of_the_commands_is_in_the_digest() {
+        let mut commands = Commands::default();
+        commands.complete(1, output(1), waiter(), &mut Vec::new());
+        commands.open(2, Open { waiter: waiter(), primitive_id: 3 });
+        each_field_changes_the_digest!(commands, Commands::digest, Commands {
+            cached => cached[&1].emitted = 2,
+            open => open[&2].primitive_id = 4,
+            bytes => *bytes += 1,
+            highest => *highest += 1,
+            released_through => *released_through += 1,
+            awaited => awaited.insert(1),
+        });
+    }
+
+    #[test]
+    fn each_field_of_a_command_is_in_the_digest() {
+        let command = Command { outputs: vec![output(1)], emitted: 1, phase: Phase::Open };
+        for other in [Phase::Complete, Phase::Canceled] {
+            each_field_changes_the_digest!(command.clone(), Command::digest, Command {
+                outputs => outputs.push(output(2)),
+                emitted => *emitted = 2,
+                phase => *phase = other,
+            });
         }
-        Body::PrimitiveClosed => digest.word(3),
-        Body::Payload(payload) => {
-            digest.word(4);
-            digest.bytes(payload);
-        }
+        each_field_changes_the_digest!(Open { waiter: waiter(), primitive_id: 3 }, Open::digest, Open {
+            waiter => waiter.origin = 3,
+            primitive_id => *primitive_id = 4,
+        });
+        each_field_changes_the_digest!(waiter(), Waiter::digest, Waiter {
+            origin => *origin = 3,
+            number => *number = 3,
+        });
     }
 }
