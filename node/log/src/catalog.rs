@@ -105,7 +105,7 @@ fn empty() -> RecoveredGroup {
 }
 
 /// The term of an entry of the log, or of the one before its first.
-fn term_at(group: &RecoveredGroup, index: u64) -> Option<u64> {
+pub fn term_at(group: &RecoveredGroup, index: u64) -> Option<u64> {
     if index + 1 == group.first.0 {
         return Some(group.first.1);
     }

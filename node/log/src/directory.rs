@@ -5,6 +5,7 @@
 //! IDENTITY   whose directory this is; the database keeps the same text
 //! BEACON     a round known to be durable
 //! db/        RocksDB
+//! snapshots/ made with the first snapshot
 //! CREATING   only while the directory is being made
 //! ```
 //! Making one may stop anywhere: while `CREATING` is there and `IDENTITY` is not, nothing was
@@ -21,6 +22,7 @@ use crate::identity;
 use crate::limits::FORMAT;
 use crate::meta;
 use crate::round::{FreshIdentity, Identity};
+use crate::snapshot;
 use crate::store::{self, Mode, Store};
 
 const LOCK: &str = "LOCK";
@@ -49,6 +51,7 @@ struct Seen {
     database: bool,
     beacon: bool,
     creating: bool,
+    snapshots: bool,
     other: Option<String>,
 }
 
@@ -81,6 +84,7 @@ fn look(dir: &Path) -> io::Result<Seen> {
             store::DIRECTORY => seen.database = true,
             beacon::FILE => seen.beacon = true,
             CREATING => seen.creating = true,
+            snapshot::DIRECTORY => seen.snapshots = true,
             name if IGNORED.contains(&name) => {}
             _ => seen.other = Some(name),
         }
@@ -106,6 +110,7 @@ fn decide(dir: &Path, seen: Seen) -> Result<Step, OpenError> {
         }
         Seen { beacon: true, .. } => Err(missing(identity::FILE, "BEACON is there")),
         Seen { database: true, .. } => Err(missing(identity::FILE, "a database is there")),
+        Seen { snapshots: true, .. } => Err(missing(identity::FILE, "snapshots are there")),
         Seen { other: Some(found), .. } => {
             Err(OpenError::Foreign { path: dir.to_path_buf(), found })
         }
@@ -176,13 +181,14 @@ mod tests {
         let whole = || Seen { identity: true, database: true, beacon: true, ..Seen::default() };
         assert_eq!(step(whole()), Ok(Step::Open));
         assert_eq!(step(Seen { creating: true, ..whole() }), Ok(Step::Open));
-        assert_eq!(step(Seen { other: Some("snapshots".into()), ..whole() }), Ok(Step::Open));
+        assert_eq!(step(Seen { snapshots: true, ..whole() }), Ok(Step::Open));
         for (seen, file) in [
             (Seen { identity: false, ..whole() }, "IDENTITY"),
             (Seen { database: false, ..whole() }, "db"),
             (Seen { beacon: false, ..whole() }, "BEACON"),
             (Seen { database: true, ..Seen::default() }, "IDENTITY"),
             (Seen { beacon: true, ..Seen::default() }, "IDENTITY"),
+            (Seen { snapshots: true, ..Seen::default() }, "IDENTITY"),
         ] {
             let error = step(seen).expect_err("a part is missing");
             assert!(error.starts_with(&format!("data/{file}: missing")), "{error}");

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::snapshot::SnapshotError;
+
 /// Why a directory was not opened. What the log held is neither changed nor served.
 #[derive(Debug, Error)]
 pub enum OpenError {
@@ -32,6 +34,8 @@ pub enum OpenError {
         #[source]
         source: io::Error,
     },
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
 }
 
 /// A round's number, or that it is not known.

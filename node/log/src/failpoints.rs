@@ -19,6 +19,14 @@ pub const CREATE_DATABASE: &str = "log::create::database";
 pub const CREATE_IDENTITY: &str = "log::create::identity";
 /// The naming of the cluster stops: in the database, not yet in the identity file.
 pub const CLUSTER_DATABASE: &str = "log::cluster::database";
+/// Bytes of a snapshot cannot be written.
+pub const SNAPSHOT_WRITE: &str = "log::snapshot::write";
+/// A snapshot cannot be synced.
+pub const SNAPSHOT_SYNC: &str = "log::snapshot::sync";
+/// A snapshot stops: synced, not yet under its name.
+pub const SNAPSHOT_RENAME: &str = "log::snapshot::rename";
+/// A snapshot stops: under its name, which is not yet synced.
+pub const SNAPSHOT_DIRECTORY: &str = "log::snapshot::directory";
 
 #[cfg(feature = "failpoints")]
 pub fn pass(place: &'static str) -> io::Result<()> {

@@ -26,6 +26,8 @@ mod points;
 mod reader;
 mod record;
 mod round;
+mod snapshot;
+mod space;
 mod store;
 
 pub use error::{LogError, OpenError};
@@ -34,4 +36,8 @@ pub use reader::Reader;
 pub use round::{
     Entry, FreshIdentity, GroupRound, HardState, Identity, PeerMemory, Recovered, RecoveredGroup,
     Round, StoredConfig, Written,
+};
+pub use snapshot::{
+    Incoming, NoneFits, RawSnapshot, SnapshotError, SnapshotId, SnapshotInfo, SnapshotReader,
+    SnapshotWriter, Snapshots, choose_snapshot,
 };

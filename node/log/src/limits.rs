@@ -43,3 +43,14 @@ pub const SCAN_READ_AHEAD_BYTES: usize = 2 << 20;
 
 /// The identity file is a few lines.
 pub const IDENTITY_BYTES_MAX: u64 = 8 << 10;
+
+/// One chunk of a snapshot: what a reader holds in memory at once, and a message of the link
+/// carries a few of them.
+pub const SNAPSHOT_CHUNK_BYTES_MAX: usize = 1 << 20;
+
+/// A group's configuration beside its snapshot: a membership is under 1 KiB.
+pub const SNAPSHOT_CONFIGURATION_BYTES_MAX: usize = 1 << 20;
+
+/// A snapshot is synced each time so much of it was written: a whole one at its end would hold
+/// up the log's own syncs on the same disk.
+pub const SNAPSHOT_SYNC_BYTES: u64 = 4 << 20;

@@ -1,5 +1,6 @@
 //! The writer's side of an open log.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -17,7 +18,9 @@ use crate::points::Points;
 use crate::reader::Reader;
 use crate::record;
 use crate::round::{FreshIdentity, Identity, Recovered, Round, Written};
-use crate::store::{Batch, Store};
+use crate::snapshot::{self, Snapshots};
+use crate::space;
+use crate::store::{self, Batch, Store};
 
 /// How a directory is opened.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +48,7 @@ pub enum Sync {
 /// more is accepted and the node must stop.
 pub struct Log {
     shared: Arc<Shared>,
+    snapshots: Snapshots,
     dir: PathBuf,
     options: Options,
     identity: Identity,
@@ -60,7 +64,7 @@ pub struct Log {
 pub(crate) struct Shared {
     pub store: Store,
     pub points: Mutex<Points>,
-    _lock: Lock,
+    _lock: Arc<Lock>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -81,10 +85,12 @@ impl Log {
     ) -> Result<(Self, Recovered), OpenError> {
         let Sync::Always = options.sync;
         let (opened, recovered) = open::open(dir, fresh)?;
-        let shared =
-            Shared { store: opened.store, points: Mutex::new(opened.points), _lock: opened.lock };
+        let lock = Arc::new(opened.lock);
+        let snapshots = Snapshots::of_directory(dir, lock.clone())?;
+        let shared = Shared { store: opened.store, points: Mutex::new(opened.points), _lock: lock };
         let log = Self {
             shared: Arc::new(shared),
+            snapshots,
             dir: dir.to_path_buf(),
             options,
             identity: opened.identity,
@@ -156,8 +162,26 @@ impl Log {
         self.last
     }
 
+    pub fn snapshots(&self) -> Snapshots {
+        self.snapshots.clone()
+    }
+
     pub fn reader(&self) -> Reader {
         Reader::new(self.shared.clone())
+    }
+
+    /// Bytes on the disk of the database and the snapshots: a look at some tens of files.
+    pub fn disk_bytes(&self) -> io::Result<u64> {
+        let snapshots = match space::taken(&self.dir.join(snapshot::DIRECTORY)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            taken => taken?,
+        };
+        Ok(space::taken(&self.dir.join(store::DIRECTORY))? + snapshots)
+    }
+
+    /// Bytes that are free on the directory's volume.
+    pub fn space(&self) -> io::Result<u64> {
+        space::free(&self.dir)
     }
 
     /// Leaves a directory that opens quickly and whose beacon names the last round.

@@ -8,7 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use fail::FailScenario;
-use multiraft_log::{Log, LogError, failpoints};
+use multiraft_log::{Log, LogError, SnapshotError, failpoints};
+use support::snapshots::{CONFIGURATION, chunks, id, ids, read, transfer, write};
 use support::{FRESH, open, options, round};
 
 /// Set for the child that writes until it is killed.
@@ -94,6 +95,34 @@ fn a_half_written_cluster_name_is_completed() {
     assert_eq!(open(dir.path()).1.identity.cluster_id, "shop/orders");
     let text = std::fs::read_to_string(dir.path().join("IDENTITY")).expect("read");
     assert!(text.contains("shop/orders"), "{text}");
+    scenario.teardown();
+}
+
+#[test]
+fn a_snapshot_that_could_not_be_written_is_not_there() {
+    let scenario = FailScenario::setup();
+    for (place, there) in [
+        (failpoints::SNAPSHOT_WRITE, false),
+        (failpoints::SNAPSHOT_SYNC, false),
+        (failpoints::SNAPSHOT_RENAME, false),
+        // Under its name, and whole, but nobody knows whether the name is durable.
+        (failpoints::SNAPSHOT_DIRECTORY, true),
+    ] {
+        let (dir, other) = (tempfile::tempdir().expect("dir"), tempfile::tempdir().expect("dir"));
+        let (from, to) = (open(dir.path()).0.snapshots(), open(other.path()).0.snapshots());
+        write(&from, id(1, 9), &chunks());
+        refuse(place);
+        let mut writer = to.create(id(1, 8), CONFIGURATION).expect("create");
+        let written = writer.push(&chunks()[1]).and_then(|()| writer.finish().map(drop));
+        let received = transfer(&from, &to, id(1, 9));
+        allow(place);
+        for error in [written.expect_err(place), received.map(drop).expect_err(place)] {
+            assert!(matches!(error, SnapshotError::Io { .. }), "{place}: {error}");
+        }
+        assert_eq!(ids(&to).len(), if there { 2 } else { 0 }, "{place}");
+        transfer(&from, &to, id(1, 9)).expect("once more");
+        assert_eq!(read(&to, id(1, 9)).expect("read"), chunks());
+    }
     scenario.teardown();
 }
 

@@ -1,6 +1,8 @@
 //! What the tests of this crate share: small rounds, directories and their copies.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod snapshots;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
