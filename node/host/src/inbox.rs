@@ -22,6 +22,11 @@ pub enum Message {
         groups: Vec<u32>,
         events: mpsc::Sender<v1::Event>,
     },
+    /// Something happened beside the shard; group 0 = the node.
+    Event {
+        group: u32,
+        event: v1::event::Event,
+    },
     /// The log cannot be written any more.
     LogFailed(String),
 }

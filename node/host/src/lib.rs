@@ -10,6 +10,7 @@ mod inbox;
 pub mod limits;
 mod node;
 mod recover;
+mod snapshots;
 mod watchers;
 mod writer;
 

@@ -15,6 +15,15 @@ pub const WATCH_SNAPSHOT_GROUPS: usize = 64;
 /// Pause between heartbeats of a watch; the contract says at most 5 s.
 pub const WATCH_HEARTBEAT: Duration = Duration::from_secs(3);
 
+/// Growth of a group's log after which a snapshot is taken, unless configured otherwise.
+pub const SNAPSHOT_LOG_BYTES: u64 = multiraft_shard::limits::SNAPSHOT_LOG_BYTES_MAX;
+
+/// Bytes of a snapshot that are read or received at once.
+pub const SNAPSHOT_READ_BYTES: usize = 256 << 10;
+
+/// Snapshots that are received at a time: each takes its machine's memory before it is whole.
+pub const SNAPSHOTS_RECEIVED_AT_ONCE: usize = 2;
+
 /// Leaderships get this long to move when the node stops: 10,000 groups, 50 at a time, and well
 /// within the 30 s that Kubernetes gives a pod.
 pub const HAND_OVER_TIME: Duration = Duration::from_secs(10);

@@ -4,6 +4,7 @@ use crate::handle::{Handle, Phase, Shared};
 use crate::inbox::{Inbox, Message};
 use crate::limits::HAND_OVER_TIME;
 use crate::recover;
+use crate::snapshots::Keeper;
 use crate::watchers::Watchers;
 use crate::writer::{FACTS, Writer, decode_facts};
 use multiraft_link::{LinkEvent, Links, Sink};
@@ -15,8 +16,8 @@ use multiraft_shard::{
     LinkCommand, Now, Outputs, Shard, Timing,
 };
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -37,6 +38,8 @@ pub struct Options {
     pub version: String,
     pub election_timeout: Duration,
     pub heartbeat: Duration,
+    /// A group's log is trimmed behind a snapshot when it has grown by this many bytes.
+    pub snapshot_log_bytes: u64,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +51,7 @@ pub enum StartError {
     Damaged(String),
     #[error("store the count of starts")]
     Boot(#[source] multiraft_log::LogError),
-    #[error("start the log writer's thread")]
+    #[error("start a thread")]
     Thread(#[source] std::io::Error),
     #[error("draw random identity")]
     Random(#[source] getrandom::Error),
@@ -92,20 +95,26 @@ impl Node {
         let timing = timing(&options, &identity);
         let memory = recover::memory(&recovered);
         let mut shard = Shard::new(identity.clone(), facts, timing, memory, clock.now());
+        shard.set_snapshot_log_bytes(options.snapshot_log_bytes);
         let reader = log.reader();
-        recover::groups(recovered, &reader, &mut shard)?;
+        let snapshots = log.snapshots();
+        recover::groups(recovered, &reader, &snapshots, &mut shard)?;
         shard.start();
 
         let inbox = Arc::new(Inbox::default());
-        let writer = Writer::start(log, inbox.clone()).map_err(StartError::Thread)?;
+        let keeper = Keeper::start(identity.node_id, snapshots, inbox.clone())
+            .map_err(StartError::Thread)?;
+        let writer =
+            Writer::start(log, keeper.clone(), inbox.clone()).map_err(StartError::Thread)?;
         let shared = Arc::new(Shared::new(inbox.clone()));
-        let sink = link_sink(inbox);
+        let sink = link_sink(inbox, Arc::downgrade(&keeper));
         let acceptor = tokio::spawn(multiraft_link::accept(peers, sink.clone()));
         let (stop, stopped) = oneshot::channel();
         let event_loop = Loop {
             shard,
             writer,
             reader,
+            keeper,
             links: Links::new(sink),
             watchers: Watchers::new(),
             shared: shared.clone(),
@@ -174,12 +183,19 @@ fn timing(options: &Options, identity: &Identity) -> Timing {
     Timing { election_ticks, heartbeat_ticks, seed }
 }
 
-fn link_sink(inbox: Arc<Inbox>) -> Sink {
+fn link_sink(inbox: Arc<Inbox>, keeper: Weak<Keeper>) -> Sink {
     Arc::new(move |event| {
         inbox.push(Message::Shard(match event {
             LinkEvent::Opened { peer } => Input::LinkOpened { peer },
             LinkEvent::Closed { peer } => Input::LinkClosed { peer },
             LinkEvent::Frame(frame) => Input::Frame(frame),
+            LinkEvent::Snapshot(incoming) => {
+                // Connections may outlive the loop by a moment.
+                if let Some(keeper) = keeper.upgrade() {
+                    keeper.receive(incoming);
+                }
+                return;
+            }
         }));
     })
 }
@@ -203,6 +219,7 @@ struct Loop {
     shard: Shard,
     writer: Writer,
     reader: Reader,
+    keeper: Arc<Keeper>,
     links: Links,
     watchers: Watchers,
     shared: Arc<Shared>,
@@ -268,6 +285,7 @@ impl Loop {
                 let (states, peers) = (self.shard.group_states(), self.shard.peers());
                 self.watchers.subscribe(groups, events, states, peers);
             }
+            Message::Event { group, event } => self.watchers.publish(vec![(group, event)]),
             Message::LogFailed(reason) => {
                 self.broken = Some(Broken(format!("write the log: {reason}")));
             }
@@ -299,6 +317,12 @@ impl Loop {
         }
         for fetch in outputs.fetches {
             self.fetch(fetch);
+        }
+        for take in outputs.take_snapshots {
+            self.keeper.take(take);
+        }
+        for send in outputs.send_snapshots {
+            self.keeper.send(send);
         }
         if !self.watchers.is_empty() {
             self.watchers.publish(outputs.events);

@@ -2,6 +2,7 @@
 //! the batching window of the next records, so nothing waits on a timer.
 
 use crate::inbox::{Inbox, Message};
+use crate::snapshots::Keeper;
 use multiraft_log::{Entry, GroupRound, HardState, Log, LogError, PeerMemory, Round, StoredConfig};
 use multiraft_shard::{GroupPersist, Input, NodeFacts, Persist};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -37,12 +38,12 @@ pub struct Writer {
 impl Writer {
     /// Starts the thread. Durable records come back to the inbox; a failure comes back once, and
     /// nothing is acknowledged after it.
-    pub fn start(log: Log, inbox: Arc<Inbox>) -> std::io::Result<Writer> {
+    pub fn start(log: Log, keeper: Arc<Keeper>, inbox: Arc<Inbox>) -> std::io::Result<Writer> {
         let queue = Arc::new((Mutex::new(Queue::default()), Condvar::new()));
         let counters = Arc::new(WriterCounters::default());
         let (q, c) = (queue.clone(), counters.clone());
         let thread = std::thread::Builder::new().name("log-writer".into()).spawn(move || {
-            let written = run(log, &q, &inbox, &c);
+            let written = run(log, &q, &keeper, &inbox, &c);
             if let Err(e) = &written {
                 inbox.push(Message::LogFailed(describe(e)));
             }
@@ -73,6 +74,7 @@ impl Writer {
 fn run(
     mut log: Log,
     queue: &(Mutex<Queue>, Condvar),
+    keeper: &Keeper,
     inbox: &Inbox,
     counters: &WriterCounters,
 ) -> Result<(), LogError> {
@@ -86,6 +88,7 @@ fn run(
         for facts in records.iter().filter_map(|r| r.facts.as_ref()) {
             store_facts(&mut log, facts)?;
         }
+        let forgotten: Vec<(u32, u64)> = records.iter().flat_map(forgotten).collect();
         let rounds: Vec<Round> = records.into_iter().map(to_round).collect();
         let started = Instant::now();
         let written = log.append(&rounds)?;
@@ -94,7 +97,15 @@ fn run(
         counters.records.fetch_add(written.records, Relaxed);
         counters.bytes.fetch_add(written.bytes, Relaxed);
         inbox.push(Message::Shard(Input::Persisted { round: last }));
+        for (group, before) in forgotten {
+            keeper.forget(group, before);
+        }
     }
+}
+
+/// Snapshots that the log does without once the record is durable.
+fn forgotten(record: &Persist) -> impl Iterator<Item = (u32, u64)> + '_ {
+    record.groups.iter().filter_map(|part| part.snapshot.map(|before| (part.group, before)))
 }
 
 /// Everything that is queued; empty after a second of nothing; `None` when closed and drained.

@@ -1,6 +1,7 @@
 //! Connections that peers made to us.
 
 use crate::limits::{CONNECTIONS_MAX, FRAME_BYTES_MAX, PREFACE_TIMEOUT};
+use crate::transfer::{Incoming, SNAPSHOT_PREFACE};
 use crate::{LinkEvent, PREFACE, Sink};
 use futures::StreamExt;
 use std::sync::Arc;
@@ -37,6 +38,10 @@ async fn receive(mut stream: TcpStream, sink: Sink) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut preface = [0u8; PREFACE.len()];
     tokio::time::timeout(PREFACE_TIMEOUT, stream.read_exact(&mut preface)).await??;
+    if &preface == SNAPSHOT_PREFACE {
+        sink(LinkEvent::Snapshot(Incoming::accept(stream).await?));
+        return Ok(());
+    }
     if &preface != PREFACE {
         return Err(std::io::Error::other("not a node of this release"));
     }

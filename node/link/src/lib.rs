@@ -11,9 +11,11 @@
 mod inbound;
 pub mod limits;
 mod outbound;
+mod transfer;
 
 pub use inbound::accept;
 pub use outbound::Links;
+pub use transfer::{Incoming, Offer, Outgoing};
 
 use bytes::Bytes;
 use std::sync::Arc;
@@ -30,6 +32,8 @@ pub enum LinkEvent {
     Closed { peer: u64 },
     /// A frame came in; its header names the sender.
     Frame(Bytes),
+    /// A peer offers a snapshot.
+    Snapshot(Incoming),
 }
 
 /// Where events go. Called from tasks; must not block.

@@ -16,6 +16,15 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 pub const RETRY_MIN: Duration = Duration::from_millis(20);
 pub const RETRY_MAX: Duration = Duration::from_secs(1);
 
+/// A snapshot's connection that stands still for this long is given up.
+pub const TRANSFER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// An offered snapshot may wait this long for its turn, and for being verified at the end.
+pub const OFFER_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Bytes of an offer: a raft message that names a configuration of some dozen members.
+pub const OFFER_BYTES_MAX: usize = 1 << 20;
+
 /// A stranger has this long to say who it is.
 pub const PREFACE_TIMEOUT: Duration = Duration::from_secs(5);
 

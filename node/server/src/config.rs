@@ -40,6 +40,10 @@ pub struct Flags {
     /// Period of a leader's heartbeats [default: 100ms].
     #[arg(long, value_name = "TIME")]
     pub heartbeat: Option<String>,
+    /// A group's log is trimmed behind a new snapshot when it has grown by this many bytes, or by
+    /// the size of the last snapshot if that is more [default: 4194304].
+    #[arg(long, value_name = "BYTES")]
+    pub snapshot_log_bytes: Option<u64>,
     /// How the log is written [default: text].
     #[arg(long, value_enum)]
     pub log_format: Option<LogFormat>,
@@ -47,6 +51,9 @@ pub struct Flags {
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<String>,
 }
+
+/// Snapshots more often than this would be all that a node does.
+const SNAPSHOT_LOG_BYTES_MIN: u64 = 16 << 10;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -72,6 +79,7 @@ pub struct Config {
     pub election_timeout: Time,
     #[serde(deserialize_with = "heartbeat")]
     pub heartbeat: Time,
+    pub snapshot_log_bytes: u64,
     pub log: Log,
 }
 
@@ -115,6 +123,7 @@ impl Default for Config {
             advertise_host: String::new(),
             election_timeout: Time(Duration::from_secs(1)),
             heartbeat: Time(Duration::from_millis(100)),
+            snapshot_log_bytes: multiraft_host::limits::SNAPSHOT_LOG_BYTES,
             log: Log::default(),
         }
     }
@@ -154,6 +163,7 @@ impl Config {
         set(&mut self.peer_address, &flags.peer_address);
         set(&mut self.http_address, &flags.http_address);
         set(&mut self.advertise_host, &flags.advertise_host);
+        set(&mut self.snapshot_log_bytes, &flags.snapshot_log_bytes);
         set(&mut self.log.format, &flags.log_format);
         set(&mut self.log.level, &flags.log_level);
         for (name, flag, field) in [
@@ -190,6 +200,9 @@ impl Config {
                 self.election_timeout,
                 self.heartbeat
             );
+        }
+        if self.snapshot_log_bytes < SNAPSHOT_LOG_BYTES_MIN {
+            bail!("snapshot_log_bytes: must be at least {SNAPSHOT_LOG_BYTES_MIN}");
         }
         if self.advertise_host.is_empty() {
             self.advertise_host = self.default_host()?;

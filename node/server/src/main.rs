@@ -75,6 +75,7 @@ async fn run(config: Config) -> ExitCode {
         version: env!("CARGO_PKG_VERSION").into(),
         election_timeout: config.election_timeout.0,
         heartbeat: config.heartbeat.0,
+        snapshot_log_bytes: config.snapshot_log_bytes,
     };
     let node = match Node::start(options, ports.peer).await {
         Ok(node) => node,

@@ -149,6 +149,18 @@ impl Snapshots {
         })
     }
 
+    /// Removes the complete snapshots of the group from before `index`, durably; returns their
+    /// indexes.
+    pub fn remove_before(&self, group: u32, index: u64) -> Result<Vec<u64>, SnapshotError> {
+        let old = |kind: &Kind| match kind {
+            Kind::Complete(id) => (id.group == group && id.index < index).then_some(id.index),
+            Kind::Incoming(_) | Kind::New(_) => None,
+        };
+        let found = self.files.list()?.iter().filter_map(|file| old(&file.kind)).collect();
+        self.files.remove_where(|file| old(&file.kind).is_some())?;
+        Ok(found)
+    }
+
     /// Removes everything of groups that are not among `groups`, durably, and what nobody is
     /// writing any more.
     pub fn sweep(&self, groups: &BTreeSet<u32>) -> Result<(), SnapshotError> {

@@ -1,0 +1,86 @@
+//! Snapshots on real files and real sockets.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use multiraft_proto::v1::event::Event;
+use multiraft_proto::v1::{self, MemberRole};
+use support::{Client, Running, bootstrap, run, spec, start, wait};
+use tokio::sync::mpsc::Receiver;
+
+/// Enough increments to pass the threshold of these nodes several times.
+async fn fill(client: &mut Client, node: &Running, to: i64) {
+    while client.increment(&node.handle).await < to {}
+}
+
+/// Reads events until one of them is wanted.
+async fn see(events: &mut Receiver<v1::Event>, wanted: impl Fn(&Event) -> bool) {
+    while let Some(event) = events.recv().await {
+        if event.event.as_ref().is_some_and(&wanted) {
+            return;
+        }
+    }
+    panic!("the stream ended");
+}
+
+#[test]
+fn a_log_is_trimmed_and_a_restart_begins_with_the_snapshot() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let node = start(dir.path(), 0).await;
+        let mut events = node.handle.watch(Vec::new());
+        node.handle.bootstrap(vec![spec(1, &[&node], &node)], None).await.unwrap();
+        let mut client = Client::open(&node.handle, 1).await;
+        fill(&mut client, &node, 1_000).await;
+        see(&mut events, |e| matches!(e, Event::SnapshotCreated(_))).await;
+        see(&mut events, |e| matches!(e, Event::LogCompacted(c) if c.index > 1)).await;
+        fill(&mut client, &node, 2_000).await;
+        see(&mut events, |e| matches!(e, Event::SnapshotCompacted(_))).await;
+        let digest = node.handle.digest(1).await.unwrap();
+        let files = || std::fs::read_dir(dir.path().join("snapshots")).unwrap().count();
+        assert!((1..=2).contains(&files()), "{} files", files());
+        let port = node.stop().await;
+        let node = start(dir.path(), port).await;
+        wait(&node.handle, |g| g.leader != 0 && g.index >= 2_000).await;
+        assert_eq!(client.repeat(&node.handle).await, 2_000, "the session survives");
+        assert_eq!(client.increment(&node.handle).await, 2_001);
+        assert!(digest.0 > 0);
+        node.stop().await;
+    });
+}
+
+#[test]
+fn a_member_that_was_away_and_one_that_is_new_are_given_a_snapshot() {
+    run(async {
+        let dirs: Vec<_> = (0..4).map(|_| tempfile::tempdir().unwrap()).collect();
+        let mut nodes = Vec::new();
+        for dir in &dirs[..3] {
+            nodes.push(start(dir.path(), 0).await);
+        }
+        bootstrap(&nodes.iter().collect::<Vec<_>>(), 1).await;
+        let mut client = Client::open(&nodes[0].handle, 1).await;
+        fill(&mut client, &nodes[0], 100).await;
+        let away = nodes.remove(2).stop().await;
+        fill(&mut client, &nodes[0], 3_000).await;
+        let back = start(dirs[2].path(), away).await;
+        let mut events = back.handle.watch(Vec::new());
+        see(&mut events, |e| matches!(e, Event::SnapshotRecovered(_))).await;
+        wait(&back.handle, |g| g.index >= 3_000).await;
+        assert_eq!(client.get(&back.handle).await, 3_000);
+
+        let new = start(dirs[3].path(), 0).await;
+        let mut events = new.handle.watch(Vec::new());
+        let mut join = spec(1, &[&nodes[0], &nodes[1], &back, &new], &new);
+        join.members.retain(|m| m.member_id != 3);
+        new.handle.join(join, true, None).await.unwrap();
+        see(&mut events, |e| matches!(e, Event::SnapshotReceived(_))).await;
+        wait(&new.handle, |g| g.role == MemberRole::Member as i32 && g.index >= 3_000).await;
+        assert_eq!(client.increment(&new.handle).await, 3_001);
+        assert_eq!(client.get(&new.handle).await, 3_001);
+        let digest = new.handle.digest(1).await.unwrap();
+        assert_eq!(nodes[0].handle.digest(1).await.unwrap(), digest);
+        for node in nodes.into_iter().chain([back, new]) {
+            node.stop().await;
+        }
+    });
+}
