@@ -7,6 +7,7 @@
 mod entry;
 mod limits;
 mod member;
+mod quiet;
 mod ready;
 mod snapshot;
 mod storage;
@@ -261,12 +262,21 @@ impl Group {
 
     /// Takes a message of another member. Bytes that are no message are dropped and reported.
     /// A snapshot's message is refused here: it comes with its state, by [`Group::install`].
-    pub fn step(&mut self, message: &[u8]) -> Result<Stepped, StepError> {
+    /// `suspect`: the node of the leader that this member knows has been silent for too long to be
+    /// protected from a candidate. (raft would judge by this group's clock, which may stand still.)
+    pub fn step(&mut self, message: &[u8], suspect: bool) -> Result<Stepped, StepError> {
         let message = self.decode(message)?;
         if message.msg_type() == MessageType::MsgSnapshot {
             return Err(StepError);
         }
-        Ok(self.take(message))
+        let leader = self.leader();
+        let is_vote = is_vote_request(&message);
+        let others = leader != 0 && leader != self.member_id;
+        if is_vote && others && (suspect || leader == message.from) {
+            self.forget_leader();
+        }
+        let forgot = leader != 0 && self.leader() == 0;
+        Ok(Stepped { is_vote, forgot_leader: forgot, ..self.take(message) })
     }
 
     fn decode(&self, message: &[u8]) -> Result<Message, StepError> {
@@ -279,6 +289,8 @@ impl Group {
             from: message.from,
             term: message.term,
             acknowledged: acknowledged_index(&message),
+            is_vote: false,
+            forgot_leader: false,
         };
         // A message that raft refuses (stale, unknown member) changes nothing.
         let _ = self.node.step(message);
@@ -369,6 +381,10 @@ pub struct Stepped {
     /// Index that the sender acknowledged as durable in that term; 0 for a vote. `None` says
     /// nothing about the sender's disk, and then `term` means nothing either.
     pub acknowledged: Option<u64>,
+    /// It asked for a vote or a pre-vote.
+    pub is_vote: bool,
+    /// The leader that was known before protects nobody from that vote.
+    pub forgot_leader: bool,
 }
 
 /// Bytes that are no message of this group's raft: the link is broken or hostile.
@@ -384,6 +400,10 @@ fn acknowledged_index(message: &Message) -> Option<u64> {
         MessageType::MsgRequestVoteResponse => Some(0),
         _ => None,
     }
+}
+
+fn is_vote_request(message: &Message) -> bool {
+    matches!(message.msg_type(), MessageType::MsgRequestVote | MessageType::MsgRequestPreVote)
 }
 
 fn conf_state(configuration: &Configuration) -> ConfState {
@@ -405,7 +425,7 @@ impl HardState {
 }
 
 /// splitmix64's finalizer: spreads what is close together.
-fn mix(x: u64) -> u64 {
+pub fn mix(x: u64) -> u64 {
     let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ (x >> 31)

@@ -239,7 +239,8 @@ impl Loop {
             if stopped.try_recv().is_ok() {
                 break;
             }
-            self.shared.inbox.wait(&mut messages, next).await;
+            let until = if self.shard.is_busy() { tokio::time::Instant::now() } else { next };
+            self.shared.inbox.wait(&mut messages, until).await;
             self.shard.set_time(self.clock.now());
             for message in messages.drain(..) {
                 self.handle(message);

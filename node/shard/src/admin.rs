@@ -281,9 +281,11 @@ impl Shard {
         self.settle_all_changes();
         let reachable = self.reachable_nodes();
         let mut answers = Vec::new();
-        for (id, replica) in &mut self.replicas {
+        let asking = self.awake.iter().chain(self.leaves.keys()).copied();
+        for id in asking.collect::<BTreeSet<u32>>() {
+            let Some(replica) = self.replicas.get_mut(&id) else { continue };
             let member_id = replica.group.member_id();
-            let ask = if self.leaves.contains_key(id) {
+            let ask = if self.leaves.contains_key(&id) {
                 ask::Ask::Leave(member_id)
             } else if replica.wants_promotion() {
                 ask::Ask::Promote(member_id)
@@ -293,7 +295,7 @@ impl Shard {
                 continue;
             };
             if let Some(answer) = replica.ask_leader(ask, &reachable, &mut self.ctx) {
-                answers.push((*id, answer));
+                answers.push((id, answer));
             }
         }
         for (id, answer) in answers {

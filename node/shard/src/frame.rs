@@ -35,14 +35,36 @@ pub enum ItemKind {
     Ask = 8,
     /// The leader's answer.
     AskAnswer = 9,
+    /// The leader may rest if the receiver's member gives it its clock ([`crate::contract`]). The
+    /// payload of this and the next three is the leader's term.
+    Offer = 10,
+    /// The sender's member did so.
+    Grant = 11,
+    /// The sender's member took its clock back.
+    Revoke = 12,
+    /// The sender's member leads no more.
+    Resign = 13,
 }
 
 impl ItemKind {
     fn from_code(code: u8) -> Option<Self> {
         use ItemKind::*;
-        [Raft, Forward, Proxy, ProxyAnswer, Hello, RolledBack, Directory, Ask, AskAnswer]
-            .into_iter()
-            .find(|k| *k as u8 == code)
+        let all = [
+            Raft,
+            Forward,
+            Proxy,
+            ProxyAnswer,
+            Hello,
+            RolledBack,
+            Directory,
+            Ask,
+            AskAnswer,
+            Offer,
+            Grant,
+            Revoke,
+            Resign,
+        ];
+        all.into_iter().find(|k| *k as u8 == code)
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{CallError, Consistency};
 use bytes::Bytes;
 use multiraft_machine::Query;
 use multiraft_proto::link::{
-    Ask, AskAnswer, Directory as DirectoryWire, DurableMember, Hello, Proxy, ProxyAnswer, proxy,
+    Ask, AskAnswer, Directory as DirectoryWire, Hello, Proxy, ProxyAnswer, proxy,
 };
 use multiraft_proto::v1::event::Event;
 use multiraft_proto::v1::{
@@ -27,7 +27,7 @@ impl Shard {
         let event = ConnectionEstablishedEvent { info: Some(info) };
         self.ctx.out.events.push((0, Event::ConnectionEstablished(event)));
         if broke {
-            self.session_broke(node);
+            self.session_broke(node, false);
         }
         self.directory.introduce(node, &mut self.ctx);
     }
@@ -43,7 +43,7 @@ impl Shard {
             self.ctx.out.events.push((0, Event::ConnectionFailed(event)));
         }
         if broke {
-            self.session_broke(node);
+            self.session_broke(node, false);
         }
     }
 
@@ -61,7 +61,9 @@ impl Shard {
         let heard = peer.pair.hear(frame.pair, now);
         if heard.broke {
             peer.outbox.clear();
-            self.session_broke(from);
+            self.session_broke(from, heard.dead);
+        } else if heard.dead {
+            self.node_died(from);
         }
         if heard.came_up {
             self.session_up(from);
@@ -76,37 +78,6 @@ impl Shard {
                 self.item(from, item);
             }
         }
-    }
-
-    /// The session with a peer began: it hears what our disk holds and what we know.
-    fn session_up(&mut self, node: u64) {
-        let shares = |r: &Replica| r.node_is_member(node);
-        let members = self.replicas.values().filter(|r| shares(r) && !r.is_closed());
-        let hello = Hello {
-            incarnation: self.ctx.identity.incarnation,
-            members: members
-                .map(|r| {
-                    let (term, last_index) = r.group.durable();
-                    DurableMember { group_id: r.id, term, last_index }
-                })
-                .collect(),
-        };
-        self.ctx.send(node, ItemKind::Hello, 0, &hello.encode_to_vec());
-        self.directory.greet(node, &mut self.ctx);
-        let shared: Vec<u32> = self.replicas.values().filter(|r| shares(r)).map(|r| r.id).collect();
-        for id in shared {
-            if let Some(replica) = self.replicas.get_mut(&id) {
-                replica.peer_returned(node, &mut self.ctx);
-            }
-            self.campaign_if_new(id);
-            self.mark(id);
-        }
-        self.resend_proxied(None);
-    }
-
-    pub(crate) fn session_broke(&mut self, node: u64) {
-        self.incarnations.remove(&node);
-        self.resend_proxied(Some(node));
     }
 
     pub(crate) fn resend_proxied(&mut self, lost: Option<u64>) {
@@ -147,17 +118,36 @@ impl Shard {
             ItemKind::AskAnswer => {
                 decoded(&payload, |answer: AskAnswer| self.ask_answered(group, answer));
             }
+            ItemKind::Offer | ItemKind::Grant | ItemKind::Revoke | ItemKind::Resign => {
+                self.contract_item(from, kind, group, &payload);
+            }
         }
+    }
+
+    fn contract_item(&mut self, from: u64, kind: ItemKind, group: u32, payload: &[u8]) {
+        let Some(replica) = self.replicas.get_mut(&group).filter(|r| !r.is_closed()) else {
+            return;
+        };
+        let Ok(term) = payload.try_into().map(u64::from_be_bytes) else { return };
+        match kind {
+            ItemKind::Offer => replica.offered(from, term, &mut self.ctx),
+            ItemKind::Grant => replica.granted(from, term),
+            ItemKind::Revoke => replica.revoked(from),
+            _ => replica.resigned(from, term),
+        }
+        self.mark(group);
     }
 
     fn raft_message(&mut self, from: u64, group: u32, message: &[u8]) {
         if self.memory.is_refused(from, group) {
             return;
         }
+        let leader = self.replicas.get(&group).map_or(0, Replica::leader_node);
+        let suspect = leader != 0 && self.is_suspect(leader);
         let Some(replica) = self.replicas.get_mut(&group).filter(|r| !r.is_closed()) else {
             return;
         };
-        if let Some(stepped) = replica.step(from, message)
+        if let Some(stepped) = replica.step(from, message, suspect, &mut self.ctx)
             && let Some(index) = stepped.acknowledged
             && let Some(incarnation) = self.incarnations.get(&from).copied()
         {
@@ -234,16 +224,11 @@ impl Shard {
 }
 
 impl Replica {
-    fn node_is_member(&self, node: u64) -> bool {
-        self.group.configuration().on_node(node).is_some()
-    }
-
     /// A member's node is back: probe it instead of trusting what was in flight, and send again
     /// what went to it.
-    fn peer_returned(&mut self, node: u64, ctx: &mut Context) {
+    pub fn peer_returned(&mut self, node: u64, ctx: &mut Context) {
         if let Some(member) = self.group.configuration().on_node(node) {
-            let member_id = member.member_id;
-            self.group.unreachable(member_id);
+            self.feed_again(member.member_id);
         }
         if self.leader_node() == node {
             self.dispatch_all(ctx);

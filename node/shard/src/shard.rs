@@ -27,7 +27,7 @@ use multiraft_proto::log::StoredConfiguration;
 use multiraft_proto::v1::ServiceConfigChangedEvent;
 use multiraft_proto::v1::event::Event;
 use prost::Message as _;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A record on its way to the disk.
 struct Unsynced {
@@ -48,6 +48,12 @@ pub struct Shard {
     pub(crate) joins: BTreeMap<u32, Join>,
     pub(crate) leaves: BTreeMap<u32, Leave>,
     dirty: Vec<u32>,
+    /// Groups that want their ticks; the others cost nothing.
+    pub(crate) awake: BTreeSet<u32>,
+    /// Groups at rest that are to wake at a log time: (time, group).
+    alarms: BTreeSet<(u64, u32)>,
+    /// Orphaned groups whose turn to campaign comes.
+    pub(crate) campaigns: VecDeque<u32>,
     pub(crate) memory: Memory,
     pub(crate) directory: Directory,
     pub(crate) proxied: Proxied,
@@ -78,6 +84,9 @@ impl Shard {
             joins: BTreeMap::new(),
             leaves: BTreeMap::new(),
             dirty: Vec::new(),
+            awake: BTreeSet::new(),
+            alarms: BTreeSet::new(),
+            campaigns: VecDeque::new(),
             memory: Memory::new(memory),
             directory: Directory::default(),
             proxied: Proxied::default(),
@@ -282,15 +291,15 @@ impl Shard {
         self.ticks += 1;
         self.tick_peers(slept);
         let seconds = self.ticks.is_multiple_of(1_000_000 / TICK_MICROS);
-        for replica in self.replicas.values_mut().filter(|r| !r.is_closed()) {
+        self.ring_alarms();
+        for id in self.awake.iter().copied().collect::<Vec<_>>() {
+            let Some(replica) = self.replicas.get_mut(&id) else { continue };
             replica.tick(&mut self.ctx);
             if seconds {
                 replica.slow_tick(&mut self.ctx);
             }
-            if replica.has_work() && !replica.dirty {
-                replica.dirty = true;
-                self.dirty.push(replica.id);
-            }
+            self.release_removed(id);
+            self.mark(id);
         }
         self.take_snapshots();
         self.drain_tick();
@@ -307,6 +316,36 @@ impl Shard {
         }
     }
 
+    /// Wakes the groups whose machines have something to do at this time.
+    fn ring_alarms(&mut self) {
+        let now = self.ctx.now.unix_millis;
+        while let Some(&(due, id)) = self.alarms.first()
+            && due <= now
+        {
+            self.alarms.pop_first();
+            if let Some(replica) = self.replicas.get_mut(&id) {
+                replica.wake();
+                self.awake.insert(id);
+            }
+        }
+    }
+
+    /// Keeps the lists of groups that cost something each tick.
+    fn keep_awake(&mut self, id: u32) {
+        let Some(replica) = self.replicas.get_mut(&id) else {
+            self.awake.remove(&id);
+            return;
+        };
+        if replica.wants_ticks() {
+            self.awake.insert(id);
+        } else if self.awake.remove(&id) {
+            replica.group.shrink_cache(0);
+            if let Some(due) = replica.next_timer().filter(|_| replica.rests()) {
+                self.alarms.insert((due, id));
+            }
+        }
+    }
+
     fn tick_peers(&mut self, slept: bool) {
         let now = self.ctx.now.micros;
         let redial_again = self.ticks.is_multiple_of(10);
@@ -316,22 +355,25 @@ impl Shard {
             if slept {
                 peer.pair.forgive_silence(now.saturating_sub(2 * TICK_MICROS));
             }
-            let broke = peer.pair.check_silence(now);
+            let died = peer.pair.check_silence(now);
             let silent = peer.pair.is_silent(now) && peer.pair.is_connected();
-            if broke || silent && redial_again {
+            if died || silent && redial_again {
                 self.ctx.out.links.push(LinkCommand::Redial { node });
             }
-            if broke {
-                self.session_broke(node);
+            if died {
+                self.session_broke(node, true);
             }
             self.ctx.flush_to(node);
         }
     }
 
+    /// Groups at rest have none.
     fn shrink_caches(&mut self) {
-        let share = CACHE_BYTES_MAX / self.replicas.len().max(1);
-        for replica in self.replicas.values_mut() {
-            replica.group.shrink_cache(share.max(CACHE_BYTES_MIN));
+        let share = CACHE_BYTES_MAX / self.awake.len().max(1);
+        for id in &self.awake {
+            if let Some(replica) = self.replicas.get_mut(id) {
+                replica.group.shrink_cache(share.max(CACHE_BYTES_MIN));
+            }
         }
     }
 
@@ -355,13 +397,15 @@ impl Shard {
 
     // ------------------------------------------------------------------------------ rounds
 
-    /// Whether a round would do anything.
-    pub fn has_work(&self) -> bool {
-        !self.dirty.is_empty()
+    /// Whether the next round should come at once, although nothing came in: there is more than one
+    /// round should do.
+    pub fn is_busy(&self) -> bool {
+        !self.campaigns.is_empty()
     }
 
     /// Drives the groups that have work and returns everything to be done outside.
     pub fn round(&mut self) -> Outputs {
+        self.campaign_some();
         let dirty = std::mem::take(&mut self.dirty);
         self.ctx.counters.rounds += u64::from(!dirty.is_empty());
         for id in dirty {
@@ -388,6 +432,7 @@ impl Shard {
         self.snapshot_if_due(id);
         self.settle_changes(id);
         self.drained(id);
+        self.keep_awake(id);
         // What a drive itself brought up (a new leader's commands) is the next round's.
         if let Some(replica) = self.replicas.get_mut(&id)
             && replica.has_work()
@@ -402,17 +447,14 @@ impl Shard {
         let Some(replica) = self.replicas.get(&id) else { return };
         let configuration = replica.group.configuration().clone();
         let stored = replica.stored_configuration();
-        let member_id = replica.group.member_id();
         let part: &mut GroupPersist = self.ctx.record_group(id);
         part.configuration = Some((configuration.version, stored));
         for member in &configuration.members {
             self.ctx.know_peer(member.node_id, member.address());
         }
-        for (departed, node) in driven.departed {
+        // This member may be one of them: it goes when the leader says that most voters know.
+        for node in driven.departed {
             self.memory.forget(node, id);
-            if departed == member_id {
-                self.left(id, member_id);
-            }
         }
     }
 

@@ -189,7 +189,7 @@ impl Replica {
         self.heard_of(&mark.configuration);
         driven.reconfigured = true;
         let gone = |m: &&Member| mark.configuration.member(m.member_id).is_none();
-        let gone = replaced.members.iter().filter(gone).map(|m| (m.member_id, m.node_id));
+        let gone = replaced.members.iter().filter(gone).map(|m| m.node_id);
         driven.departed.extend(gone);
         let event = SnapshotRecoveredEvent { group_id: self.id, index: mark.index };
         ctx.out.events.push((self.id, Event::SnapshotRecovered(event)));

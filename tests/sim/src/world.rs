@@ -331,6 +331,9 @@ impl World {
         }
         let Some(outputs) = self.nodes[node].step(self.now) else { return };
         self.carry_out(node, boot, outputs);
+        if self.nodes[node].life.as_ref().is_some_and(|life| life.shard.is_busy()) {
+            self.wake(node);
+        }
         self.invariants.check(&self.nodes, node);
     }
 
