@@ -42,14 +42,18 @@ impl Replica {
 
     /// One tick of raft's clock.
     pub fn tick_group(&mut self, ctx: &mut Context) {
-        self.group.tick();
         self.contract.idle = self.contract.idle.saturating_add(1);
+        // First, for whoever rests sends no heartbeats any more.
+        if self.group.is_leader() {
+            self.offer_rest(ctx);
+        }
+        if self.rests() {
+            return;
+        }
+        self.group.tick();
         if self.contract.retries > 0 && self.group.has_just_asked() {
             self.contract.retries -= 1;
             self.group.retry_campaign();
-        }
-        if self.group.is_leader() {
-            self.offer_rest(ctx);
         }
     }
 

@@ -88,6 +88,7 @@ impl Shard {
     pub(crate) fn check_disruption(&self, node: u64, lag_max: u64) -> AdminAnswer {
         let node = if node == 0 { self.ctx.node_id() } else { node };
         let lag_max = if lag_max == 0 { DRAIN_LAG_MAX } else { lag_max };
+        let connected = self.connected_nodes();
         let mut answer = CheckDisruptionResponse::default();
         for replica in self.replicas.values().filter(|r| !r.is_closed()) {
             let concerned = replica.group.configuration().on_node(node).is_some();
@@ -95,21 +96,26 @@ impl Shard {
                 continue;
             }
             answer.checked_groups += 1;
-            answer.groups.extend(replica.disruption(node, lag_max));
+            answer.groups.extend(replica.disruption(node, &connected, lag_max));
         }
         AdminAnswer::Disruption(answer)
     }
 }
 
 impl Replica {
-    fn disruption(&self, node: u64, lag_max: u64) -> Option<GroupDisruption> {
+    fn disruption(
+        &self,
+        node: u64,
+        connected: &BTreeSet<u64>,
+        lag_max: u64,
+    ) -> Option<GroupDisruption> {
         let danger = |reason: Reason, nodes| {
             Some(GroupDisruption { group_id: self.id, reason: reason as i32, nodes })
         };
         if !self.group.is_leader() {
             return danger(Reason::NoLeader, Vec::new());
         }
-        let (connected, own) = (self.connected_voters(), self.group.member_id());
+        let (connected, own) = (self.connected_voters(connected), self.group.member_id());
         let voters: Vec<_> = self.group.configuration().voters().collect();
         let majority = voters.len() / 2 + 1;
         let others = || voters.iter().filter(|m| m.node_id != node);
@@ -137,8 +143,7 @@ impl Replica {
             member.is_some_and(|m| reachable.contains(&m.node_id))
         };
         let candidates = self.group.progress().into_iter().filter(|(id, _, _)| is_candidate(*id));
-        let best = candidates.max_by_key(|(id, matched, active)| (*active, *matched, *id));
-        best.filter(|(_, _, active)| *active).map(|(id, _, _)| id)
+        candidates.max_by_key(|(id, matched, _)| (*matched, *id)).map(|(id, _, _)| id)
     }
 
     /// Hands leadership over. False: this member does not lead, or nobody takes it.

@@ -53,6 +53,11 @@ impl Shard {
         })
     }
 
+    /// Whether this node leads the group and lets it rest.
+    pub fn rests(&self, id: u32) -> bool {
+        self.replicas.get(&id).is_some_and(Replica::rests)
+    }
+
     /// A hash of a group's machine, for checks that compare replicas.
     pub fn digest(&self, id: u32) -> Option<(u64, u64)> {
         self.replicas.get(&id).map(|r| (r.group.applied_index(), r.machine.digest()))
