@@ -195,7 +195,8 @@ fn check_shared(shared: &BTreeMap<u64, Vec<Operation<u64>>>, outcome: &mut Outco
 /// Every entry is there once: nothing else was put, so their number says it. Some are read, and
 /// all of them to name one that is missing.
 async fn check_entries(map: &Map, puts: &[u64]) {
-    let all = puts.iter().enumerate().flat_map(|(client, count)| (0..*count).map(move |n| (client, n)));
+    let all =
+        puts.iter().enumerate().flat_map(|(client, count)| (0..*count).map(move |n| (client, n)));
     let all: Vec<String> = all.map(|(client, number)| key(client, number)).collect();
     let size = map.size().await.expect("countable").value;
     let step = if size == all.len() as u64 { all.len().div_ceil(SAMPLE).max(1) } else { 1 };

@@ -53,7 +53,11 @@ pub struct Network {
 
 impl Default for Network {
     fn default() -> Self {
-        Self { faults: Arc::new(watch::Sender::default()), hit: Arc::default(), proxies: Vec::new() }
+        Self {
+            faults: Arc::new(watch::Sender::default()),
+            hit: Arc::default(),
+            proxies: Vec::new(),
+        }
     }
 }
 

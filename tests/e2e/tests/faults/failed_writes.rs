@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use multiraft_e2e::nodes::Nodes;
 
 use crate::strace::{self, Injected};
-use crate::support::{BROKEN, GROUPS, alone, leader, load, report, times};
+use crate::support::{BROKEN, GROUPS, Said, alone, leader, load, report, times};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_whose_disk_refuses_a_write_or_sync_stops_and_nothing_is_lost() {
@@ -22,17 +22,16 @@ async fn a_node_whose_disk_refuses_a_write_or_sync_stops_and_nothing_is_lost() {
         // Every third point is for a follower.
         let position = (leader(&nodes).await + usize::from(point % 3 == 2)) % 3;
         let node = &mut nodes.nodes[position];
-        let before = node.log().len();
+        let said = Said::from_now(node);
         let injected = Injected::into(node, &format!("{call}:error=EIO:when={nth}"));
         let started = Instant::now();
         let status = node.end().await;
         drop(injected);
-        slowest = slowest.max(started.elapsed());
-        let said = node.log()[before..].to_owned();
-        assert_eq!(status.code(), Some(BROKEN), "{call} {nth}: {said}");
-        let named = said.lines().find(|line| line.contains("Input/output error"));
-        let named = named.unwrap_or_else(|| panic!("{call} {nth}: the error is not named: {said}"));
-        println!("{call} {nth} of node {position}: {named}");
+        let took = started.elapsed();
+        slowest = slowest.max(took);
+        let named = said.line_with(node, "Input/output error");
+        assert_eq!(status.code(), Some(BROKEN), "{call} {nth}: {named}");
+        println!("{call} {nth} of node {position}, after {took:.1?}: {named}");
         load.all_go_on().await;
         nodes.nodes[position].start();
         nodes.nodes[position].info().await;

@@ -6,7 +6,13 @@
 //! strace or control groups: without them a test says `fault skipped`, which `scripts/test.sh`
 //! counts.
 
+mod control_group;
+mod disks;
 mod failed_writes;
+mod older_copies;
 mod partitions;
+mod pauses;
+mod scarcity;
 mod strace;
 mod support;
+mod volume;

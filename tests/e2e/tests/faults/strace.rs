@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -27,14 +27,16 @@ pub struct Injected {
 }
 
 impl Injected {
-    /// Injects what strace's `inject` describes, such as `fdatasync:error=EIO:when=3`, counted from
-    /// now; returns when it is in place. The other threads run at their full speed.
+    /// Injects what strace's `inject` describes, such as `fdatasync:error=EIO:when=3`, on the log,
+    /// counted from now; returns when it is in place. The other threads run at their full speed.
     pub fn into(node: &Node, inject: &str) -> Self {
         let thread = writer(node).to_string();
         let call = inject.split(':').next().expect("a call is named");
+        // The thread writes elsewhere, too, to wake others up.
+        let file = log(node);
         let mut strace = Command::new("strace")
             .args(["-o", "/dev/null", "-p", &thread, "-e", &format!("trace={call}")])
-            .args(["-e", &format!("inject={inject}")])
+            .args(["-e", &format!("inject={inject}"), "-P", &file.to_string_lossy()])
             .stderr(Stdio::piped())
             .spawn()
             .expect("strace starts");
@@ -51,6 +53,13 @@ impl Drop for Injected {
         let _ = Command::new("kill").arg(self.strace.id().to_string()).status();
         let _ = self.strace.wait();
     }
+}
+
+/// The file that the log is written to: the database's newest.
+fn log(node: &Node) -> PathBuf {
+    let files = fs::read_dir(node.data().join("db")).expect("the node has opened it").flatten();
+    let logs = files.map(|file| file.path()).filter(|p| p.extension().is_some_and(|e| e == "log"));
+    logs.max().expect("a log is there")
 }
 
 /// Id of the writer's thread.

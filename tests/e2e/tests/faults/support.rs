@@ -2,7 +2,7 @@
 
 use multiraft_client::position;
 use multiraft_e2e::load::{Load, Outcome};
-use multiraft_e2e::nodes::Nodes;
+use multiraft_e2e::nodes::{Node, Nodes};
 use tokio::sync::{Mutex, MutexGuard};
 
 /// Groups of every cluster here.
@@ -45,6 +45,24 @@ pub async fn leader(nodes: &Nodes) -> usize {
 /// The counter's group.
 pub fn group() -> u32 {
     position(NAME.as_bytes(), GROUPS as usize) as u32 + 1
+}
+
+/// What a node says from now on.
+pub struct Said {
+    from: usize,
+}
+
+impl Said {
+    pub fn from_now(node: &Node) -> Self {
+        Self { from: node.log().len() }
+    }
+
+    /// The line that has these words; fails when there is none.
+    pub fn line_with(&self, node: &Node, words: &str) -> String {
+        let said = node.log()[self.from..].to_owned();
+        let line = said.lines().find(|line| line.contains(words)).map(str::to_owned);
+        line.unwrap_or_else(|| panic!("it does not say {words:?}, but:\n{said}"))
+    }
 }
 
 /// One line on a scenario that passed: what was injected, and what the clients saw.
