@@ -1,12 +1,35 @@
 //! Disks that are full, slow, or stand still.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::time::{Duration, Instant};
 
-use multiraft_e2e::nodes::Nodes;
+use multiraft_e2e::nodes::{Node, Nodes};
 
 use crate::strace::{self, Injected};
-use crate::support::{GROUPS, Said, alone, leader, load, report, times};
+use crate::support::{BROKEN, GROUPS, REFUSED, Said, alone, leader, load, report, times};
 use crate::volume::Volume;
+
+/// SIGABRT.
+const ABORTED: i32 = 6;
+
+/// Waits for the end of a node whose disk is full. Today RocksDB may come first: it tries to
+/// recover from ENOSPC by itself, in a thread of its own, and Debian's build fails an assertion
+/// there (`sync_without_flush_called_`), so that the node ends by SIGABRT without a word of its own.
+async fn ended(node: &mut Node, when: &str) {
+    let said = Said::from_now(node);
+    let status = node.end().await;
+    let said = said.all(node);
+    println!("{when} ({status}): {}", said.lines().last().unwrap_or("it says nothing"));
+    match status.signal() {
+        Some(signal) => {
+            assert!(signal == ABORTED && said.contains("Assertion"), "{status}: {said}")
+        }
+        None => {
+            assert!(matches!(status.code(), Some(BROKEN | REFUSED)), "{status}: {said}");
+            assert!(said.contains("No space left on device"), "{said}");
+        }
+    }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_whose_disk_is_full_loses_nothing_and_comes_back_when_it_is_not() {
@@ -21,22 +44,14 @@ async fn a_node_whose_disk_is_full_loses_nothing_and_comes_back_when_it_is_not()
     for round in 0..rounds {
         let ballast = volume.fill();
         let node = &mut nodes.nodes[0];
-        let said = Said::from_now(node);
-        let status = node.end().await;
-        println!("full under load ({status}): {}", said.line_with(node, "No space left on device"));
-        assert!(status.code().is_some_and(|code| code != 0), "{status}");
+        ended(node, "full under load").await;
         load.all_go_on().await;
-
-        let said = Said::from_now(node);
-        node.start();
-        let status = node.end().await;
-        println!("full at start ({status}): {}", said.line_with(node, "No space left on device"));
-        assert!(status.code().is_some_and(|code| code != 0), "{status}");
+        nodes.nodes[0].start();
+        ended(&mut nodes.nodes[0], "full at start").await;
         load.all_go_on().await;
-
         drop(ballast);
-        node.start();
-        let info = node.info().await;
+        nodes.nodes[0].start();
+        let info = nodes.nodes[0].info().await;
         assert_eq!(info.groups.len(), GROUPS as usize, "round {round}");
         load.all_go_on().await;
     }

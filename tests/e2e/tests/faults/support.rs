@@ -12,6 +12,8 @@ pub const CLIENTS: usize = 5;
 /// The counter of all clients. The leader of its group is the node that most faults are for.
 const NAME: &str = "count";
 
+/// Exit code of a node that cannot use its directory.
+pub const REFUSED: i32 = 3;
 /// Exit code of a node that broke while it ran.
 pub const BROKEN: i32 = 4;
 
@@ -57,9 +59,13 @@ impl Said {
         Self { from: node.log().len() }
     }
 
+    pub fn all(&self, node: &Node) -> String {
+        node.log()[self.from..].to_owned()
+    }
+
     /// The line that has these words; fails when there is none.
     pub fn line_with(&self, node: &Node, words: &str) -> String {
-        let said = node.log()[self.from..].to_owned();
+        let said = self.all(node);
         let line = said.lines().find(|line| line.contains(words)).map(str::to_owned);
         line.unwrap_or_else(|| panic!("it does not say {words:?}, but:\n{said}"))
     }
