@@ -27,6 +27,9 @@ const SHARED: u64 = 4;
 /// history, which stays below 1,000 operations.
 const CHAPTER: u64 = 1_600;
 
+/// A node that is well answers sooner.
+const LATE: Duration = Duration::from_millis(200);
+
 /// No progress for so long fails a test.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -51,6 +54,8 @@ pub struct Outcome {
     pub reads: u64,
     /// Commands that were given up, with an unknown outcome.
     pub unknown: u64,
+    /// Reads at one node that took longer than [`LATE`]: of one that stood still, or was cut off.
+    pub late: u64,
     /// The longest that any client waited for any answer.
     pub longest: Duration,
 }
@@ -96,7 +101,7 @@ impl Load {
         load
     }
 
-    /// From now on reads the counter at every node, too, however long it takes to answer.
+    /// From now on reads the counter at every node, too, also at one that stands still.
     pub async fn read_everywhere(&mut self) {
         let reads = Reads::start(&self.endpoints, &self.name, self.epoch, self.stop.clone());
         self.reads = Some(reads.await);
@@ -156,6 +161,8 @@ impl Load {
             Some(reads) => reads.end().await,
             None => Vec::new(),
         };
+        let is_late = |call: &&Call| u128::from(call.ended - call.started) > LATE.as_nanos();
+        outcome.late = elsewhere.iter().filter(is_late).count() as u64;
         let pinned = elsewhere.len();
         all.calls.extend(elsewhere);
         outcome.acknowledged += 2 * increments;
@@ -166,10 +173,10 @@ impl Load {
         counter::check(&all.calls, value).expect("the history has an order");
         assert_eq!(value, increments);
         check_entries(&cluster.map(entries(&self.name)), &puts).await;
-        let Outcome { acknowledged, reads, unknown, longest } = outcome;
+        let Outcome { acknowledged, reads, unknown, late, longest } = outcome;
         println!(
-            "{acknowledged} commands acknowledged, {unknown} given up, {reads} reads ({pinned} of \
-             one node), longest call {longest:?}"
+            "{acknowledged} commands acknowledged, {unknown} given up, {reads} reads ({pinned} at \
+             one node, {late} of them late), longest call {longest:?}"
         );
         cluster.close().await;
         outcome

@@ -182,3 +182,64 @@ fn number(head: &[u8], at: usize) -> u64 {
     let bytes: [u8; 8] = head[at..at + 8].try_into().expect("eight bytes");
     u64::from_be_bytes(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A network with one node behind it, and a connection of node 1 to node 2.
+    async fn connected() -> (Network, TcpStream, TcpStream) {
+        let node = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (target, public) = (node.local_addr().unwrap(), free.local_addr().unwrap());
+        drop(free);
+        let mut network = Network::default();
+        network.stand_between(&public.to_string(), &target.to_string()).await.unwrap();
+        let mut sender = TcpStream::connect(public).await.unwrap();
+        let mut head = [0; HEAD_BYTES];
+        (head[SENDER_AT + 7], head[RECEIVER_AT + 7]) = (1, 2);
+        sender.write_all(&head).await.unwrap();
+        let (mut receiver, _) = node.accept().await.unwrap();
+        receiver.read_exact(&mut head).await.unwrap();
+        (network, sender, receiver)
+    }
+
+    #[tokio::test]
+    async fn silence_holds_bytes_until_it_is_over() {
+        let (network, mut sender, mut receiver) = connected().await;
+        network.fail(1, 2, Fault::Silence);
+        sender.write_all(b"held").await.unwrap();
+        while network.hits() == 0 {
+            tokio::task::yield_now().await;
+        }
+        let mut bytes = [0; 4];
+        let nothing = receiver.try_read(&mut bytes).unwrap_err();
+        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+        network.heal();
+        receiver.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(&bytes, b"held");
+    }
+
+    #[tokio::test]
+    async fn a_reset_ends_the_connection() {
+        let (network, mut sender, mut receiver) = connected().await;
+        network.fail(1, 2, Fault::Reset);
+        let mut bytes = [0; 4];
+        assert_eq!(receiver.read(&mut bytes).await.unwrap_or(0), 0);
+        assert_eq!(sender.read(&mut bytes).await.unwrap_or(0), 0);
+    }
+
+    #[tokio::test]
+    async fn one_bit_is_wrong_once_and_the_other_way_is_left_alone() {
+        let (network, mut sender, mut receiver) = connected().await;
+        network.fail(2, 1, Fault::Reset);
+        network.fail(1, 2, Fault::FlipBit);
+        let mut bytes = [0; 2];
+        for expected in [b"aq", b"aa"] {
+            sender.write_all(b"aa").await.unwrap();
+            receiver.read_exact(&mut bytes).await.unwrap();
+            assert_eq!(&bytes, expected);
+        }
+        assert_eq!(network.hits(), 1);
+    }
+}

@@ -90,6 +90,7 @@ async fn clients_go_on_while_the_leaders_disk_stands_still() {
     let nodes = Nodes::formed(3, GROUPS, 3).await;
     let load = load(&nodes).await;
     let rounds = times(1, 20);
+    // A defect: leaderships do not leave today; the stalled node's own clients wait for its disk.
     let mut left = Vec::new();
     for _ in 0..rounds {
         let stalled = leader(&nodes).await;

@@ -77,11 +77,14 @@ async fn a_leader_on_an_older_copy_of_its_directory_does_no_harm_to_a_majority()
     let leader = leader(&nodes).await;
     let older = copy(&nodes, leader);
     load.progress(300).await;
+    assert_eq!(crate::support::leader(&nodes).await, leader, "nothing disturbed it");
     put_back(&mut nodes, leader, &older);
     load.all_go_on().await;
     load.progress(100 * CLIENTS as u64).await;
     let closed = closed(&nodes.nodes[leader].info().await);
-    println!("closed: {closed:?}, the counter's group is {}", group());
+    // A defect: a leader acknowledges to nobody, so no peer remembers how far its disk was, and it
+    // votes again. Once peers remember, this group is closed as well.
+    assert!(!closed.contains(&group()), "the defect is mended: assert that it is closed");
     let outcome = load.check().await;
     report(&format!("older copies of a leader 1, groups closed {}", closed.len()), outcome);
 }

@@ -89,3 +89,21 @@ async fn every_client_goes_on_after_partitions_around_the_leader() {
     let faults = format!("one-way partitions {one_way}, full {full}, flapping {flapping}");
     report(&faults, outcome);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_go_on_while_frames_come_late() {
+    let _alone = alone().await;
+    let (nodes, network, ids) = proxied().await;
+    let load = load(&nodes).await;
+    let rounds = times(1, 20);
+    for _ in 0..rounds {
+        let leader = leader(&nodes).await;
+        cut(&network, &ids, leader, true, true, Fault::Delay(Duration::from_millis(20)));
+        load.progress(30).await;
+        load.all_go_on().await;
+        network.heal();
+    }
+    assert!(network.hits() > 0, "nothing came late");
+    let outcome = load.check().await;
+    report(&format!("delays of 20 ms each way {rounds}"), outcome);
+}

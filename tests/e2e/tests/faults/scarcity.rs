@@ -19,6 +19,7 @@ const MEMORY: u64 = 512 << 20;
 /// Ten times the clients that are checked, each with many calls at once.
 const CROWD: usize = 10 * CLIENTS;
 const CALLS: usize = 40;
+/// With 16 KiB, a leader takes 500 MiB today, and its sockets the rest: it is killed.
 const VALUE_BYTES: usize = 1 << 10;
 /// The crowd does not wait for long.
 const CROWD_TIMEOUT: Duration = Duration::from_secs(1);
@@ -102,7 +103,7 @@ async fn an_overloaded_cluster_refuses_and_stays_within_its_memory() {
     let Some((mut nodes, groups)) = small().await else { return };
     let load = load(&nodes).await;
     let crowd = Crowd::start(&nodes).await;
-    tokio::time::sleep(Duration::from_secs(times(20, 600).into())).await;
+    tokio::time::sleep(Duration::from_secs(times(20, 120).into())).await;
     let (written, refused, late) = crowd.end().await;
     let gap = load.all_go_on().await;
     load.progress(100).await;
@@ -127,7 +128,7 @@ async fn an_overloaded_cluster_refuses_and_stays_within_its_memory() {
     assert!(written > 0, "the crowd was served, too");
     let outcome = load.check().await;
     drop(nodes);
-    report(&format!("overload of {CROWD} clients 1, refusals {}", refused + late), outcome);
+    report(&format!("overload of {CROWD} clients 1, refused {refused}, late {late}"), outcome);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
