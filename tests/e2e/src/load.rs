@@ -34,7 +34,7 @@ const LATE: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Acknowledged entries that are read in the end, besides counting all of them.
-const SAMPLE: usize = 500;
+const SAMPLE: usize = 200;
 
 /// What one client saw.
 #[derive(Default)]

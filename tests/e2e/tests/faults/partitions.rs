@@ -98,12 +98,12 @@ async fn clients_go_on_while_frames_come_late() {
     let rounds = times(1, 20);
     for _ in 0..rounds {
         let leader = leader(&nodes).await;
-        cut(&network, &ids, leader, true, true, Fault::Delay(Duration::from_millis(20)));
-        load.progress(30).await;
+        cut(&network, &ids, leader, true, true, Fault::Delay(Duration::from_millis(10)));
+        load.progress(20).await;
         load.all_go_on().await;
         network.heal();
     }
     assert!(network.hits() > 0, "nothing came late");
     let outcome = load.check().await;
-    report(&format!("delays of 20 ms each way {rounds}"), outcome);
+    report(&format!("delays of 10 ms each way {rounds}"), outcome);
 }
