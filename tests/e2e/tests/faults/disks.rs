@@ -56,7 +56,6 @@ async fn a_node_whose_disk_is_full_loses_nothing_and_comes_back_when_it_is_not()
         load.all_go_on().await;
     }
     let outcome = load.check().await;
-    drop(nodes);
     report(&format!("full disks {}", 2 * rounds), outcome);
 }
 

@@ -24,10 +24,11 @@ const VALUE_BYTES: usize = 1 << 10;
 /// The crowd does not wait for long.
 const CROWD_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A cluster whose nodes have a fifth of a core and 512 MiB each.
-async fn small() -> Option<(Nodes, Vec<ControlGroup>)> {
-    let mut nodes = Nodes::prepared(3);
+/// A cluster whose nodes have a fifth of a core and 512 MiB each. The nodes come last, so that they
+/// end before their groups.
+async fn small() -> Option<(Vec<ControlGroup>, Nodes)> {
     let mut groups = Vec::new();
+    let mut nodes = Nodes::prepared(3);
     for (position, node) in nodes.nodes.iter_mut().enumerate() {
         let group = ControlGroup::make(&position.to_string())?;
         group.limit(PERCENT, MEMORY).expect("limits can be set where groups can be made");
@@ -36,14 +37,16 @@ async fn small() -> Option<(Nodes, Vec<ControlGroup>)> {
         groups.push(group);
     }
     nodes.form(GROUPS, 3).await;
-    Some((nodes, groups))
+    Some((groups, nodes))
 }
 
-/// The most that was ever resident of the process, in bytes.
-fn resident(node: &Node) -> u64 {
+/// What is resident of the process, in bytes: now (`VmRSS`), or the most that ever was (`VmHWM`).
+fn resident(node: &Node, field: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", node.pid())).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kilobytes = line.and_then(|l| l.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    let kilobytes = line.and_then(|l| {
+        l.trim_start_matches(':').trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()
+    });
     kilobytes.expect("the system tells it") << 10
 }
 
@@ -107,7 +110,7 @@ async fn put(map: Map, stop: Arc<AtomicBool>, counts: Arc<Counts>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_overloaded_cluster_refuses_and_stays_within_its_memory() {
     let _alone = alone().await;
-    let Some((mut nodes, groups)) = small().await else { return };
+    let Some((groups, mut nodes)) = small().await else { return };
     let load = load(&nodes).await;
     let crowd = Crowd::start(&nodes);
     tokio::time::sleep(Duration::from_secs(times(20, 120).into())).await;
@@ -119,7 +122,7 @@ async fn an_overloaded_cluster_refuses_and_stays_within_its_memory() {
         if let Some(status) = node.ended() {
             panic!("a node ended: {status}, {} kills, peak {}", group.kills(), group.peak());
         }
-        let (resident, peak) = (resident(node), group.peak());
+        let (resident, peak) = (resident(node, "VmHWM"), group.peak());
         println!(
             "resident at most {} MiB, with files {} MiB",
             mebibytes(resident),
@@ -135,14 +138,13 @@ async fn an_overloaded_cluster_refuses_and_stays_within_its_memory() {
     assert!(written > 0, "the crowd was served, too");
     groups.iter().for_each(|group| group.limit(100, MEMORY).expect("a limit can be changed"));
     let outcome = load.check().await;
-    drop(nodes);
     report(&format!("overload of {CROWD} clients 1, refused {refused}, late {late}"), outcome);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_starved_leader_and_one_without_memory_lose_nothing() {
     let _alone = alone().await;
-    let Some((mut nodes, groups)) = small().await else { return };
+    let Some((groups, mut nodes)) = small().await else { return };
     let load = load(&nodes).await;
     let rounds = times(1, 20);
     for _ in 0..rounds {
@@ -155,7 +157,7 @@ async fn a_starved_leader_and_one_without_memory_lose_nothing() {
 
         let killed = leader(&nodes).await;
         let (group, before) = (&groups[killed], groups[killed].kills());
-        let limit = resident(&nodes.nodes[killed]) + (4 << 20);
+        let limit = resident(&nodes.nodes[killed], "VmRSS") + (4 << 20);
         group.limit(PERCENT, limit).expect("what is used fits");
         let crowd = Crowd::start(&nodes);
         let status = nodes.nodes[killed].end().await;
@@ -170,6 +172,5 @@ async fn a_starved_leader_and_one_without_memory_lose_nothing() {
     }
     groups.iter().for_each(|group| group.limit(100, MEMORY).expect("a limit can be changed"));
     let outcome = load.check().await;
-    drop(nodes);
     report(&format!("processor quotas {rounds}, kills out of memory {rounds}"), outcome);
 }
