@@ -18,6 +18,7 @@ mod directory;
 mod error;
 pub mod failpoints;
 mod identity;
+mod ledger;
 pub mod limits;
 mod log;
 mod meta;
@@ -35,7 +36,7 @@ pub use log::{Log, Options, Sync};
 pub use reader::Reader;
 pub use round::{
     Entry, FreshIdentity, GroupRound, HardState, Identity, PeerMemory, Recovered, RecoveredGroup,
-    Round, StoredConfig, Written,
+    Round, StoredConfig, Trimmed, Written,
 };
 pub use snapshot::{
     Incoming, NoneFits, RawSnapshot, SnapshotError, SnapshotId, SnapshotInfo, SnapshotReader,

@@ -1,6 +1,7 @@
 //! What the tests of this crate share: small rounds, directories and their copies.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod model;
 pub mod snapshots;
 
 use std::fs;
@@ -16,7 +17,7 @@ pub const FRESH: FreshIdentity = FreshIdentity { node_id: 11, incarnation: 22 };
 
 /// The beacon follows every append.
 pub fn options() -> Options {
-    Options { sync: Sync::Always, beacon_period: Duration::ZERO }
+    Options { sync: Sync::Always, beacon_period: Duration::ZERO, ..Options::default() }
 }
 
 /// The beacon is written at close only.
