@@ -29,12 +29,12 @@ fn a_trimmed_log_equals_its_model() {
     let seed = std::env::var("SEED")
         .map_or_else(|_| fastrand::u64(..), |seed| seed.parse().expect("number"));
     let (mut trimmed, mut copied, mut reopened) = (0, 0, 0);
-    for seed in seed..seed + 25 {
+    for seed in seed..seed + 12 {
         println!("SEED={seed}");
         let mut random = Rng::with_seed(seed);
         let dir = tempfile::tempdir().expect("directory");
         let (mut log, _) = open(dir.path(), small());
-        let mut model = Model::default();
+        let mut model = Model::new(300);
         for _ in 0..250 {
             let rounds: Vec<Round> =
                 (0..random.usize(1..4)).map(|_| model.round(&mut random)).collect();
@@ -61,7 +61,7 @@ fn a_trimmed_log_equals_its_model() {
         }
     }
     println!("{trimmed} rounds trimmed, {copied} bytes copied, {reopened} times reopened");
-    assert!(trimmed > 5_000 && copied > 50_000 && reopened > 100);
+    assert!(trimmed > 2_500 && copied > 25_000 && reopened > 50);
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn a_reader_beside_trims_sees_entries_or_that_they_are_gone() {
             sum
         });
         let mut trims = 0;
-        for index in 2..6_000 {
+        for index in 2..3_000 {
             log.append(&[round(1, index, index, 1)]).expect("append");
             if index % 30 == 0 {
                 log.append(&[starting(1, index - 5)]).expect("append");
@@ -135,7 +135,7 @@ fn a_reader_beside_trims_sees_entries_or_that_they_are_gone() {
             }
         }
         stop.store(true, Ordering::Relaxed);
-        assert!(trims > 50, "{trims} trims");
+        assert!(trims > 25, "{trims} trims");
         reading.join().expect("the reader")
     });
     println!("{found} entries read, {gone} ranges gone");

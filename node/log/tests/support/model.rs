@@ -10,11 +10,12 @@ use multiraft_log::{
 
 use super::entry;
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Model {
     pub groups: BTreeMap<u32, Group>,
     peers: BTreeMap<(u64, u32), PeerMemory>,
     term: u64,
+    entry_bytes: usize,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +49,11 @@ impl Group {
 }
 
 impl Model {
+    /// Its entries have less than `entry_bytes` of data.
+    pub fn new(entry_bytes: usize) -> Self {
+        Self { groups: BTreeMap::new(), peers: BTreeMap::new(), term: 0, entry_bytes }
+    }
+
     /// One random round for a few groups; group 1 is busy, the last ones are nearly always quiet.
     pub fn round(&mut self, random: &mut Rng) -> Round {
         self.term += u64::from(random.u8(..) < 10);
@@ -84,7 +90,7 @@ impl Model {
                 part.first = Some(group.first);
                 self.term += 1;
             }
-            4..60 => part.first = self.trim(random, id),
+            4..90 => part.first = self.trim(random, id),
             _ => {}
         }
         self.append(random, &mut part);
@@ -93,7 +99,9 @@ impl Model {
 
     fn trim(&mut self, random: &mut Rng, id: u32) -> Option<(u64, u64)> {
         let group = self.groups.get_mut(&id)?;
-        let index = random.u64(group.first.0..=group.state.commit.max(group.first.0)) + 1;
+        let committed = group.first.0..=group.state.commit.max(group.first.0);
+        // Rather much than little, as after a snapshot.
+        let index = random.u64(committed.clone()).max(random.u64(committed)) + 1;
         let term = group.entries.get(&(index - 1))?.term;
         group.entries = group.entries.split_off(&index);
         group.first = (index, term);
@@ -107,7 +115,8 @@ impl Model {
         let next = group.last() - back + 1;
         let term = self.term.max(group.first.1);
         let entries = next..next + random.u64(1..6);
-        part.entries = entries.map(|index| entry(index, term, random.usize(0..300))).collect();
+        part.entries =
+            entries.map(|index| entry(index, term, random.usize(0..self.entry_bytes))).collect();
         group.entries.split_off(&next);
         group.entries.extend(part.entries.iter().map(|entry| (entry.index, entry.clone())));
         let commit = random.u64(committed..=group.last());
@@ -122,10 +131,16 @@ impl Model {
     }
 
     pub fn check_recovered(&self, recovered: &Recovered) {
-        let groups: BTreeMap<u32, RecoveredGroup> =
-            self.groups.iter().map(|(id, group)| (*id, group.recovered())).collect();
-        assert_eq!(recovered.groups, groups);
-        assert_eq!(recovered.peers, self.peers.values().copied().collect::<Vec<_>>());
+        assert_eq!(recovered.groups, self.recovered());
+        assert!(self.equals(recovered), "{:?}", recovered.peers);
+    }
+
+    pub fn equals(&self, recovered: &Recovered) -> bool {
+        recovered.groups == self.recovered() && self.peers.values().eq(&recovered.peers)
+    }
+
+    fn recovered(&self) -> BTreeMap<u32, RecoveredGroup> {
+        self.groups.iter().map(|(id, group)| (*id, group.recovered())).collect()
     }
 
     pub fn check_entries(&self, log: &Log) {
