@@ -44,6 +44,10 @@ pub enum ItemKind {
     Revoke = 12,
     /// The sender's member leads no more.
     Resign = 13,
+    /// What the sender's member promised to hold: term and index ([`crate::memory`]).
+    Promise = 14,
+    /// The receiver's member has as committed what the leader never had.
+    Contradiction = 15,
 }
 
 impl ItemKind {
@@ -63,6 +67,8 @@ impl ItemKind {
             Grant,
             Revoke,
             Resign,
+            Promise,
+            Contradiction,
         ];
         all.into_iter().find(|k| *k as u8 == code)
     }

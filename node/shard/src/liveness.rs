@@ -24,7 +24,13 @@ impl Shard {
         };
         self.ctx.send(node, ItemKind::Hello, 0, &hello.encode_to_vec());
         self.directory.greet(node, &mut self.ctx);
-        let shared: Vec<u32> = self.replicas.values().filter(|r| shares(r)).map(|r| r.id).collect();
+        self.resend_proxied(None);
+    }
+
+    /// The peer said what its disk holds: raft may speak with it.
+    pub(crate) fn greeted(&mut self, node: u64) {
+        let shares = |r: &&Replica| r.group.configuration().on_node(node).is_some();
+        let shared: Vec<u32> = self.replicas.values().filter(shares).map(|r| r.id).collect();
         for id in shared {
             if let Some(replica) = self.replicas.get_mut(&id) {
                 replica.peer_returned(node, &mut self.ctx);
@@ -32,13 +38,13 @@ impl Shard {
             self.campaign_if_new(id);
             self.mark(id);
         }
-        self.resend_proxied(None);
     }
 
     /// The session with a peer ended. `dead`: the peer cannot lead what it led: it is silent, has
     /// begun anew, or takes us for dead.
     pub(crate) fn session_broke(&mut self, node: u64, dead: bool) {
         self.incarnations.remove(&node);
+        self.ctx.introduced.remove(&node);
         self.resend_proxied(Some(node));
         let groups: Vec<u32> = self.replicas.keys().copied().collect();
         for id in groups {

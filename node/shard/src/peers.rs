@@ -8,6 +8,7 @@ use crate::replica::Replica;
 use crate::shard::Shard;
 use crate::{CallError, Consistency};
 use bytes::Bytes;
+use multiraft_group::StepError;
 use multiraft_machine::Query;
 use multiraft_proto::link::{
     Ask, AskAnswer, Directory as DirectoryWire, Hello, Proxy, ProxyAnswer, proxy,
@@ -111,6 +112,8 @@ impl Shard {
             }),
             ItemKind::Hello => decoded(&payload, |hello| self.hello(from, hello)),
             ItemKind::RolledBack => self.rolled_back(from, group),
+            ItemKind::Contradiction => self.contradicted(from, group),
+            ItemKind::Promise => self.promised(from, group, &payload),
             ItemKind::Directory => decoded(&payload, |wire: DirectoryWire| {
                 self.directory.learn(from, wire, &mut self.ctx);
             }),
@@ -139,7 +142,7 @@ impl Shard {
     }
 
     fn raft_message(&mut self, from: u64, group: u32, message: &[u8]) {
-        if self.memory.is_refused(from, group) {
+        if !self.ctx.trusts(from, group) {
             return;
         }
         let leader = self.replicas.get(&group).map_or(0, Replica::leader_node);
@@ -147,41 +150,78 @@ impl Shard {
         let Some(replica) = self.replicas.get_mut(&group).filter(|r| !r.is_closed()) else {
             return;
         };
-        if let Some(stepped) = replica.step(from, message, suspect, &mut self.ctx)
-            && let Some(index) = stepped.acknowledged
-            && let Some(incarnation) = self.incarnations.get(&from).copied()
-        {
-            let term = stepped.term;
-            self.memory.acknowledged(Remembered { node: from, incarnation, group, term, index });
+        match replica.step(from, message, suspect, &mut self.ctx) {
+            Ok(stepped) => {
+                if let Some(index) = stepped.acknowledged {
+                    self.remember(from, group, (stepped.term, index));
+                }
+            }
+            Err(StepError::NotForUs) => return,
+            Err(StepError::LogIsShort) => self.rolled_back(from, group),
+            Err(StepError::LogsContradict) => {
+                self.ctx.refused.insert((from, group));
+                self.ctx.send(from, ItemKind::Contradiction, group, &[]);
+            }
         }
         self.mark(group);
+    }
+
+    fn promised(&mut self, from: u64, group: u32, payload: &[u8]) {
+        let Some((term, index)) = payload.split_at_checked(8) else { return };
+        let (Ok(term), Ok(index)) = (term.try_into(), index.try_into()) else { return };
+        self.remember(from, group, (u64::from_be_bytes(term), u64::from_be_bytes(index)));
+    }
+
+    fn remember(&mut self, node: u64, group: u32, (term, index): (u64, u64)) {
+        let Some(incarnation) = self.incarnations.get(&node).copied() else { return };
+        self.memory.acknowledged(Remembered { node, incarnation, group, term, index });
     }
 
     fn hello(&mut self, from: u64, hello: Hello) {
         self.incarnations.insert(from, hello.incarnation);
         for member in hello.members {
+            let group = member.group_id;
             let stated = Remembered {
                 node: from,
                 incarnation: hello.incarnation,
-                group: member.group_id,
+                group,
                 term: member.term,
                 index: member.last_index,
             };
+            // It hears so before anything of raft, which would panic on a log that went back.
             if self.memory.is_rolled_back(stated) {
-                self.ctx.send(from, ItemKind::RolledBack, member.group_id, &[]);
+                self.ctx.refused.insert((from, group));
+                self.ctx.send(from, ItemKind::RolledBack, group, &[]);
             }
         }
+        self.ctx.introduced.insert(from);
+        self.greeted(from);
     }
 
     /// A peer remembers more of our member than our disk holds: the member never votes again.
     fn rolled_back(&mut self, from: u64, group: u32) {
-        let Some(replica) = self.replicas.get_mut(&group) else { return };
-        replica.phase = GroupPhase::RolledBack;
         let reason = format!(
             "group {group} is closed on this node: node {from} remembers more of its log than \
              its disk holds"
         );
-        replica.close(&reason, &mut self.ctx);
+        self.close_member(group, &reason);
+    }
+
+    /// Our member has as committed what the leader never had: others lost it, and nobody can say
+    /// which is right.
+    fn contradicted(&mut self, from: u64, group: u32) {
+        let reason = format!(
+            "group {group} is closed on this node: it holds committed entries that the leader on \
+             node {from} never had, so acknowledged data was lost on other disks"
+        );
+        self.close_member(group, &reason);
+    }
+
+    fn close_member(&mut self, group: u32, reason: &str) {
+        let Some(replica) = self.replicas.get_mut(&group) else { return };
+        replica.phase = GroupPhase::RolledBack;
+        replica.close(reason, &mut self.ctx);
+        self.mark(group);
     }
 
     fn proxied_call(&mut self, from: u64, group: u32, proxy: Proxy) {

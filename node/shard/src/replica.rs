@@ -11,7 +11,7 @@ use crate::reads::Reads;
 use crate::snapshots::Snapshots;
 use crate::{CallError, Consistency, item};
 use bytes::{Bytes, BytesMut};
-use multiraft_group::{Committed, Configuration, Envelope, Group, Persist, Role};
+use multiraft_group::{Committed, Configuration, Envelope, Group, Persist, Role, StepError};
 use multiraft_machine::{Answer, Effect, Machine, Output, Query};
 use multiraft_proto::v1::event::Event;
 use multiraft_proto::v1::{
@@ -35,6 +35,8 @@ pub(crate) struct Replica {
     nodes: BTreeMap<u64, u64>,
     /// The commit index to reach before the member counts as ready.
     ready_at: Option<u64>,
+    /// What peers were told last of what this member promised.
+    told: (u64, u64),
     /// When it was last seen to have a leader.
     pub led_at: u64,
     /// (term, node id of the leader) as last announced.
@@ -73,6 +75,7 @@ impl Replica {
             auto_promote: false,
             nodes,
             ready_at: None,
+            told: (0, 0),
             led_at: 0,
             announced: (0, 0),
             proposals: Proposals::default(),
@@ -225,9 +228,26 @@ impl Replica {
         }
     }
 
+    /// Every second: all members' nodes hear what this member's disk holds for certain, so that any
+    /// of them notices when it holds less one day. (An acknowledgement goes to the leader alone,
+    /// and a leader acknowledges to nobody.)
+    fn tell_promise(&mut self, ctx: &mut Context) {
+        let promised = self.group.promised();
+        if promised == self.told {
+            return;
+        }
+        self.told = promised;
+        let mut payload = promised.0.to_be_bytes().to_vec();
+        payload.extend(promised.1.to_be_bytes());
+        for member in &self.group.configuration().members {
+            ctx.send(member.node_id, ItemKind::Promise, self.id, &payload);
+        }
+    }
+
     /// Every second: what waits too long is sent again or given up.
     pub fn slow_tick(&mut self, ctx: &mut Context) {
         self.reads.tick(self.id, ctx);
+        self.tell_promise(ctx);
         let now = ctx.now.micros;
         let late = |c: &Command| now >= c.since + CALL_MICROS_MAX;
         let given_up: Vec<_> = self.calls.extract_if(.., |_, c| late(c)).collect();
@@ -337,7 +357,9 @@ impl Replica {
 
     pub fn send(&mut self, messages: Vec<Envelope>, ctx: &mut Context) {
         for envelope in messages {
-            if let Some(node) = self.node_of(envelope.to) {
+            if let Some(node) = self.node_of(envelope.to)
+                && ctx.trusts(node, self.id)
+            {
                 ctx.send(node, ItemKind::Raft, self.id, &envelope.message);
             }
         }
@@ -404,8 +426,8 @@ impl Replica {
         message: &[u8],
         suspect: bool,
         ctx: &mut Context,
-    ) -> Option<multiraft_group::Stepped> {
-        let stepped = self.group.step(message, suspect).ok()?;
+    ) -> Result<multiraft_group::Stepped, StepError> {
+        let stepped = self.group.step(message, suspect)?;
         self.nodes.insert(stepped.from, node);
         if stepped.forgot_leader {
             self.vote_asked(ctx);
@@ -414,7 +436,7 @@ impl Replica {
             self.wake();
             self.group.ping();
         }
-        Some(stepped)
+        Ok(stepped)
     }
 
     // ------------------------------------------------------------------------ announcements

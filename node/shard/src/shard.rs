@@ -455,6 +455,7 @@ impl Shard {
         // This member may be one of them: it goes when the leader says that most voters know.
         for node in driven.departed {
             self.memory.forget(node, id);
+            self.ctx.refused.remove(&(node, id));
         }
     }
 

@@ -96,7 +96,7 @@ impl Shard {
         let Input::SnapshotReceived { from, group, index, bytes, message, machine } = input else {
             return;
         };
-        if self.memory.is_refused(from, group) {
+        if self.ctx.refused.contains(&(from, group)) {
             return;
         }
         let Some(replica) = self.replicas.get_mut(&group).filter(|r| !r.is_closed()) else {
