@@ -25,9 +25,10 @@ pub const POINT_ROUNDS: u64 = 64;
 /// the log that it finds.
 pub const POINT_ENTRIES: u64 = 4096;
 
-/// Memtable. One fills after 96 MiB of log; three may exist while the disk is slow.
-pub const MEMTABLE_BYTES: usize = 96 << 20;
-pub const MEMTABLES_MAX: i32 = 3;
+/// Memtable. Large, so that most entries are trimmed before they reach a table file; a second one
+/// takes writes while the first is written out. Together they are a quarter of a small node.
+pub const MEMTABLE_BYTES: usize = 64 << 20;
+pub const MEMTABLES_MAX: i32 = 2;
 
 /// Old write-ahead logs, bounded also when the small facts' memtable never fills.
 pub const WAL_BYTES_MAX: u64 = 256 << 20;

@@ -187,7 +187,7 @@ impl Shard {
         let mut replica = Replica::new(id, group, Machine::new());
         replica.plan_hash = plan_hash;
         replica.auto_promote = auto_promote;
-        replica.group.set_reluctant(self.drain.is_on);
+        replica.group.set_reluctant(self.drain.is_on());
         let part: &mut GroupPersist = self.ctx.record_group(id);
         part.first = Some((1, 0));
         part.configuration = Some((0, replica.stored_configuration()));

@@ -13,11 +13,21 @@ use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Default)]
 pub(crate) struct Drain {
-    pub is_on: bool,
+    /// Somebody asked for it.
+    wanted: bool,
+    /// The disk stands still, or has no space: it must lead nothing.
+    disk_fails: bool,
+    announced: bool,
     /// Led groups that wait for their turn.
     queue: BTreeSet<u32>,
     /// Transfers under way, with the time at which they count as failed.
     in_flight: BTreeMap<u32, u64>,
+}
+
+impl Drain {
+    pub fn is_on(&self) -> bool {
+        self.wanted || self.disk_fails
+    }
 }
 
 impl Shard {
@@ -36,13 +46,7 @@ impl Shard {
 
     /// The same without a fence: the process itself is about to stop.
     pub(crate) fn set_draining(&mut self, token: u64, drain: bool) {
-        if self.drain.is_on != drain {
-            self.drain = Drain { is_on: drain, ..Drain::default() };
-            for replica in self.replicas.values_mut() {
-                replica.group.set_reluctant(drain);
-            }
-            self.announce_groups();
-        }
+        self.drain.wanted = drain;
         self.drain_tick();
         let reachable = self.reachable_nodes();
         let led = self.replicas.values().filter(|r| r.heir(&reachable).is_some());
@@ -52,7 +56,17 @@ impl Shard {
 
     /// Every tick: whatever is led has to go.
     pub(crate) fn drain_tick(&mut self) {
-        if !self.drain.is_on {
+        self.drain.disk_fails = self.disk_stands_still() || self.space_is_low;
+        let is_on = self.drain.is_on();
+        if is_on != self.drain.announced {
+            self.drain.announced = is_on;
+            for replica in self.replicas.values_mut() {
+                replica.group.set_reluctant(is_on);
+            }
+            self.announce_groups();
+        }
+        if !is_on {
+            (self.drain.queue, self.drain.in_flight) = Default::default();
             return;
         }
         let now = self.ctx.now.micros;
@@ -66,7 +80,7 @@ impl Shard {
     /// After a group was driven: the next one may have its turn.
     pub(crate) fn drained(&mut self, id: u32) {
         let leads = self.replicas.get(&id).is_some_and(|r| r.group.is_leader());
-        if self.drain.is_on && !leads && self.drain.in_flight.remove(&id).is_some() {
+        if self.drain.is_on() && !leads && self.drain.in_flight.remove(&id).is_some() {
             self.drain_some();
         }
     }

@@ -73,6 +73,10 @@ pub enum Input {
         ticket: u64,
         entries: Vec<Entry>,
     },
+    /// Bytes that are free on the disk, told every second.
+    Space {
+        free: u64,
+    },
     /// A snapshot that was asked for is durable and this large, or could not be written.
     SnapshotTaken {
         group: u32,

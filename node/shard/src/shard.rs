@@ -10,8 +10,8 @@ use crate::io::{
     AdminAnswer, GroupPersist, Identity, Input, LinkCommand, NodeFacts, Now, Outputs, Remembered,
 };
 use crate::limits::{
-    ASK_MICROS, CACHE_BYTES_MAX, CACHE_BYTES_MIN, LATE_TICK_MICROS, SNAPSHOT_LOG_BYTES_MAX,
-    TICK_MICROS,
+    ASK_MICROS, CACHE_BYTES_MAX, CACHE_BYTES_MIN, DISK_STALL_MICROS, LATE_TICK_MICROS,
+    SNAPSHOT_LOG_BYTES_MAX, SPACE_ENOUGH_BYTES, SPACE_LOW_BYTES, SPACE_NONE_BYTES, TICK_MICROS,
 };
 use crate::memory::Memory;
 use crate::proxy::Proxied;
@@ -32,6 +32,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// A record on its way to the disk.
 struct Unsynced {
     record: u64,
+    since: u64,
     /// (group, ready number) that it makes durable.
     acks: Vec<(u32, u64)>,
     /// What may be told then.
@@ -63,6 +64,7 @@ pub struct Shard {
     unsynced: VecDeque<Unsynced>,
     pub(crate) changes: Changes,
     pub(crate) drain: Drain,
+    pub(crate) space_is_low: bool,
     pub(crate) snapshots: SnapshotQueue,
     pub(crate) snapshot_log_bytes: u64,
     ticks: u64,
@@ -94,6 +96,7 @@ impl Shard {
             unsynced: VecDeque::new(),
             changes: Changes::default(),
             drain: Drain::default(),
+            space_is_low: false,
             snapshots: SnapshotQueue::default(),
             snapshot_log_bytes: SNAPSHOT_LOG_BYTES_MAX,
             ticks: 0,
@@ -169,13 +172,18 @@ impl Shard {
         }
     }
 
+    pub(crate) fn disk_stands_still(&self) -> bool {
+        let oldest = self.unsynced.front().map(|u| u.since);
+        oldest.is_some_and(|since| self.ctx.now.micros >= since + DISK_STALL_MICROS)
+    }
+
     pub(crate) fn has_unsynced_records(&self) -> bool {
         !self.unsynced.is_empty()
     }
 
     pub(crate) fn announce_groups(&mut self) {
         let groups = self.replicas.keys().copied().collect();
-        self.directory.announce(groups, self.drain.is_on, &mut self.ctx);
+        self.directory.announce(groups, self.drain.is_on(), &mut self.ctx);
     }
 
     // ------------------------------------------------------------------------------ inputs
@@ -193,6 +201,7 @@ impl Shard {
                     self.mark(group);
                 }
             }
+            Input::Space { free } => self.space(free),
             Input::SnapshotTaken { group, bytes } => self.snapshot_taken(group, bytes),
             Input::SnapshotSent { group, member_id, index, arrived } => {
                 self.snapshot_sent(group, member_id, index, arrived);
@@ -216,7 +225,7 @@ impl Shard {
     }
 
     fn command(&mut self, call: u64, group: u32, input: Bytes, cancel: Option<(u64, u64)>) {
-        if let Err(e) = self.check_open(group) {
+        if let Err(e) = self.check_open(group).and_then(|()| self.check_space(cancel)) {
             return self.ctx.out.answers.push((call, Err(e)));
         }
         let origin = self.ctx.origin;
@@ -259,6 +268,24 @@ impl Shard {
                 self.proxy(call, group, proxy::Call::Query(query));
             }
         }
+    }
+
+    fn space(&mut self, free: u64) {
+        let enough = if self.space_is_low { SPACE_ENOUGH_BYTES } else { SPACE_LOW_BYTES };
+        self.space_is_low = free < enough;
+        if free < SPACE_NONE_BYTES {
+            let broken = format!("the disk is full: {free} bytes are left, make space");
+            self.ctx.out.broken.get_or_insert(broken);
+        }
+    }
+
+    /// Operations are refused while space is low; sessions live on.
+    fn check_space(&self, operation: Option<(u64, u64)>) -> Result<(), CallError> {
+        if self.space_is_low && operation.is_some() {
+            let reason = "this node's disk is nearly full: make space, or use another node";
+            return Err(CallError::Overloaded(reason.into()));
+        }
+        Ok(())
     }
 
     /// Whether clients may call the group through this node.
@@ -481,6 +508,7 @@ impl Shard {
         let acks = std::mem::take(&mut self.ctx.acks);
         let events = std::mem::take(&mut self.ctx.durable_events);
         let tokens = std::mem::take(&mut self.ctx.tokens);
-        self.unsynced.push_back(Unsynced { record: self.ctx.record, acks, events, tokens });
+        let (record, since) = (self.ctx.record, self.ctx.now.micros);
+        self.unsynced.push_back(Unsynced { record, since, acks, events, tokens });
     }
 }
