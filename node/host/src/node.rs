@@ -374,6 +374,9 @@ impl Loop {
             peer_address: format!("{}:{}", self.identity.host, self.identity.peer_port),
             groups: self.shard.group_states(),
             peers: self.shard.peers(),
+            space_low: self.shard.space_is_low(),
+            free_bytes: writer.free_bytes.load(Relaxed),
+            disk_bytes: writer.disk_bytes.load(Relaxed),
             stats: Some(v1::NodeStats {
                 rounds: counters.rounds,
                 syncs: writer.syncs.load(Relaxed),

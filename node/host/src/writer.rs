@@ -4,7 +4,7 @@
 use crate::inbox::{Inbox, Message};
 use crate::limits::{HOUSEKEEPING, TRIM_COPY_BYTES};
 use crate::snapshots::Keeper;
-use multiraft_log::{Entry, GroupRound, HardState, Log, LogError, PeerMemory, Round, StoredConfig};
+use multiraft_log::{Entry, GroupRound, HardState, Log, LogError, PeerMemory, Round, Space, StoredConfig};
 use multiraft_proto::v1::LogDbCompactedEvent;
 use multiraft_proto::v1::event::Event;
 use multiraft_shard::{GroupPersist, Input, NodeFacts, Persist};
@@ -176,12 +176,12 @@ impl Writing {
 
     fn look_at_space(&self) {
         // A volume that does not tell says so with every write soon enough.
-        let Ok(free) = self.log.space() else { return };
+        let Ok(Space { free, total }) = self.log.space() else { return };
         self.counters.free_bytes.store(free, Relaxed);
         if let Ok(taken) = self.log.disk_bytes() {
             self.counters.disk_bytes.store(taken, Relaxed);
         }
-        self.inbox.push(Message::Shard(Input::Space { free }));
+        self.inbox.push(Message::Shard(Input::Space { free, total }));
     }
 }
 

@@ -37,6 +37,7 @@ mod store;
 pub use error::{LogError, OpenError};
 pub use log::{Log, Options, Sync};
 pub use reader::Reader;
+pub use space::Space;
 pub use round::{
     Entry, FreshIdentity, GroupRound, HardState, Identity, PeerMemory, Recovered, RecoveredGroup,
     Round, StoredConfig, Trimmed, Written,

@@ -22,7 +22,7 @@ use crate::reader::Reader;
 use crate::record;
 use crate::round::{FreshIdentity, Identity, Recovered, Round, Written};
 use crate::snapshot::{self, Snapshots};
-use crate::space;
+use crate::space::{self, Space};
 use crate::store::{self, Batch, Store};
 
 /// How a directory is opened.
@@ -203,9 +203,9 @@ impl Log {
         Ok(space::taken(&self.dir.join(store::DIRECTORY))? + snapshots)
     }
 
-    /// Bytes that are free on the directory's volume.
-    pub fn space(&self) -> io::Result<u64> {
-        space::free(&self.dir)
+    /// The directory's volume.
+    pub fn space(&self) -> io::Result<Space> {
+        space::of(&self.dir)
     }
 
     /// Leaves a directory that opens quickly and whose beacon names the last round.

@@ -106,11 +106,12 @@ pub const DISK_STALL_MICROS: u64 = 1_000_000;
 /// With less space than this, commands are refused: what is left is for the log's own files (one
 /// memtable is written out while the next fills), for snapshots and for being mended. RocksDB 7.8
 /// aborts when it runs out while it recovers from running out.
+/// On a small volume an eighth of it.
 pub const SPACE_LOW_BYTES: u64 = 96 << 20;
-/// They are taken again when there is clearly more.
-pub const SPACE_ENOUGH_BYTES: u64 = 128 << 20;
-/// With less than this the node stops in order, before the log's engine is in the middle of a write.
-pub const SPACE_NONE_BYTES: u64 = 16 << 20;
+pub const SPACE_LOW_SHARE: u64 = 8;
+/// With less than this share of that the node stops in order, before the log's engine is in the
+/// middle of a write.
+pub const SPACE_NONE_SHARE: u64 = 6;
 
 /// A learner is promoted when it lags by no more than this many entries.
 pub const PROMOTE_LAG_MAX: u64 = 64;

@@ -11,7 +11,7 @@ use crate::io::{
 };
 use crate::limits::{
     ASK_MICROS, CACHE_BYTES_MAX, CACHE_BYTES_MIN, DISK_STALL_MICROS, LATE_TICK_MICROS,
-    SNAPSHOT_LOG_BYTES_MAX, SPACE_ENOUGH_BYTES, SPACE_LOW_BYTES, SPACE_NONE_BYTES, TICK_MICROS,
+    SNAPSHOT_LOG_BYTES_MAX, SPACE_LOW_BYTES, SPACE_LOW_SHARE, SPACE_NONE_SHARE, TICK_MICROS,
 };
 use crate::memory::Memory;
 use crate::proxy::Proxied;
@@ -201,7 +201,7 @@ impl Shard {
                     self.mark(group);
                 }
             }
-            Input::Space { free } => self.space(free),
+            Input::Space { free, total } => self.space(free, total),
             Input::SnapshotTaken { group, bytes } => self.snapshot_taken(group, bytes),
             Input::SnapshotSent { group, member_id, index, arrived } => {
                 self.snapshot_sent(group, member_id, index, arrived);
@@ -270,10 +270,12 @@ impl Shard {
         }
     }
 
-    fn space(&mut self, free: u64) {
-        let enough = if self.space_is_low { SPACE_ENOUGH_BYTES } else { SPACE_LOW_BYTES };
+    fn space(&mut self, free: u64, total: u64) {
+        let low = SPACE_LOW_BYTES.min(total / SPACE_LOW_SHARE);
+        // Taken again when there is clearly more.
+        let enough = if self.space_is_low { low + low / 3 } else { low };
         self.space_is_low = free < enough;
-        if free < SPACE_NONE_BYTES {
+        if free < low / SPACE_NONE_SHARE {
             let broken = format!("the disk is full: {free} bytes are left, make space");
             self.ctx.out.broken.get_or_insert(broken);
         }

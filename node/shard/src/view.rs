@@ -12,6 +12,11 @@ impl Shard {
         &self.ctx.facts
     }
 
+    /// Commands are refused: the disk is nearly full.
+    pub fn space_is_low(&self) -> bool {
+        self.space_is_low
+    }
+
     pub fn counters(&self) -> Counters {
         self.ctx.counters
     }

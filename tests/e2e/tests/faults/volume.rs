@@ -35,6 +35,15 @@ impl Volume {
 
     /// Fills it but for a little; the space comes back when the ballast is dropped.
     pub fn fill(&self) -> Ballast {
+        self.fill_but(LEFT as u64)
+    }
+
+    /// Leaves just under the eighth that a node wants to have free.
+    pub fn nearly_fill(&self) -> Ballast {
+        self.fill_but(7 << 19)
+    }
+
+    fn fill_but(&self, left: u64) -> Ballast {
         let path = self.folder.join("lost+found");
         let mut file = File::create(&path).expect("writable");
         let block = vec![1; LEFT];
@@ -42,7 +51,7 @@ impl Volume {
         while file.write_all(&block).is_ok() {
             length += LEFT as u64;
         }
-        file.set_len(length.saturating_sub(LEFT as u64)).expect("can be cut");
+        file.set_len(length.saturating_sub(left)).expect("can be cut");
         Ballast { path }
     }
 }
