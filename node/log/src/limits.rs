@@ -67,3 +67,7 @@ pub const TRIM_BYTES_MIN: u64 = 8 << 20;
 
 /// A group with more in its log is never copied forward: its snapshot is due.
 pub const GROUP_COPY_BYTES_MAX: u64 = 4 << 20;
+
+/// Groups that are copied forward share rounds of about this size: reading one of them later
+/// reads all of its round.
+pub const COPY_ROUND_BYTES: usize = 64 << 10;

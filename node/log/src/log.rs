@@ -1,5 +1,6 @@
 //! The writer's side of an open log.
 
+mod gather;
 mod trim;
 
 use std::io;

@@ -5,16 +5,18 @@
 //! whole files of the engine go at once. A crash between any two of these steps leaves a log
 //! that says the same, with more or fewer old rounds.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::Log;
+use super::gather::{Logs, gather};
 use crate::error::LogError;
 use crate::failpoints;
 use crate::ledger::Plan;
-use crate::limits::{RECORD_BYTES_MAX, TRIM_BYTES_MIN};
+use crate::limits::{COPY_ROUND_BYTES, TRIM_BYTES_MIN};
 use crate::meta;
 use crate::points::Pin;
-use crate::round::{GroupRound, Round, Trimmed};
+use crate::record;
+use crate::round::{Entry, GroupRound, Round, Trimmed};
 use crate::store::Batch;
 
 impl Log {
@@ -60,37 +62,53 @@ impl Log {
     }
 
     fn copy_forward(&mut self, pins: &[Pin], bytes_max: usize) -> Result<u64, LogError> {
-        let bytes_max = bytes_max.min(RECORD_BYTES_MAX / 2) as u64;
-        let (mut round, mut bytes) = (Round::default(), 0);
-        for pin in pins {
-            bytes += pin.bytes;
-            if bytes > bytes_max && !round.groups.is_empty() {
-                break;
-            }
-            round.groups.push(self.whole(pin.group)?);
-        }
-        // Deleting a group forgets its peers.
-        let copied: BTreeSet<u32> = round.groups.iter().map(|part| part.group).collect();
-        round.peers = self.catalog.peers();
-        round.peers.retain(|peer| copied.contains(&peer.group));
-        let written = self.append_sound(&[round])?;
+        let groups = affordable(pins, bytes_max as u64);
+        let range = |id: &u32| {
+            let group = &self.catalog.groups()[id];
+            (*id, group.first.0, group.last_index + 1)
+        };
+        let ranges: Vec<_> = groups.iter().map(range).collect();
+        let rounds = self.rounds_of(gather(&self.shared, &ranges)?);
+        let written = self.append_sound(&rounds)?;
         failpoints::pass(failpoints::TRIM_COPIED)
             .map_err(|source| LogError::Write { round: self.last + 1, source })?;
         Ok(written.bytes)
     }
 
+    /// Rounds that make these groups anew, each so small that reading one group is cheap.
+    fn rounds_of(&self, logs: Logs) -> Vec<Round> {
+        let mut rounds: Vec<Round> = Vec::new();
+        let (mut places, mut bytes) = (BTreeMap::new(), COPY_ROUND_BYTES);
+        for (id, entries) in logs {
+            if bytes >= COPY_ROUND_BYTES {
+                rounds.push(Round::default());
+                bytes = 0;
+            }
+            bytes += entries.iter().map(record::entry_bytes).sum::<usize>();
+            let place = rounds.len() - 1;
+            rounds[place].groups.push(self.whole(id, entries));
+            places.insert(id, place);
+        }
+        // Deleting a group forgets its peers.
+        for peer in self.catalog.peers() {
+            if let Some(place) = places.get(&peer.group) {
+                rounds[*place].peers.push(peer);
+            }
+        }
+        rounds
+    }
+
     /// All that is stored of a group, as if it were made anew.
-    fn whole(&self, id: u32) -> Result<GroupRound, LogError> {
-        let group = self.catalog.groups().get(&id).expect("a group with entries is known");
-        let (first, end) = (group.first, group.last_index + 1);
-        Ok(GroupRound {
+    fn whole(&self, id: u32, entries: Vec<Entry>) -> GroupRound {
+        let group = &self.catalog.groups()[&id];
+        GroupRound {
             group: id,
             state: Some(group.state),
-            first: Some(first),
+            first: Some(group.first),
             config: group.config.clone(),
-            entries: self.reader().read(id, first.0, end, usize::MAX)?,
+            entries,
             delete: true,
-        })
+        }
     }
 
     fn start_at(&mut self, first: u64) -> Result<(), LogError> {
@@ -109,4 +127,18 @@ impl Log {
         self.first = first;
         Ok(())
     }
+}
+
+/// The groups that reach furthest back: as many as fit, but at least one.
+fn affordable(pins: &[Pin], bytes_max: u64) -> Vec<u32> {
+    let mut bytes = 0;
+    let mut groups = Vec::new();
+    for pin in pins {
+        bytes += pin.bytes;
+        if bytes > bytes_max && !groups.is_empty() {
+            break;
+        }
+        groups.push(pin.group);
+    }
+    groups
 }
