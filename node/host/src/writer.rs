@@ -4,7 +4,9 @@
 use crate::inbox::{Inbox, Message};
 use crate::limits::{HOUSEKEEPING, TRIM_COPY_BYTES};
 use crate::snapshots::Keeper;
-use multiraft_log::{Entry, GroupRound, HardState, Log, LogError, PeerMemory, Round, Space, StoredConfig};
+use multiraft_log::{
+    Entry, GroupRound, HardState, Log, LogError, PeerMemory, Round, Space, StoredConfig,
+};
 use multiraft_proto::v1::LogDbCompactedEvent;
 use multiraft_proto::v1::event::Event;
 use multiraft_shard::{GroupPersist, Input, NodeFacts, Persist};

@@ -75,6 +75,8 @@ pub const CACHE_BYTES_MIN: usize = 64 << 10;
 pub const SNAPSHOT_LOG_BYTES_MAX: u64 = 4 << 20;
 /// The logs of all groups together stay about this small: with many groups each gets less.
 pub const SNAPSHOT_LOG_BYTES_ALL: u64 = 512 << 20;
+/// A group that comes to rest with more than this in its log is snapshotted then.
+pub const RESTING_LOG_BYTES_MAX: u64 = 1 << 20;
 /// Snapshots that are written at a time: each holds on to a view of its machine.
 pub const SNAPSHOTS_AT_ONCE: usize = 2;
 /// After a snapshot that could not be written (no space, most likely).

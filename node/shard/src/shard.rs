@@ -369,6 +369,9 @@ impl Shard {
             self.awake.insert(id);
         } else if self.awake.remove(&id) {
             replica.group.shrink_cache(0);
+            if replica.pins_log() {
+                self.snapshots.want(id);
+            }
             if let Some(due) = replica.next_timer().filter(|_| replica.rests()) {
                 self.alarms.insert((due, id));
             }
