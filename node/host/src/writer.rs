@@ -2,6 +2,8 @@
 //! the batching window of the next records, so nothing waits on a timer.
 
 use crate::inbox::{Inbox, Message};
+use crate::limits::DISK_PERIOD;
+use crate::measures::Histogram;
 use crate::snapshots::Keeper;
 use multiraft_log::{Entry, GroupRound, HardState, Log, LogError, PeerMemory, Round, StoredConfig};
 use multiraft_shard::{GroupPersist, Input, NodeFacts, Persist};
@@ -26,6 +28,32 @@ pub struct WriterCounters {
     pub records: AtomicU64,
     pub bytes: AtomicU64,
     pub sync_nanos: AtomicU64,
+    /// Locked once for each sync.
+    pub sync_times: Mutex<Histogram>,
+    pub disk_bytes: AtomicU64,
+    pub disk_free_bytes: AtomicU64,
+}
+
+impl WriterCounters {
+    pub fn syncs(&self) -> Histogram {
+        *self.sync_times.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn synced(&self, time: Duration) {
+        self.sync_nanos.fetch_add(time.as_nanos() as u64, Relaxed);
+        self.syncs.fetch_add(1, Relaxed);
+        self.sync_times.lock().unwrap_or_else(PoisonError::into_inner).record(time);
+    }
+
+    /// Not knowing is no reason to stop: the figures stay as they were.
+    fn look_at_disk(&self, log: &Log) {
+        if let Ok(bytes) = log.disk_bytes() {
+            self.disk_bytes.store(bytes, Relaxed);
+        }
+        if let Ok(bytes) = log.space() {
+            self.disk_free_bytes.store(bytes, Relaxed);
+        }
+    }
 }
 
 /// Sends records to the writer's thread.
@@ -78,7 +106,12 @@ fn run(
     inbox: &Inbox,
     counters: &WriterCounters,
 ) -> Result<(), LogError> {
+    let mut looked: Option<Instant> = None;
     loop {
+        if looked.is_none_or(|at| at.elapsed() >= DISK_PERIOD) {
+            looked = Some(Instant::now());
+            counters.look_at_disk(&log);
+        }
         let Some(records) = next(queue) else { return log.close() };
         if records.is_empty() {
             log.rest()?;
@@ -92,8 +125,7 @@ fn run(
         let rounds: Vec<Round> = records.into_iter().map(to_round).collect();
         let started = Instant::now();
         let written = log.append(&rounds)?;
-        counters.sync_nanos.fetch_add(started.elapsed().as_nanos() as u64, Relaxed);
-        counters.syncs.fetch_add(1, Relaxed);
+        counters.synced(started.elapsed());
         counters.records.fetch_add(written.records, Relaxed);
         counters.bytes.fetch_add(written.bytes, Relaxed);
         inbox.push(Message::Shard(Input::Persisted { round: last }));

@@ -22,6 +22,14 @@ pub enum Wanted {
     Leader(u64),
 }
 
+/// Nodes as a change sees them.
+struct Reach {
+    /// In session with this one.
+    up: BTreeSet<u64>,
+    /// Those of them that take leaderships.
+    reachable: BTreeSet<u64>,
+}
+
 /// A call that waits for its change.
 #[derive(Debug)]
 pub(crate) struct Waiting {
@@ -44,10 +52,10 @@ impl Shard {
         let facts = self.check_fence(fence)?;
         self.store_facts(facts);
         let own_node = self.ctx.node_id();
-        let reachable = self.reachable_nodes();
+        let (up, reachable) = (self.connected_nodes(), self.reachable_nodes());
         let replica = self.open_replica(id)?;
         if let Some(answer) = replica.holds(&wanted, own_node) {
-            self.ctx.out.admin.push((token, Ok(answer)));
+            self.answer_durably(token, answer);
             return Ok(());
         }
         let others = self.changes.get(&id).into_iter().flatten();
@@ -59,7 +67,7 @@ impl Shard {
                 )));
             }
             let replica = self.open_replica(id)?;
-            replica.start_change(&wanted, version, &reachable)?;
+            replica.start_change(&wanted, version, Reach { up, reachable })?;
             self.mark(id);
         }
         let patience = match wanted {
@@ -79,33 +87,40 @@ impl Shard {
         })
     }
 
-    /// Nodes that hear us and that take leaderships.
+    /// Nodes that hear us.
+    pub(crate) fn connected_nodes(&self) -> BTreeSet<u64> {
+        self.ctx.peers.iter().filter(|(_, p)| p.pair.is_up()).map(|(n, _)| *n).collect()
+    }
+
+    /// Those of them that take leaderships.
     pub(crate) fn reachable_nodes(&self) -> BTreeSet<u64> {
-        let up = self.ctx.peers.iter().filter(|(_, p)| p.pair.is_up()).map(|(n, _)| *n);
-        up.filter(|n| !self.directory.is_draining(*n)).collect()
+        let mut nodes = self.connected_nodes();
+        nodes.retain(|n| !self.directory.is_draining(*n));
+        nodes
     }
 
     /// Answers the calls whose change is done, or can no more be done by this member.
     pub(crate) fn settle_changes(&mut self, id: u32) {
         let Some(waiting) = self.changes.remove(&id) else { return };
         let (now, own_node) = (self.ctx.now.micros, self.ctx.node_id());
-        let replica = self.replicas.get(&id);
         let mut left = Vec::new();
         for call in waiting {
+            let replica = self.replicas.get(&id);
             let holds = replica.and_then(|r| r.holds(&call.wanted, own_node));
             let leads = replica.is_some_and(|r| r.group.is_leader());
             let elects = matches!(call.wanted, Wanted::Leader(_)) && replica.is_some();
-            let answer = match holds {
-                Some(answer) => Ok(answer),
+            match holds {
+                Some(answer) => self.answer_durably(call.token, answer),
                 None if now < call.deadline && (leads || elects) => {
                     left.push(call);
-                    continue;
                 }
-                None => Err(unavailable(format!(
-                    "group_id {id}: the change is not seen done, and may still happen; repeat"
-                ))),
-            };
-            self.ctx.out.admin.push((call.token, answer));
+                None => {
+                    let e = unavailable(format!(
+                        "group_id {id}: the change is not seen done, and may still happen; repeat"
+                    ));
+                    self.ctx.out.admin.push((call.token, Err(e)));
+                }
+            }
         }
         if !left.is_empty() {
             self.changes.insert(id, left);
@@ -175,7 +190,7 @@ impl Replica {
         &mut self,
         wanted: &Wanted,
         version: u64,
-        reachable: &BTreeSet<u64>,
+        reach: Reach,
     ) -> Result<(), AdminError> {
         let id = self.id;
         if !self.group.is_leader() {
@@ -194,10 +209,10 @@ impl Replica {
             )));
         }
         let change = match wanted {
-            Wanted::Leader(node) => return self.start_transfer(*node, reachable),
+            Wanted::Leader(node) => return self.start_transfer(*node, &reach.reachable),
             Wanted::Learner(member) => self.addition(member)?,
             Wanted::Voter(member_id) => self.promotion(*member_id)?,
-            Wanted::Removed(member_id) => self.removal(*member_id, reachable)?,
+            Wanted::Removed(member_id) => self.removal(*member_id, &reach)?,
         };
         self.group.propose_change(&change).map_err(|e| match e {
             multiraft_group::ProposeError::ChangeInFlight => {
@@ -239,7 +254,7 @@ impl Replica {
         Ok(Change::Put(Member { role: Role::Voter, ..member.clone() }))
     }
 
-    fn removal(&mut self, member_id: u64, reachable: &BTreeSet<u64>) -> Result<Change, AdminError> {
+    fn removal(&mut self, member_id: u64, reach: &Reach) -> Result<Change, AdminError> {
         let member = self.present(member_id)?;
         let (id, is_voter) = (self.id, member.role == Role::Voter);
         let voters = self.group.configuration().voters();
@@ -248,7 +263,8 @@ impl Replica {
         if is_voter && left.is_empty() {
             return Err(failed(format!("member_id {member_id}: is the last voter of group {id}")));
         }
-        let connected = self.connected_voters().into_iter().filter(|m| left.contains(m)).count();
+        let connected =
+            self.connected_voters(&reach.up).into_iter().filter(|m| left.contains(m)).count();
         if is_voter && connected <= left.len() / 2 {
             return Err(failed(format!(
                 "member_id {member_id}: of the {} voters that group {id} would be left with only \
@@ -257,7 +273,7 @@ impl Replica {
             )));
         }
         if member_id == self.group.member_id() {
-            self.hand_over(reachable);
+            self.hand_over(&reach.reachable);
             return Err(unavailable(format!(
                 "member_id {member_id}: leads group {id} and is handing that over; repeat at the \
                  next leader"
@@ -303,13 +319,15 @@ impl Replica {
         (*matched > 0).then(|| self.group.last_index().saturating_sub(*matched))
     }
 
-    /// On the leader: member ids of the voters that it hears, itself included.
-    pub fn connected_voters(&self) -> Vec<u64> {
+    /// On the leader: member ids of the voters that it hears, itself included. raft alone takes an
+    /// election timeout to notice that one is gone; `up` are the nodes in session.
+    pub fn connected_voters(&self, up: &BTreeSet<u64>) -> Vec<u64> {
         let own = self.group.member_id();
         let progress = self.group.progress();
-        let hears = |id: u64| id == own || progress.iter().any(|(p, _, a)| *p == id && *a);
-        let voters = self.group.configuration().voters().map(|m| m.member_id);
-        voters.filter(|id| hears(*id)).collect()
+        let active = |id: u64| progress.iter().any(|(p, _, active)| *p == id && *active);
+        let hears = |m: &&Member| up.contains(&m.node_id) && active(m.member_id);
+        let voters = self.group.configuration().voters();
+        voters.filter(|m| m.member_id == own || hears(m)).map(|m| m.member_id).collect()
     }
 }
 

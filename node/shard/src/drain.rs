@@ -21,7 +21,7 @@ pub(crate) struct Drain {
 }
 
 impl Shard {
-    /// Starts or ends draining; answers what is led still.
+    /// Starts or ends draining; answers all that is led still.
     pub(crate) fn drain(
         &mut self,
         token: u64,
@@ -30,12 +30,23 @@ impl Shard {
     ) -> Result<(), AdminError> {
         let facts = self.check_fence(fence)?;
         self.store_facts(facts);
-        self.set_draining(token, drain);
+        self.set_draining(drain);
+        let led = self.replicas.values().filter(|r| r.group.is_leader()).map(|r| r.id).collect();
+        self.answer_durably(token, AdminAnswer::Led(led));
         Ok(())
     }
 
-    /// The same without a fence: the process itself is about to stop.
-    pub(crate) fn set_draining(&mut self, token: u64, drain: bool) {
+    /// The process itself is about to stop: needs no fence, and answers only what somebody else
+    /// could lead, for it is not worth waiting for the rest.
+    pub(crate) fn hand_over_all(&mut self, token: u64) {
+        self.set_draining(true);
+        let reachable = self.reachable_nodes();
+        let led = self.replicas.values().filter(|r| r.heir(&reachable).is_some());
+        let led = led.map(|r| r.id).collect();
+        self.ctx.out.admin.push((token, Ok(AdminAnswer::Led(led))));
+    }
+
+    fn set_draining(&mut self, drain: bool) {
         if self.drain.is_on != drain {
             self.drain = Drain { is_on: drain, ..Drain::default() };
             for replica in self.replicas.values_mut() {
@@ -44,10 +55,6 @@ impl Shard {
             self.announce_groups();
         }
         self.drain_tick();
-        let reachable = self.reachable_nodes();
-        let led = self.replicas.values().filter(|r| r.heir(&reachable).is_some());
-        let led = led.map(|r| r.id).collect();
-        self.ctx.out.admin.push((token, Ok(AdminAnswer::Led(led))));
     }
 
     /// Every tick: whatever is led has to go.
@@ -88,6 +95,7 @@ impl Shard {
     pub(crate) fn check_disruption(&self, node: u64, lag_max: u64) -> AdminAnswer {
         let node = if node == 0 { self.ctx.node_id() } else { node };
         let lag_max = if lag_max == 0 { DRAIN_LAG_MAX } else { lag_max };
+        let up = self.connected_nodes();
         let mut answer = CheckDisruptionResponse::default();
         for replica in self.replicas.values().filter(|r| !r.is_closed()) {
             let concerned = replica.group.configuration().on_node(node).is_some();
@@ -95,21 +103,21 @@ impl Shard {
                 continue;
             }
             answer.checked_groups += 1;
-            answer.groups.extend(replica.disruption(node, lag_max));
+            answer.groups.extend(replica.disruption(node, lag_max, &up));
         }
         AdminAnswer::Disruption(answer)
     }
 }
 
 impl Replica {
-    fn disruption(&self, node: u64, lag_max: u64) -> Option<GroupDisruption> {
+    fn disruption(&self, node: u64, lag_max: u64, up: &BTreeSet<u64>) -> Option<GroupDisruption> {
         let danger = |reason: Reason, nodes| {
             Some(GroupDisruption { group_id: self.id, reason: reason as i32, nodes })
         };
         if !self.group.is_leader() {
             return danger(Reason::NoLeader, Vec::new());
         }
-        let (connected, own) = (self.connected_voters(), self.group.member_id());
+        let (connected, own) = (self.connected_voters(up), self.group.member_id());
         let voters: Vec<_> = self.group.configuration().voters().collect();
         let majority = voters.len() / 2 + 1;
         let others = || voters.iter().filter(|m| m.node_id != node);

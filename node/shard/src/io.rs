@@ -184,7 +184,7 @@ pub enum AdminAnswer {
         leader: u64,
         term: u64,
     },
-    /// Groups that this node leads and could hand over.
+    /// Groups that this node still leads.
     Led(Vec<u32>),
     Disruption(CheckDisruptionResponse),
 }

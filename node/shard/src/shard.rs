@@ -37,7 +37,7 @@ struct Unsynced {
     /// What may be told then.
     events: Vec<(u32, Event)>,
     /// Administration calls to answer then.
-    tokens: Vec<u64>,
+    tokens: Vec<(u64, AdminAnswer)>,
 }
 
 /// All groups of one thread.
@@ -158,6 +158,11 @@ impl Shard {
             replica.dirty = true;
             self.dirty.push(id);
         }
+    }
+
+    /// Records that are not durable yet.
+    pub fn unsynced_records(&self) -> usize {
+        self.unsynced.len()
     }
 
     pub(crate) fn has_unsynced_records(&self) -> bool {
@@ -346,10 +351,8 @@ impl Shard {
                 }
             }
             self.ctx.out.events.extend(events);
-            self.ctx
-                .out
-                .admin
-                .extend(tokens.into_iter().map(|token| (token, Ok(AdminAnswer::Done))));
+            let answers = tokens.into_iter().map(|(token, answer)| (token, Ok(answer)));
+            self.ctx.out.admin.extend(answers);
         }
     }
 

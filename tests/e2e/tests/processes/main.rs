@@ -4,6 +4,7 @@
 
 mod command_line;
 mod copies;
+mod drains;
 mod kills;
 mod nodes;
 mod placement;
