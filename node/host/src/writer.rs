@@ -2,9 +2,11 @@
 //! the batching window of the next records, so nothing waits on a timer.
 
 use crate::inbox::{Inbox, Message};
-use crate::limits::{HOUSEKEEPING, TRIM_COPY_BYTES};
+use crate::limits::{HOUSEKEEPING, LOG_BYTES_PINNED, TRIM_COPY_BYTES};
 use crate::snapshots::Keeper;
-use multiraft_log::{Entry, GroupRound, HardState, Log, LogError, PeerMemory, Round, Space, StoredConfig};
+use multiraft_log::{
+    Entry, GroupRound, HardState, Log, LogError, PeerMemory, Round, Space, StoredConfig,
+};
 use multiraft_proto::v1::LogDbCompactedEvent;
 use multiraft_proto::v1::event::Event;
 use multiraft_shard::{GroupPersist, Input, NodeFacts, Persist};
@@ -130,6 +132,7 @@ impl Writing {
                 self.looked = Instant::now();
                 self.trim()?;
                 self.look_at_space();
+                self.release_oldest();
             }
         }
     }
@@ -172,6 +175,15 @@ impl Writing {
             self.inbox.push(Message::Event { group, event });
         }
         Ok(())
+    }
+
+    /// A group that has much in its log and adds nothing to it keeps all that others wrote since.
+    fn release_oldest(&self) {
+        if self.counters.disk_bytes.load(Relaxed) > LOG_BYTES_PINNED
+            && let Some(group) = self.log.oldest_group()
+        {
+            self.inbox.push(Message::Shard(Input::SnapshotWanted { group }));
+        }
     }
 
     fn look_at_space(&self) {

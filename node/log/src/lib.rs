@@ -37,7 +37,6 @@ mod store;
 pub use error::{LogError, OpenError};
 pub use log::{Log, Options, Sync};
 pub use reader::Reader;
-pub use space::Space;
 pub use round::{
     Entry, FreshIdentity, GroupRound, HardState, Identity, PeerMemory, Recovered, RecoveredGroup,
     Round, StoredConfig, Trimmed, Written,
@@ -46,3 +45,4 @@ pub use snapshot::{
     Incoming, NoneFits, RawSnapshot, SnapshotError, SnapshotId, SnapshotInfo, SnapshotReader,
     SnapshotWriter, Snapshots, choose_snapshot,
 };
+pub use space::Space;
