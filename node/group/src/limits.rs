@@ -19,3 +19,7 @@ pub const FETCH_BYTES_MAX: u64 = 1 << 20;
 
 /// A reluctant member's election clock moves once in so many ticks.
 pub const RELUCTANT_TICKS: u8 = 3;
+
+/// Ticks after which a lost request for pre-votes is repeated when a leader's node died; one more for
+/// half of the members, so that they do not ask at once for ever.
+pub const WAITING_TICKS: usize = 4;

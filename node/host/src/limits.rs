@@ -18,6 +18,16 @@ pub const WATCH_HEARTBEAT: Duration = Duration::from_secs(3);
 /// Growth of a group's log after which a snapshot is taken, unless configured otherwise.
 pub const SNAPSHOT_LOG_BYTES: u64 = multiraft_shard::limits::SNAPSHOT_LOG_BYTES_MAX;
 
+/// Old rounds are deleted, and the disk's space is looked at, this often.
+pub const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// With more than this on disk the group that holds the oldest rounds is snapshotted, whatever the
+/// size of its log: twice what all logs are kept to, and the engine's own files.
+pub const LOG_BYTES_PINNED: u64 = 1 << 30;
+
+/// Bytes that one deletion of old rounds may copy out of them: some milliseconds of the disk.
+pub const TRIM_COPY_BYTES: usize = 1 << 20;
+
 /// Bytes of a snapshot that are read or received at once.
 pub const SNAPSHOT_READ_BYTES: usize = 256 << 10;
 
@@ -31,6 +41,3 @@ pub const HAND_OVER_TIME: Duration = Duration::from_secs(10);
 /// Lines of one kind in the log for each [`JOURNAL_PERIOD`]; what is more is counted.
 pub const JOURNAL_LINES_MAX: usize = 5;
 pub const JOURNAL_PERIOD: Duration = Duration::from_secs(1);
-
-/// How old figures of the disk may be: a look at some tens of files by the log's own thread.
-pub const DISK_PERIOD: Duration = Duration::from_secs(5);

@@ -263,11 +263,20 @@ impl Out<'_> {
                 "Bytes of entries applied since the newest snapshot of each group",
                 unsaved,
             ),
-            ("multiraft_node_disk_used_bytes", "Bytes of the data directory", stats.disk_bytes),
+            (
+                "multiraft_node_disk_used_bytes",
+                "Bytes of the data directory",
+                measures.info.disk_bytes,
+            ),
             (
                 "multiraft_node_disk_free_bytes",
                 "Bytes free on the volume of the data directory",
-                stats.disk_free_bytes,
+                measures.info.free_bytes,
+            ),
+            (
+                "multiraft_node_space_low",
+                "1 while operations are refused because the volume is nearly full",
+                u64::from(measures.info.space_low),
             ),
             ("multiraft_node_memory_bytes", "Resident memory of the process", stats.memory_bytes),
         ] {

@@ -22,14 +22,6 @@ pub enum Wanted {
     Leader(u64),
 }
 
-/// Nodes as a change sees them.
-struct Reach {
-    /// In session with this one.
-    up: BTreeSet<u64>,
-    /// Those of them that take leaderships.
-    reachable: BTreeSet<u64>,
-}
-
 /// A call that waits for its change.
 #[derive(Debug)]
 pub(crate) struct Waiting {
@@ -52,7 +44,7 @@ impl Shard {
         let facts = self.check_fence(fence)?;
         self.store_facts(facts);
         let own_node = self.ctx.node_id();
-        let (up, reachable) = (self.connected_nodes(), self.reachable_nodes());
+        let (connected, reachable) = (self.connected_nodes(), self.reachable_nodes());
         let replica = self.open_replica(id)?;
         if let Some(answer) = replica.holds(&wanted, own_node) {
             self.answer_durably(token, answer);
@@ -67,7 +59,7 @@ impl Shard {
                 )));
             }
             let replica = self.open_replica(id)?;
-            replica.start_change(&wanted, version, Reach { up, reachable })?;
+            replica.start_change(&wanted, version, &connected, &reachable)?;
             self.mark(id);
         }
         let patience = match wanted {
@@ -87,12 +79,12 @@ impl Shard {
         })
     }
 
-    /// Nodes that hear us.
+    /// Nodes in session.
     pub(crate) fn connected_nodes(&self) -> BTreeSet<u64> {
         self.ctx.peers.iter().filter(|(_, p)| p.pair.is_up()).map(|(n, _)| *n).collect()
     }
 
-    /// Those of them that take leaderships.
+    /// Nodes in session that take leaderships.
     pub(crate) fn reachable_nodes(&self) -> BTreeSet<u64> {
         let mut nodes = self.connected_nodes();
         nodes.retain(|n| !self.directory.is_draining(*n));
@@ -190,7 +182,8 @@ impl Replica {
         &mut self,
         wanted: &Wanted,
         version: u64,
-        reach: Reach,
+        connected: &BTreeSet<u64>,
+        reachable: &BTreeSet<u64>,
     ) -> Result<(), AdminError> {
         let id = self.id;
         if !self.group.is_leader() {
@@ -209,10 +202,10 @@ impl Replica {
             )));
         }
         let change = match wanted {
-            Wanted::Leader(node) => return self.start_transfer(*node, &reach.reachable),
+            Wanted::Leader(node) => return self.start_transfer(*node, reachable),
             Wanted::Learner(member) => self.addition(member)?,
             Wanted::Voter(member_id) => self.promotion(*member_id)?,
-            Wanted::Removed(member_id) => self.removal(*member_id, &reach)?,
+            Wanted::Removed(member_id) => self.removal(*member_id, connected, reachable)?,
         };
         self.group.propose_change(&change).map_err(|e| match e {
             multiraft_group::ProposeError::ChangeInFlight => {
@@ -254,7 +247,12 @@ impl Replica {
         Ok(Change::Put(Member { role: Role::Voter, ..member.clone() }))
     }
 
-    fn removal(&mut self, member_id: u64, reach: &Reach) -> Result<Change, AdminError> {
+    fn removal(
+        &mut self,
+        member_id: u64,
+        connected: &BTreeSet<u64>,
+        reachable: &BTreeSet<u64>,
+    ) -> Result<Change, AdminError> {
         let member = self.present(member_id)?;
         let (id, is_voter) = (self.id, member.role == Role::Voter);
         let voters = self.group.configuration().voters();
@@ -263,8 +261,8 @@ impl Replica {
         if is_voter && left.is_empty() {
             return Err(failed(format!("member_id {member_id}: is the last voter of group {id}")));
         }
-        let connected =
-            self.connected_voters(&reach.up).into_iter().filter(|m| left.contains(m)).count();
+        let connected = self.connected_voters(connected);
+        let connected = connected.into_iter().filter(|m| left.contains(m)).count();
         if is_voter && connected <= left.len() / 2 {
             return Err(failed(format!(
                 "member_id {member_id}: of the {} voters that group {id} would be left with only \
@@ -273,7 +271,7 @@ impl Replica {
             )));
         }
         if member_id == self.group.member_id() {
-            self.hand_over(&reach.reachable);
+            self.hand_over(reachable);
             return Err(unavailable(format!(
                 "member_id {member_id}: leads group {id} and is handing that over; repeat at the \
                  next leader"
@@ -319,15 +317,13 @@ impl Replica {
         (*matched > 0).then(|| self.group.last_index().saturating_sub(*matched))
     }
 
-    /// On the leader: member ids of the voters that it hears, itself included. raft alone takes an
-    /// election timeout to notice that one is gone; `up` are the nodes in session.
-    pub fn connected_voters(&self, up: &BTreeSet<u64>) -> Vec<u64> {
+    /// Voters on connected nodes, this one included: member ids. raft's own record of who was active
+    /// stands still while a group rests.
+    pub fn connected_voters(&self, connected: &BTreeSet<u64>) -> Vec<u64> {
         let own = self.group.member_id();
-        let progress = self.group.progress();
-        let active = |id: u64| progress.iter().any(|(p, _, active)| *p == id && *active);
-        let hears = |m: &&Member| up.contains(&m.node_id) && active(m.member_id);
         let voters = self.group.configuration().voters();
-        voters.filter(|m| m.member_id == own || hears(m)).map(|m| m.member_id).collect()
+        let hears = |m: &&Member| m.member_id == own || connected.contains(&m.node_id);
+        voters.filter(hears).map(|m| m.member_id).collect()
     }
 }
 

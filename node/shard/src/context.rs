@@ -8,7 +8,7 @@ use crate::limits::FRAME_BYTES_MAX;
 use crate::pair::Pair;
 use bytes::Bytes;
 use multiraft_proto::v1::event::Event;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A node that we keep a connection to.
 pub(crate) struct Peer {
@@ -41,6 +41,10 @@ pub(crate) struct Context {
     pub now: Now,
     pub facts: NodeFacts,
     pub peers: BTreeMap<u64, Peer>,
+    /// Peers that said in their present session what their disks hold. Raft hears of nobody before.
+    pub introduced: BTreeSet<u64>,
+    /// Members whose disks went back: (node, group).
+    pub refused: BTreeSet<(u64, u32)>,
     pub out: Outputs,
     pub counters: Counters,
     /// Number of the last record.
@@ -62,6 +66,8 @@ impl Context {
             now,
             facts,
             peers: BTreeMap::new(),
+            introduced: BTreeSet::new(),
+            refused: BTreeSet::new(),
             out: Outputs::default(),
             counters: Counters::default(),
             record: 0,
@@ -108,6 +114,11 @@ impl Context {
 
     pub fn is_up(&self, node: u64) -> bool {
         self.peers.get(&node).is_some_and(|p| p.pair.is_up())
+    }
+
+    /// Whether raft messages of a group may pass between us and the node.
+    pub fn trusts(&self, node: u64, group: u32) -> bool {
+        self.introduced.contains(&node) && !self.refused.contains(&(node, group))
     }
 
     /// Queues an item for a peer; false when no session stands and the item is dropped.

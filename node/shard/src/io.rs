@@ -73,6 +73,15 @@ pub enum Input {
         ticket: u64,
         entries: Vec<Entry>,
     },
+    /// Bytes that are free on the disk's volume, of those that it has; told every second.
+    Space {
+        free: u64,
+        total: u64,
+    },
+    /// The log would be shorter if this group had a newer snapshot.
+    SnapshotWanted {
+        group: u32,
+    },
     /// A snapshot that was asked for is durable and this large, or could not be written.
     SnapshotTaken {
         group: u32,

@@ -6,6 +6,27 @@ pub const TICK_MICROS: u64 = 100_000;
 /// Silence after which a node-pair session breaks: six missed heartbeats (`quiet-groups.md`).
 pub const PAIR_SILENCE_MICROS: u64 = 600_000;
 
+/// The same, when no connection to the node stands any more: its process has ended, most likely.
+pub const PAIR_SILENCE_UNCONNECTED_MICROS: u64 = 350_000;
+
+/// A leader whose node is silent for this long is not protected from candidates any more.
+pub const SUSPECT_MICROS: u64 = 350_000;
+
+/// A leader offers rest to its followers after this many ticks without work, and again after so
+/// many without an answer.
+pub const OFFER_AFTER_TICKS: u32 = 5;
+pub const OFFER_AGAIN_TICKS: u32 = 10;
+
+/// It rests after this many itself: groups that are used now and then must not fall asleep and
+/// wake all the time (cockroach#103266).
+pub const REST_AFTER_TICKS: u32 = 20;
+
+/// Lost requests for pre-votes that are repeated within ticks after a node died.
+pub const CAMPAIGN_RETRIES: u8 = 3;
+
+/// Orphaned groups that campaign in one round.
+pub const CAMPAIGNS_PER_ROUND: usize = 64;
+
 /// A tick that comes later than this says that this node itself slept: what it did not hear
 /// meanwhile proves nothing about its peers.
 pub const LATE_TICK_MICROS: u64 = 300_000;
@@ -77,6 +98,20 @@ pub const HAND_OVERS_AT_ONCE: usize = 50;
 pub const HAND_OVER_MICROS: u64 = 1_500_000;
 /// Entries that a member may be behind and still count as caught up when a node is to stop.
 pub const DRAIN_LAG_MAX: u64 = 64;
+
+/// A record that is not durable after this long: the disk stands still, and whoever leads must go
+/// elsewhere (design: node decisions, 2).
+pub const DISK_STALL_MICROS: u64 = 1_000_000;
+
+/// With less space than this, commands are refused: what is left is for the log's own files (one
+/// memtable is written out while the next fills), for snapshots and for being mended. RocksDB 7.8
+/// aborts when it runs out while it recovers from running out.
+/// On a small volume an eighth of it.
+pub const SPACE_LOW_BYTES: u64 = 96 << 20;
+pub const SPACE_LOW_SHARE: u64 = 8;
+/// With less than this share of that the node stops in order, before the log's engine is in the
+/// middle of a write.
+pub const SPACE_NONE_SHARE: u64 = 6;
 
 /// A learner is promoted when it lags by no more than this many entries.
 pub const PROMOTE_LAG_MAX: u64 = 64;

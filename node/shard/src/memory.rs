@@ -16,8 +16,6 @@ pub(crate) struct Memory {
     /// Changed since the last record.
     changed: BTreeSet<(u64, u32)>,
     written: u64,
-    /// Members refused in this process life: (node, group).
-    refused: BTreeSet<(u64, u32)>,
 }
 
 impl Memory {
@@ -49,23 +47,12 @@ impl Memory {
             (known.term, known.index) = (0, 0);
             self.changed.insert((node, group));
         }
-        self.refused.remove(&(node, group));
     }
 
     /// Whether a member that states this durable (term, last index) went back.
-    pub fn is_rolled_back(&mut self, stated: Remembered) -> bool {
-        let key = (stated.node, stated.group);
-        let Some(known) = self.known.get(&key) else { return false };
-        let behind =
-            (stated.term, stated.index) < (known.term, known.index) && stated.term <= known.term;
-        if behind {
-            self.refused.insert(key);
-        }
-        behind
-    }
-
-    pub fn is_refused(&self, node: u64, group: u32) -> bool {
-        self.refused.contains(&(node, group))
+    pub fn is_rolled_back(&self, stated: Remembered) -> bool {
+        let Some(known) = self.known.get(&(stated.node, stated.group)) else { return false };
+        (stated.term, stated.index) < (known.term, known.index) && stated.term <= known.term
     }
 
     /// What has to be written now: along with a record once a second, or when `alone` says that
@@ -94,7 +81,6 @@ mod tests {
         memory.acknowledged(said(3, 100));
         assert!(memory.is_rolled_back(said(3, 99)));
         assert!(memory.is_rolled_back(said(2, 200)));
-        assert!(memory.is_refused(2, 1));
     }
 
     #[test]

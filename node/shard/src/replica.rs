@@ -2,6 +2,7 @@
 
 use crate::call::{Command, Read, Reply, no_leader};
 use crate::context::Context;
+use crate::contract::Contract;
 use crate::frame::ItemKind;
 use crate::io::FetchEntries;
 use crate::limits::{CALL_MICROS_MAX, CALL_RESEND_MICROS, CALLS_MAX, ENTRY_OVERHEAD_BYTES};
@@ -10,7 +11,7 @@ use crate::reads::Reads;
 use crate::snapshots::Snapshots;
 use crate::{CallError, Consistency, item};
 use bytes::{Bytes, BytesMut};
-use multiraft_group::{Committed, Configuration, Envelope, Group, Persist, Role};
+use multiraft_group::{Committed, Configuration, Envelope, Group, Persist, Role, StepError};
 use multiraft_machine::{Answer, Effect, Machine, Output, Query};
 use multiraft_proto::v1::event::Event;
 use multiraft_proto::v1::{
@@ -34,6 +35,8 @@ pub(crate) struct Replica {
     nodes: BTreeMap<u64, u64>,
     /// The commit index to reach before the member counts as ready.
     ready_at: Option<u64>,
+    /// What peers were told last of what this member promised.
+    told: (u64, u64),
     /// When it was last seen to have a leader.
     pub led_at: u64,
     /// (term, node id of the leader) as last announced.
@@ -44,6 +47,9 @@ pub(crate) struct Replica {
     calls: BTreeMap<(u64, u64), Command>,
     pub reads: Reads,
     pub snapshots: Snapshots,
+    pub contract: Contract,
+    /// On the leader: members that were removed and not told yet: (node, member id, index of it).
+    removed: Vec<(u64, u64, u64)>,
     /// Log time of the tick that is on its way; 0 = none.
     tick_proposed: u64,
     effects: Vec<Effect>,
@@ -54,9 +60,8 @@ pub(crate) struct Replica {
 pub(crate) struct Driven {
     /// The configuration changed: peers, record and directory follow.
     pub reconfigured: bool,
-    /// Members that were removed, with their nodes. A node that joined again meets the removal of
-    /// its earlier member in the log.
-    pub departed: Vec<(u64, u64)>,
+    /// Nodes of members that were removed.
+    pub departed: Vec<u64>,
 }
 
 impl Replica {
@@ -72,6 +77,7 @@ impl Replica {
             auto_promote: false,
             nodes,
             ready_at: None,
+            told: (0, 0),
             led_at: 0,
             announced: (0, 0),
             led_term: 0,
@@ -79,6 +85,8 @@ impl Replica {
             calls: BTreeMap::new(),
             reads: Reads::default(),
             snapshots: Snapshots::default(),
+            contract: Contract::default(),
+            removed: Vec::new(),
             tick_proposed: 0,
             effects: Vec::new(),
         }
@@ -203,7 +211,18 @@ impl Replica {
     // ------------------------------------------------------------------------------- time
 
     pub fn tick(&mut self, ctx: &mut Context) {
-        self.group.tick();
+        if self.is_ticking() {
+            self.tick_group(ctx);
+        }
+        self.tick_machine(ctx);
+    }
+
+    /// Log time at which the machine wants to be told the time.
+    pub fn next_timer(&self) -> Option<u64> {
+        self.machine.next_timer()
+    }
+
+    fn tick_machine(&mut self, ctx: &mut Context) {
         let now = ctx.now.unix_millis;
         let due = self.machine.next_timer().is_some_and(|due| due <= now);
         if due && self.group.is_leader() && self.tick_proposed <= self.machine.log_time() {
@@ -212,9 +231,26 @@ impl Replica {
         }
     }
 
+    /// Every second: all members' nodes hear what this member's disk holds for certain, so that any
+    /// of them notices when it holds less one day. (An acknowledgement goes to the leader alone,
+    /// and a leader acknowledges to nobody.)
+    fn tell_promise(&mut self, ctx: &mut Context) {
+        let promised = self.group.promised();
+        if promised == self.told {
+            return;
+        }
+        self.told = promised;
+        let mut payload = promised.0.to_be_bytes().to_vec();
+        payload.extend(promised.1.to_be_bytes());
+        for member in &self.group.configuration().members {
+            ctx.send(member.node_id, ItemKind::Promise, self.id, &payload);
+        }
+    }
+
     /// Every second: what waits too long is sent again or given up.
     pub fn slow_tick(&mut self, ctx: &mut Context) {
         self.reads.tick(self.id, ctx);
+        self.tell_promise(ctx);
         let now = ctx.now.micros;
         let late = |c: &Command| now >= c.since + CALL_MICROS_MAX;
         let given_up: Vec<_> = self.calls.extract_if(.., |_, c| late(c)).collect();
@@ -230,13 +266,38 @@ impl Replica {
 
     // ------------------------------------------------------------------------------ rounds
 
+    /// Whether it wants its ticks: raft's clock runs, or something waits for time to pass.
+    pub fn wants_ticks(&self) -> bool {
+        let waits = self.is_ticking() || !self.calls.is_empty() || !self.reads.is_empty();
+        !self.is_closed() && (waits || self.wants_promotion() || self.role().is_none())
+    }
+
+    /// On the leader: nothing that its followers must still hear of.
+    pub fn has_nothing_pending(&self) -> bool {
+        self.proposals.is_empty() && self.reads.is_empty() && self.removed.is_empty()
+    }
+
+    /// Members that were removed, once most voters know it: (node, member id).
+    pub fn take_released(&mut self) -> Vec<(u64, u64)> {
+        if !self.group.is_leader() {
+            self.removed.clear();
+        }
+        let group = &self.group;
+        let known = |(_, _, index): &mut (u64, u64, u64)| group.is_known_by_quorum(*index);
+        self.removed.extract_if(.., known).map(|(node, member_id, _)| (node, member_id)).collect()
+    }
+
     /// Steps everything that waits and carries out what raft asks.
     pub fn drive(&mut self, ctx: &mut Context) -> Driven {
         let mut driven = Driven::default();
+        let rested = self.rests();
         self.propose(ctx);
         self.reads.start(&mut self.group, ctx);
         while self.group.has_ready() {
             let ready = self.group.ready();
+            if rested || ready.persist.is_some() || !ready.committed.is_empty() {
+                self.wake();
+            }
             self.send(ready.messages, ctx);
             if let Some(persist) = ready.persist {
                 ctx.counters.entries += persist.entries.len() as u64;
@@ -266,6 +327,7 @@ impl Replica {
             self.send_snapshots(ready.snapshots, ctx);
         }
         self.forget_received();
+        self.keep_contract(ctx);
         self.reads.release(self.id, self.group.applied_index(), &self.machine, ctx);
         self.announce_leader(ctx);
         self.check_ready(ctx);
@@ -298,7 +360,9 @@ impl Replica {
 
     pub fn send(&mut self, messages: Vec<Envelope>, ctx: &mut Context) {
         for envelope in messages {
-            if let Some(node) = self.node_of(envelope.to) {
+            if let Some(node) = self.node_of(envelope.to)
+                && ctx.trusts(node, self.id)
+            {
                 ctx.send(node, ItemKind::Raft, self.id, &envelope.message);
             }
         }
@@ -320,11 +384,14 @@ impl Replica {
                 }
                 self.effects = effects;
             }
-            Committed::Changed { member_id, node_id, configuration, .. } => {
+            Committed::Changed { index, member_id, node_id, configuration } => {
                 self.heard_of(&configuration);
                 driven.reconfigured = true;
                 if configuration.member(member_id).is_none() {
-                    driven.departed.push((member_id, node_id));
+                    driven.departed.push(node_id);
+                    if self.group.is_leader() {
+                        self.removed.push((node_id, member_id, index));
+                    }
                 }
                 let event = Event::MembershipChanged(MembershipChangedEvent {
                     group_id: self.id,
@@ -356,10 +423,23 @@ impl Replica {
     }
 
     /// A message of another member; `node` is its sender.
-    pub fn step(&mut self, node: u64, message: &[u8]) -> Option<multiraft_group::Stepped> {
-        let stepped = self.group.step(message).ok()?;
+    pub fn step(
+        &mut self,
+        node: u64,
+        message: &[u8],
+        suspect: bool,
+        ctx: &mut Context,
+    ) -> Result<multiraft_group::Stepped, StepError> {
+        let stepped = self.group.step(message, suspect)?;
         self.nodes.insert(stepped.from, node);
-        Some(stepped)
+        if stepped.forgot_leader {
+            self.vote_asked(ctx);
+        }
+        if stepped.is_vote && self.rests() {
+            self.wake();
+            self.group.ping();
+        }
+        Ok(stepped)
     }
 
     // ------------------------------------------------------------------------ announcements

@@ -77,6 +77,10 @@ impl Shard {
         }
     }
 
+    pub(crate) fn want_snapshot(&mut self, id: u32) {
+        self.snapshots.due.insert(id);
+    }
+
     /// The host wrote a snapshot that was asked for, or failed to.
     pub(crate) fn snapshot_taken(&mut self, id: u32, bytes: Option<u64>) {
         self.snapshots.taking -= 1;
@@ -96,7 +100,7 @@ impl Shard {
         let Input::SnapshotReceived { from, group, index, bytes, message, machine } = input else {
             return;
         };
-        if self.memory.is_refused(from, group) {
+        if self.ctx.refused.contains(&(from, group)) {
             return;
         }
         let Some(replica) = self.replicas.get_mut(&group).filter(|r| !r.is_closed()) else {
@@ -189,7 +193,7 @@ impl Replica {
         self.heard_of(&mark.configuration);
         driven.reconfigured = true;
         let gone = |m: &&Member| mark.configuration.member(m.member_id).is_none();
-        let gone = replaced.members.iter().filter(gone).map(|m| (m.member_id, m.node_id));
+        let gone = replaced.members.iter().filter(gone).map(|m| m.node_id);
         driven.departed.extend(gone);
         let event = SnapshotRecoveredEvent { group_id: self.id, index: mark.index };
         ctx.out.events.push((self.id, Event::SnapshotRecovered(event)));

@@ -12,13 +12,18 @@ impl Shard {
         &self.ctx.facts
     }
 
+    /// Commands are refused: the disk is nearly full.
+    pub fn space_is_low(&self) -> bool {
+        self.space_is_low
+    }
+
     pub fn counters(&self) -> Counters {
         self.ctx.counters
     }
 
     /// Whether this node hands over what it leads and takes no leadership.
     pub fn is_draining(&self) -> bool {
-        self.drain.is_on
+        self.drain.is_on()
     }
 
     /// This node's member of a group and its term.
@@ -61,6 +66,11 @@ impl Shard {
             leader: self.client_address(leader),
             followers: followers.filter(|a| !a.is_empty()).collect(),
         })
+    }
+
+    /// Whether this node leads the group and lets it rest.
+    pub fn rests(&self, id: u32) -> bool {
+        self.replicas.get(&id).is_some_and(Replica::rests)
     }
 
     /// A hash of a group's machine, for checks that compare replicas.

@@ -54,7 +54,7 @@ impl World {
         (node + self.rng.usize(1..self.nodes.len())) % self.nodes.len()
     }
 
-    fn kill(&mut self, node: usize, lasting: u64) {
+    pub(crate) fn kill(&mut self, node: usize, lasting: u64) {
         if self.nodes[node].life.take().is_none() {
             return;
         }

@@ -13,9 +13,11 @@ mod moves;
 mod network;
 mod node;
 mod options;
+mod script;
 mod snapshots;
 mod trace;
 mod world;
 
 pub use options::{Defect, Options};
+pub use script::Script;
 pub use world::{Report, run};

@@ -110,7 +110,7 @@ impl World {
             let state = node.life.as_ref().and_then(|life| life.shard.group_state(group));
             state.is_some_and(|s| s.leader == node_id(node.place))
         };
-        let Some(place) = lives.filter(leads).map(|node| node.place).last() else { return };
+        let Some(place) = lives.filter(leads).map(|node| node.place).next_back() else { return };
         self.call(place, AdminRequest::Change { group, wanted, version: 0, fence: None });
     }
 

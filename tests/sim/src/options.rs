@@ -12,6 +12,8 @@ pub struct Options {
     pub voters: usize,
     pub groups: u32,
     pub clients: usize,
+    /// Longest pause between the operations of a client: in a long one its group comes to rest.
+    pub pause_micros: u64,
     /// Ticks of 100 ms during which faults happen; after them the world heals and must settle.
     pub ticks: u64,
     /// Average time between faults, in microseconds.
@@ -94,6 +96,7 @@ impl Options {
             voters,
             groups: rng.u32(1..=3),
             clients: rng.usize(2..=5),
+            pause_micros: [400_000, 400_000, 8_000_000][rng.usize(..3)],
             ticks,
             fault_micros: rng.u64(300_000..4_000_000),
             faults,

@@ -5,8 +5,11 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use fastrand::Rng;
 use multiraft_check::counter;
+use multiraft_machine::Answer;
 use multiraft_shard::limits::TICK_MICROS;
-use multiraft_shard::{AdminRequest, Consistency, GroupSpec, Input, LinkCommand, Member, Outputs};
+use multiraft_shard::{
+    AdminRequest, CallError, Consistency, Frame, GroupSpec, Input, LinkCommand, Member, Outputs,
+};
 
 use crate::client::{Client, PATIENCE_MICROS};
 use crate::invariants::Invariants;
@@ -134,6 +137,10 @@ pub(crate) struct World {
     pub invariants: Invariants,
     pub trace: Trace,
     pub report: Report,
+    /// Items in all frames so far: everything but heartbeats between nodes.
+    pub items: u64,
+    /// Answers to calls of a script, by number.
+    pub answers: BTreeMap<u64, Result<Answer, CallError>>,
     healed: bool,
 }
 
@@ -149,7 +156,7 @@ pub fn run(options: Options) -> Report {
 }
 
 impl World {
-    fn new(options: Options) -> Self {
+    pub fn new(options: Options) -> Self {
         let mut rng = Rng::with_seed(options.seed ^ 0x5151_5151);
         let node = |place, rng: &mut Rng| Node::new(place, rng.i64(-500..500), rng.u64(..200));
         let nodes = (0..options.nodes).map(|place| node(place, &mut rng)).collect();
@@ -171,6 +178,8 @@ impl World {
             invariants: Invariants::default(),
             trace: Trace::new(),
             report: Report::default(),
+            items: 0,
+            answers: BTreeMap::new(),
             healed: false,
         }
     }
@@ -207,7 +216,7 @@ impl World {
     }
 
     /// The group as a node is to bootstrap it; members lie on nodes in turn.
-    fn spec(&self, group: u32, node: usize) -> Option<GroupSpec> {
+    pub fn spec(&self, group: u32, node: usize) -> Option<GroupSpec> {
         let place = |n: usize| (group as usize + n) % self.options.nodes;
         let members: Vec<Member> =
             (0..self.options.voters).map(|n| member(n as u64 + 1, place(n))).collect();
@@ -215,12 +224,21 @@ impl World {
         Some(GroupSpec { group, member_id: own.member_id, members })
     }
 
+    /// Lets the next event happen, if it is due by `until`.
+    pub fn next_event(&mut self, until: u64) -> bool {
+        if self.queue.peek().is_none_or(|Reverse((at, ..))| *at > until) {
+            return false;
+        }
+        let Some(Reverse((at, _, event))) = self.queue.pop() else { return false };
+        self.now = at;
+        self.report.events += 1;
+        self.trace.word(at);
+        self.happen(event);
+        true
+    }
+
     fn go_on(&mut self) {
-        while let Some(Reverse((at, _, event))) = self.queue.pop() {
-            self.now = at;
-            self.report.events += 1;
-            self.trace.word(at);
-            self.happen(event);
+        while self.next_event(u64::MAX) {
             if self.healed && self.clients.iter().all(|c| c.done) {
                 return;
             }
@@ -294,7 +312,7 @@ impl World {
         self.nodes[node].boot == boot && self.nodes[node].life.is_some()
     }
 
-    fn start(&mut self, node: usize) {
+    pub fn start(&mut self, node: usize) {
         if self.nodes[node].life.is_some() {
             return;
         }
@@ -331,6 +349,9 @@ impl World {
         }
         let Some(outputs) = self.nodes[node].step(self.now) else { return };
         self.carry_out(node, boot, outputs);
+        if self.nodes[node].life.as_ref().is_some_and(|life| life.shard.is_busy()) {
+            self.wake(node);
+        }
         self.invariants.check(&self.nodes, node);
     }
 
@@ -347,6 +368,7 @@ impl World {
         for (to, frame) in outputs.frames {
             self.trace.word(to);
             self.trace.bytes(&frame);
+            self.items += Frame::parse(frame.clone()).map_or(0, Iterator::count) as u64;
             let sent = self.network.send(node, place_of(to), frame, self.now, &mut self.rng);
             if let Some((connection, at)) = sent {
                 self.at(at - self.now, Event::Arrive { connection });
@@ -372,6 +394,7 @@ impl World {
         }
         for (call, result) in outputs.answers {
             let Some((client, operation)) = self.calls.remove(&(node, boot, call)) else {
+                self.answers.insert(call, result);
                 continue;
             };
             let one = &mut self.clients[client];
@@ -381,14 +404,14 @@ impl World {
                 let (operation, attempt) = (one.operation, one.attempt);
                 // No client begins anything after the end, but each hears of what it began.
                 one.done = self.healed;
-                let pause = self.rng.u64(100..400_000);
+                let pause = self.rng.u64(100..self.options.pause_micros);
                 self.at(pause, Event::Send { client, operation, attempt });
             }
         }
     }
 
     /// Where every member stands, for a run that does not end well.
-    fn describe(&self) -> String {
+    pub fn describe(&self) -> String {
         let mut text = String::new();
         for node in &self.nodes {
             let states = node.life.as_ref().map(|life| life.shard.group_states());
@@ -446,7 +469,7 @@ impl World {
         self.at(delay, Event::Dial { from, to, boot });
     }
 
-    fn join(&mut self, from: usize, to: usize) {
+    pub fn join(&mut self, from: usize, to: usize) {
         for connection in self.network.join(from, to) {
             // What waited arrives one by one: an event for each frame that may.
             for _ in 0..self.network.waiting(connection) {

@@ -15,7 +15,6 @@ pub async fn nodes(reach: &Reach) -> Result<Report, Failure> {
     ]);
     for node in survey.nodes.values() {
         let connected = node.peers.iter().filter(|peer| peer.connected).count();
-        let stats = node.stats.unwrap_or_default();
         table.row([
             hex(node.node_id),
             node.client_address.clone(),
@@ -24,8 +23,8 @@ pub async fn nodes(reach: &Reach) -> Result<Report, Failure> {
             node.groups.len().to_string(),
             led(node).to_string(),
             format!("{connected}/{}", node.peers.len()),
-            bytes(stats.disk_bytes),
-            bytes(stats.disk_free_bytes),
+            bytes(node.disk_bytes),
+            bytes(node.free_bytes),
         ]);
     }
     for (id, address) in &survey.silent {
@@ -43,10 +42,11 @@ pub async fn nodes(reach: &Reach) -> Result<Report, Failure> {
 }
 
 pub fn state(node: &v1::GetInfoResponse) -> &'static str {
-    match (node.activated, node.draining) {
-        (false, _) => "waiting",
-        (true, true) => "draining",
-        (true, false) => "up",
+    match node {
+        node if !node.activated => "waiting",
+        node if node.space_low => "full",
+        node if node.draining => "draining",
+        _ => "up",
     }
 }
 
@@ -68,10 +68,7 @@ pub async fn node(reach: &Reach, name: &str) -> Result<Report, Failure> {
         ("client address", node.client_address.clone()),
         ("peer address", node.peer_address.clone()),
         ("groups", format!("{}, leads {}", node.groups.len(), led(node))),
-        (
-            "disk",
-            format!("{} taken, {} free", bytes(stats.disk_bytes), bytes(stats.disk_free_bytes)),
-        ),
+        ("disk", format!("{} taken, {} free", bytes(node.disk_bytes), bytes(node.free_bytes))),
         ("memory", bytes(stats.memory_bytes)),
     ];
     if node.operator_epoch != 0 {
@@ -240,12 +237,13 @@ fn node_json(node: &v1::GetInfoResponse) -> Value {
         "feature_level": node.feature_level,
         "activated": node.activated,
         "draining": node.draining,
+        "space_low": node.space_low,
         "cluster": node.cluster_id,
         "operator_epoch": node.operator_epoch,
         "incarnation": hex(node.incarnation),
         "leads": led(node),
-        "disk_bytes": stats.disk_bytes,
-        "disk_free_bytes": stats.disk_free_bytes,
+        "disk_bytes": node.disk_bytes,
+        "disk_free_bytes": node.free_bytes,
         "memory_bytes": stats.memory_bytes,
         "groups": node.groups.iter().map(|group| group.group_id).collect::<Vec<_>>(),
         "peers": node.peers.iter().map(|peer| json!({

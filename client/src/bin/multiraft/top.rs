@@ -297,8 +297,8 @@ impl Line {
             syncs: per_second(now.syncs, earlier.syncs),
             sync_millis: (syncs > 0).then(|| nanos as f64 / syncs as f64 / 1e6),
             lag,
-            disk: now.disk_bytes,
-            free: now.disk_free_bytes,
+            disk: node.disk_bytes,
+            free: node.free_bytes,
             memory: now.memory_bytes,
             peers: (node.peers.iter().filter(|p| p.connected).count(), node.peers.len()),
         }

@@ -6,5 +6,4 @@ mod command_line;
 mod copies;
 mod drains;
 mod kills;
-mod nodes;
 mod placement;
