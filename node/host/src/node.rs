@@ -121,6 +121,7 @@ impl Node {
             watchers: Watchers::new(),
             journal: Journal::new(identity.node_id),
             draining: false,
+            full: false,
             shared: shared.clone(),
             identity,
             version: options.version,
@@ -227,7 +228,9 @@ struct Loop {
     links: Links,
     watchers: Watchers,
     journal: Journal,
+    /// As last logged.
     draining: bool,
+    full: bool,
     shared: Arc<Shared>,
     identity: Identity,
     version: String,
@@ -256,6 +259,7 @@ impl Loop {
                 self.shard.handle(Input::Tick);
                 self.watchers.tick();
                 self.journal.tick();
+                self.log_changes();
                 next = now + tick;
             }
             let outputs = self.shard.round();
@@ -345,7 +349,6 @@ impl Loop {
         }
         if answered_admin {
             self.publish_phase();
-            self.log_draining();
         }
     }
 
@@ -375,7 +378,14 @@ impl Loop {
         });
     }
 
-    fn log_draining(&mut self) {
+    fn log_changes(&mut self) {
+        let full = self.shard.space_is_low();
+        if std::mem::replace(&mut self.full, full) != full {
+            match full {
+                true => tracing::warn!("the disk is nearly full: operations are refused"),
+                false => tracing::info!("the disk has space again"),
+            }
+        }
         let draining = self.shard.is_draining();
         if std::mem::replace(&mut self.draining, draining) != draining {
             match draining {

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use multiraft_client::{node_service, v1};
 use multiraft_e2e::load::Load;
-
 use multiraft_e2e::nodes::{Node, Nodes};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

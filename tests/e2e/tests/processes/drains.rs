@@ -1,10 +1,10 @@
 //! Planned absence under load: no call of a client fails.
 
-use multiraft_client::{node_service, v1};
-use multiraft_e2e::load::Load;
 use std::time::{Duration, Instant};
 
-use crate::nodes::{Node, Nodes};
+use multiraft_client::{node_service, v1};
+use multiraft_e2e::load::Load;
+use multiraft_e2e::nodes::{Node, Nodes};
 
 const GROUPS: u32 = 32;
 const CLIENTS: usize = 8;
