@@ -1,5 +1,6 @@
 //! What every part of a shard shares: who we are, what time it is, the peers, the outputs.
 
+use crate::calls::Held;
 use crate::frame::{ItemKind, Outbox};
 use crate::io::{
     AdminAnswer, GroupPersist, Identity, LinkCommand, NodeFacts, Now, Outputs, Persist,
@@ -45,6 +46,8 @@ pub(crate) struct Context {
     pub introduced: BTreeSet<u64>,
     /// Members whose disks went back: (node, group).
     pub refused: BTreeSet<(u64, u32)>,
+    /// For callers, in all groups.
+    pub held: Held,
     pub out: Outputs,
     pub counters: Counters,
     /// Number of the last record.
@@ -68,6 +71,7 @@ impl Context {
             peers: BTreeMap::new(),
             introduced: BTreeSet::new(),
             refused: BTreeSet::new(),
+            held: Held::default(),
             out: Outputs::default(),
             counters: Counters::default(),
             record: 0,

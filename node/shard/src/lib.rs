@@ -7,6 +7,7 @@
 
 mod admin;
 mod call;
+mod calls;
 mod changes;
 mod context;
 mod contract;

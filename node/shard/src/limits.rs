@@ -42,13 +42,28 @@ pub const ENTRY_BYTES_MAX: usize = 64 << 10;
 /// What an entry takes in a record beside its payload.
 pub const ENTRY_OVERHEAD_BYTES: u64 = 32;
 
-/// Bytes of commands of one group that wait to be proposed. Four times the largest message that a
-/// client may send (4 MiB); more is refused with a retry hint.
-pub const PROPOSAL_BYTES_MAX: usize = 16 << 20;
+/// Bytes of commands of one group that wait to be proposed. Twice the largest message that a client
+/// may send (4 MiB); more is refused with a retry hint.
+pub const PROPOSAL_BYTES_MAX: usize = 8 << 20;
 
-/// Calls of one group that wait for an answer on this node: bounds memory when a group has no
-/// leader. 256 clients with 64 calls each.
+/// Calls that wait for an answer on this node, commands and queries each: bounds memory when groups
+/// have no leader. 256 clients with 64 calls each.
 pub const CALLS_MAX: usize = 16_384;
+/// Bytes of their commands, with what each takes beside its input.
+pub const CALLS_BYTES_MAX: usize = 64 << 20;
+pub const CALL_OVERHEAD_BYTES: usize = 256;
+
+/// When even the quickest command of a second waited this long, new ones are refused: a client that
+/// is told to wait does better than one whose call is given up.
+pub const DELAY_MICROS_MAX: u64 = 1_500_000;
+/// Fewer commands are no queue.
+pub const DELAY_CALLS_MIN: usize = 64;
+
+/// Bytes of records that are not durable. With more the disk is behind, and large messages of peers
+/// are dropped: raft sends them again.
+pub const UNSYNCED_BYTES_MAX: usize = 64 << 20;
+/// Heartbeats and votes are smaller than this.
+pub const SMALL_MESSAGE_BYTES: usize = 1 << 10;
 
 /// A call without an answer is given up after this long; its client retries with the same number.
 pub const CALL_MICROS_MAX: u64 = 15_000_000;
@@ -75,6 +90,8 @@ pub const CACHE_BYTES_MIN: usize = 64 << 10;
 pub const SNAPSHOT_LOG_BYTES_MAX: u64 = 4 << 20;
 /// The logs of all groups together stay about this small: with many groups each gets less.
 pub const SNAPSHOT_LOG_BYTES_ALL: u64 = 512 << 20;
+/// A group that comes to rest with more than this in its log is snapshotted then.
+pub const RESTING_LOG_BYTES_MAX: u64 = 1 << 20;
 /// Snapshots that are written at a time: each holds on to a view of its machine.
 pub const SNAPSHOTS_AT_ONCE: usize = 2;
 /// After a snapshot that could not be written (no space, most likely).

@@ -4,6 +4,7 @@ use crate::call::Reply;
 use crate::context::Context;
 use crate::frame::{Frame, Item, ItemKind};
 use crate::io::Remembered;
+use crate::limits::{SMALL_MESSAGE_BYTES, UNSYNCED_BYTES_MAX};
 use crate::replica::Replica;
 use crate::shard::Shard;
 use crate::{CallError, Consistency};
@@ -145,7 +146,9 @@ impl Shard {
     }
 
     fn raft_message(&mut self, from: u64, group: u32, message: &[u8]) {
-        if !self.ctx.trusts(from, group) {
+        let is_behind =
+            self.unsynced_bytes > UNSYNCED_BYTES_MAX && message.len() > SMALL_MESSAGE_BYTES;
+        if is_behind || !self.ctx.trusts(from, group) {
             return;
         }
         let leader = self.replicas.get(&group).map_or(0, Replica::leader_node);

@@ -1,6 +1,7 @@
 //! One group on this node: its raft member, its machine, and the calls that wait for it.
 
 use crate::call::{Command, Read, Reply, no_leader};
+use crate::calls::Calls;
 use crate::context::Context;
 use crate::contract::Contract;
 use crate::frame::ItemKind;
@@ -44,7 +45,7 @@ pub(crate) struct Replica {
     /// Term of the last known leader.
     led_term: u64,
     proposals: Proposals,
-    calls: BTreeMap<(u64, u64), Command>,
+    calls: Calls,
     pub reads: Reads,
     pub snapshots: Snapshots,
     pub contract: Contract,
@@ -82,7 +83,7 @@ impl Replica {
             announced: (0, 0),
             led_term: 0,
             proposals: Proposals::default(),
-            calls: BTreeMap::new(),
+            calls: Calls::default(),
             reads: Reads::default(),
             snapshots: Snapshots::default(),
             contract: Contract::default(),
@@ -124,13 +125,11 @@ impl Replica {
         cancel: Option<(u64, u64)>,
         ctx: &mut Context,
     ) {
-        if self.calls.len() >= CALLS_MAX {
-            let e = CallError::Overloaded(format!("group {} has {CALLS_MAX} open calls", self.id));
-            ctx.answer(self.id, reply, Err(e));
-            return;
+        if let Err(e) = self.calls.admit(self.id, input.len(), ctx) {
+            return ctx.answer(self.id, reply, Err(e));
         }
         let command = Command { reply, input, cancel, since: ctx.now.micros, sent: 0 };
-        self.calls.insert(key, command);
+        self.calls.insert(key, command, ctx);
         self.dispatch(key, ctx);
     }
 
@@ -157,7 +156,7 @@ impl Replica {
     /// The caller went away. A command that is in the log already may wait there (for a lock):
     /// it is cancelled, so that nothing is granted to nobody.
     pub fn abandon(&mut self, key: (u64, u64), ctx: &mut Context) {
-        let Some(command) = self.calls.remove(&key).filter(|c| c.sent != 0) else { return };
+        let Some(command) = self.calls.remove(key, ctx).filter(|c| c.sent != 0) else { return };
         let Some((session_id, sequence_num)) = command.cancel else { return };
         let mut encoded = BytesMut::new();
         item::put_cancel(&mut encoded, session_id, sequence_num);
@@ -173,12 +172,12 @@ impl Replica {
     fn dispatch(&mut self, key: (u64, u64), ctx: &mut Context) {
         let leads = self.group.is_leader();
         let leader = self.leader_node();
-        let Some(command) = self.calls.get_mut(&key) else { return };
+        let Some(command) = self.calls.get_mut(key) else { return };
         if leads {
             command.sent = ctx.now.micros;
             if self.proposals.push_command(key.0, key.1, &command.input).is_err() {
                 let reply = command.reply;
-                self.calls.remove(&key);
+                self.calls.remove(key, ctx);
                 let e = format!("group {} has too many bytes waiting", self.id);
                 ctx.answer(self.id, reply, Err(CallError::Overloaded(e)));
             }
@@ -194,8 +193,7 @@ impl Replica {
     /// Sends every open command again: the leader changed, or the way to it broke. Replicas
     /// recognise what they applied already.
     pub fn dispatch_all(&mut self, ctx: &mut Context) {
-        let keys: Vec<_> = self.calls.keys().copied().collect();
-        for key in keys {
+        for key in self.calls.keys() {
             self.dispatch(key, ctx);
         }
     }
@@ -252,14 +250,10 @@ impl Replica {
         self.reads.tick(self.id, ctx);
         self.tell_promise(ctx);
         let now = ctx.now.micros;
-        let late = |c: &Command| now >= c.since + CALL_MICROS_MAX;
-        let given_up: Vec<_> = self.calls.extract_if(.., |_, c| late(c)).collect();
-        for (_, command) in given_up {
+        for command in self.calls.tick(now.saturating_sub(CALL_MICROS_MAX), ctx) {
             ctx.answer(self.id, command.reply, Err(no_leader(self.id)));
         }
-        let again = |c: &Command| now >= c.sent + CALL_RESEND_MICROS;
-        let stale: Vec<_> = self.calls.iter().filter(|(_, c)| again(c)).map(|(k, _)| *k).collect();
-        for key in stale {
+        for key in self.calls.sent_before(now.saturating_sub(CALL_RESEND_MICROS)) {
             self.dispatch(key, ctx);
         }
     }
@@ -414,10 +408,10 @@ impl Replica {
             return;
         }
         if is_last(&answer) {
-            if let Some(command) = self.calls.remove(&(origin, number)) {
+            if let Some(command) = self.calls.answered((origin, number), ctx) {
                 ctx.answer(self.id, command.reply, Ok(answer));
             }
-        } else if let Some(command) = self.calls.get(&(origin, number)) {
+        } else if let Some(command) = self.calls.get((origin, number)) {
             ctx.answer(self.id, command.reply, Ok(answer));
         }
     }
@@ -483,7 +477,7 @@ impl Replica {
 
     /// Every call that waits is told that the group went away.
     pub fn close(&mut self, reason: &str, ctx: &mut Context) {
-        let calls = std::mem::take(&mut self.calls).into_values().map(|c| c.reply);
+        let calls = self.calls.drain(ctx).into_iter().map(|c| c.reply);
         let reads = self.reads.drain().into_iter().map(|r| r.reply);
         for reply in calls.chain(reads).collect::<Vec<_>>() {
             ctx.answer(self.id, reply, Err(CallError::Unavailable(reason.to_owned())));

@@ -33,6 +33,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 struct Unsynced {
     record: u64,
     since: u64,
+    bytes: usize,
     /// (group, ready number) that it makes durable.
     acks: Vec<(u32, u64)>,
     /// What may be told then.
@@ -62,6 +63,8 @@ pub struct Shard {
     pub(crate) incarnations: BTreeMap<u64, u64>,
     /// Records that are not durable yet, oldest first.
     unsynced: VecDeque<Unsynced>,
+    /// Bytes of their entries.
+    pub(crate) unsynced_bytes: usize,
     pub(crate) changes: Changes,
     pub(crate) drain: Drain,
     pub(crate) space_is_low: bool,
@@ -94,6 +97,7 @@ impl Shard {
             proxied: Proxied::default(),
             incarnations: BTreeMap::new(),
             unsynced: VecDeque::new(),
+            unsynced_bytes: 0,
             changes: Changes::default(),
             drain: Drain::default(),
             space_is_low: false,
@@ -375,6 +379,9 @@ impl Shard {
             self.awake.insert(id);
         } else if self.awake.remove(&id) {
             replica.group.shrink_cache(0);
+            if replica.pins_log() {
+                self.snapshots.want(id);
+            }
             if let Some(due) = replica.next_timer().filter(|_| replica.rests()) {
                 self.alarms.insert((due, id));
             }
@@ -413,7 +420,7 @@ impl Shard {
     }
 
     fn persisted(&mut self, round: u64) {
-        while let Some(Unsynced { acks, events, tokens, .. }) =
+        while let Some(Unsynced { bytes, acks, events, tokens, .. }) =
             self.unsynced.pop_front_if(|u| u.record <= round)
         {
             for (group, number) in acks {
@@ -422,6 +429,7 @@ impl Shard {
                     self.mark(group);
                 }
             }
+            self.unsynced_bytes -= bytes;
             self.ctx.out.events.extend(events);
             let answers = tokens.into_iter().map(|(token, answer)| (token, Ok(answer)));
             self.ctx.out.admin.extend(answers);
@@ -515,6 +523,9 @@ impl Shard {
         let events = std::mem::take(&mut self.ctx.durable_events);
         let tokens = std::mem::take(&mut self.ctx.tokens);
         let (record, since) = (self.ctx.record, self.ctx.now.micros);
-        self.unsynced.push_back(Unsynced { record, since, acks, events, tokens });
+        let bytes =
+            self.ctx.record().groups.iter().flat_map(|g| &g.entries).map(|e| e.data.len()).sum();
+        self.unsynced_bytes += bytes;
+        self.unsynced.push_back(Unsynced { record, since, bytes, acks, events, tokens });
     }
 }

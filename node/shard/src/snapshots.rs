@@ -5,7 +5,9 @@
 
 use crate::context::Context;
 use crate::io::{Input, SendSnapshot, TakeSnapshot};
-use crate::limits::{SNAPSHOT_LOG_BYTES_ALL, SNAPSHOT_RETRY_MICROS, SNAPSHOTS_AT_ONCE};
+use crate::limits::{
+    RESTING_LOG_BYTES_MAX, SNAPSHOT_LOG_BYTES_ALL, SNAPSHOT_RETRY_MICROS, SNAPSHOTS_AT_ONCE,
+};
 use crate::replica::{Driven, Replica};
 use crate::shard::Shard;
 use multiraft_group::{Installed, Member, SnapshotMark, SnapshotToSend};
@@ -51,6 +53,12 @@ pub(crate) struct SnapshotQueue {
     taking: usize,
     /// None is taken before this time: one failed, for want of space most likely.
     retry_at: u64,
+}
+
+impl SnapshotQueue {
+    pub fn want(&mut self, id: u32) {
+        self.due.insert(id);
+    }
 }
 
 impl Shard {
@@ -139,6 +147,13 @@ impl Replica {
         let Snapshots { log_bytes, bytes, taking, .. } = &self.snapshots;
         let grown = *log_bytes >= least.max(*bytes) || self.group.is_snapshot_outdated();
         taking.is_none() && grown && !self.is_closed()
+    }
+
+    /// A group at rest keeps on disk what all others write after its last entry: it is snapshotted
+    /// sooner when it has more than the log copies out of the way.
+    pub fn pins_log(&self) -> bool {
+        let Snapshots { log_bytes, bytes, taking, .. } = &self.snapshots;
+        taking.is_none() && *log_bytes >= RESTING_LOG_BYTES_MAX.max(*bytes / 8)
     }
 
     fn take_snapshot(&mut self) -> Option<TakeSnapshot> {
