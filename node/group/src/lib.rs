@@ -197,6 +197,11 @@ impl Group {
         self.applied
     }
 
+    /// Index of the log's first entry, behind a snapshot.
+    pub fn first_index(&self) -> u64 {
+        self.node.raft.raft_log.first_index()
+    }
+
     pub fn last_index(&self) -> u64 {
         self.node.raft.raft_log.last_index()
     }

@@ -7,7 +7,9 @@
 
 mod handle;
 mod inbox;
+mod journal;
 pub mod limits;
+pub mod measures;
 mod node;
 mod recover;
 mod snapshots;
@@ -15,6 +17,7 @@ mod watchers;
 mod writer;
 
 pub use handle::{Handle, Phase};
+pub use measures::Measures;
 pub use multiraft_shard::{
     AdminAnswer, AdminError, AdminErrorKind, AdminRequest, CallError, Consistency, Fence,
     GroupSpec, Member, Role, Wanted,

@@ -21,6 +21,10 @@ pub const SNAPSHOT_LOG_BYTES: u64 = multiraft_shard::limits::SNAPSHOT_LOG_BYTES_
 /// Old rounds are deleted, and the disk's space is looked at, this often.
 pub const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
+/// With more than this on disk the group that holds the oldest rounds is snapshotted, whatever the
+/// size of its log: twice what all logs are kept to, and the engine's own files.
+pub const LOG_BYTES_PINNED: u64 = 1 << 30;
+
 /// Bytes that one deletion of old rounds may copy out of them: some milliseconds of the disk.
 pub const TRIM_COPY_BYTES: usize = 1 << 20;
 
@@ -33,3 +37,7 @@ pub const SNAPSHOTS_RECEIVED_AT_ONCE: usize = 2;
 /// Leaderships get this long to move when the node stops: 10,000 groups, 50 at a time, and well
 /// within the 30 s that Kubernetes gives a pod.
 pub const HAND_OVER_TIME: Duration = Duration::from_secs(10);
+
+/// Lines of one kind in the log for each [`JOURNAL_PERIOD`]; what is more is counted.
+pub const JOURNAL_LINES_MAX: usize = 5;
+pub const JOURNAL_PERIOD: Duration = Duration::from_secs(1);

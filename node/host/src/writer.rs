@@ -2,7 +2,8 @@
 //! the batching window of the next records, so nothing waits on a timer.
 
 use crate::inbox::{Inbox, Message};
-use crate::limits::{HOUSEKEEPING, TRIM_COPY_BYTES};
+use crate::limits::{HOUSEKEEPING, LOG_BYTES_PINNED, TRIM_COPY_BYTES};
+use crate::measures::Histogram;
 use crate::snapshots::Keeper;
 use multiraft_log::{
     Entry, GroupRound, HardState, Log, LogError, PeerMemory, Round, Space, StoredConfig,
@@ -32,9 +33,23 @@ pub struct WriterCounters {
     pub records: AtomicU64,
     pub bytes: AtomicU64,
     pub sync_nanos: AtomicU64,
+    /// Locked once for each sync.
+    pub sync_times: Mutex<Histogram>,
     /// Of the data directory's volume, and taken by the directory.
     pub free_bytes: AtomicU64,
     pub disk_bytes: AtomicU64,
+}
+
+impl WriterCounters {
+    pub fn syncs(&self) -> Histogram {
+        *self.sync_times.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn synced(&self, time: Duration) {
+        self.sync_nanos.fetch_add(time.as_nanos() as u64, Relaxed);
+        self.syncs.fetch_add(1, Relaxed);
+        self.sync_times.lock().unwrap_or_else(PoisonError::into_inner).record(time);
+    }
 }
 
 /// Sends records to the writer's thread.
@@ -132,6 +147,7 @@ impl Writing {
                 self.looked = Instant::now();
                 self.trim()?;
                 self.look_at_space();
+                self.release_oldest();
             }
         }
     }
@@ -148,8 +164,7 @@ impl Writing {
         let started = Instant::now();
         let written = self.log.append(&rounds)?;
         let counters = &self.counters;
-        counters.sync_nanos.fetch_add(started.elapsed().as_nanos() as u64, Relaxed);
-        counters.syncs.fetch_add(1, Relaxed);
+        counters.synced(started.elapsed());
         counters.records.fetch_add(written.records, Relaxed);
         counters.bytes.fetch_add(written.bytes, Relaxed);
         self.inbox.push(Message::Shard(Input::Persisted { round: last }));
@@ -174,6 +189,15 @@ impl Writing {
             self.inbox.push(Message::Event { group, event });
         }
         Ok(())
+    }
+
+    /// A group that has much in its log and adds nothing to it keeps all that others wrote since.
+    fn release_oldest(&self) {
+        if self.counters.disk_bytes.load(Relaxed) > LOG_BYTES_PINNED
+            && let Some(group) = self.log.oldest_group()
+        {
+            self.inbox.push(Message::Shard(Input::SnapshotWanted { group }));
+        }
     }
 
     fn look_at_space(&self) {

@@ -1,6 +1,7 @@
 //! `multiraft-node`: one process, one data directory, many Raft groups.
 
 mod config;
+mod metrics;
 mod probes;
 
 use anyhow::Context as _;

@@ -41,7 +41,7 @@ impl Shard {
             }
             AdminRequest::Drain { drain, fence } => self.drain(token, drain, fence.as_ref()),
             AdminRequest::HandOver => {
-                self.set_draining(token, true);
+                self.hand_over_all(token);
                 Ok(())
             }
             AdminRequest::CheckDisruption { node, lag_max } => {
@@ -114,11 +114,16 @@ impl Shard {
 
     /// Answers the call when this round's record is durable, or now when it changes nothing.
     pub(crate) fn answer_when_durable(&mut self, token: u64) {
+        self.answer_durably(token, AdminAnswer::Done);
+    }
+
+    /// The same with an answer: the epoch of its fence must not be forgotten once it is told.
+    pub(crate) fn answer_durably(&mut self, token: u64, answer: AdminAnswer) {
         if self.ctx.out.persist.is_some() || self.has_unsynced_records() {
             self.ctx.record();
-            self.ctx.tokens.push(token);
+            self.ctx.tokens.push((token, answer));
         } else {
-            self.ctx.out.admin.push((token, Ok(AdminAnswer::Done)));
+            self.ctx.out.admin.push((token, Ok(answer)));
         }
     }
 

@@ -78,6 +78,10 @@ pub enum Input {
         free: u64,
         total: u64,
     },
+    /// The log would be shorter if this group had a newer snapshot.
+    SnapshotWanted {
+        group: u32,
+    },
     /// A snapshot that was asked for is durable and this large, or could not be written.
     SnapshotTaken {
         group: u32,
@@ -189,7 +193,7 @@ pub enum AdminAnswer {
         leader: u64,
         term: u64,
     },
-    /// Groups that this node leads and could hand over.
+    /// Groups that this node still leads.
     Led(Vec<u32>),
     Disruption(CheckDisruptionResponse),
 }

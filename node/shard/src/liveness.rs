@@ -43,6 +43,7 @@ impl Shard {
     /// The session with a peer ended. `dead`: the peer cannot lead what it led: it is silent, has
     /// begun anew, or takes us for dead.
     pub(crate) fn session_broke(&mut self, node: u64, dead: bool) {
+        self.ctx.counters.pair_breaks += 1;
         self.incarnations.remove(&node);
         self.ctx.introduced.remove(&node);
         self.resend_proxied(Some(node));

@@ -87,10 +87,13 @@ impl Shard {
         proxied.resend(lost, |group, ctx| directory.route(group, ctx), ctx);
     }
 
-    /// A group that never had a leader begins with the member that placement prefers.
+    /// A group that never had a leader begins with the member that placement prefers, unless its
+    /// node drains and there is another.
     pub(crate) fn campaign_if_new(&mut self, id: u32) {
         let Some(replica) = self.replicas.get_mut(&id) else { return };
-        if replica.group.term() == 0 && replica.is_preferred_leader() {
+        let alone = replica.group.configuration().voters().count() == 1;
+        let may = alone || !self.drain.is_on();
+        if replica.group.term() == 0 && replica.is_preferred_leader() && may {
             replica.group.campaign();
         }
     }

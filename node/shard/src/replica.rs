@@ -42,6 +42,8 @@ pub(crate) struct Replica {
     pub led_at: u64,
     /// (term, node id of the leader) as last announced.
     announced: (u64, u64),
+    /// Term of the last known leader.
+    led_term: u64,
     proposals: Proposals,
     calls: Calls,
     pub reads: Reads,
@@ -79,6 +81,7 @@ impl Replica {
             told: (0, 0),
             led_at: 0,
             announced: (0, 0),
+            led_term: 0,
             proposals: Proposals::default(),
             calls: Calls::default(),
             reads: Reads::default(),
@@ -440,8 +443,15 @@ impl Replica {
         if now == self.announced {
             return;
         }
-        self.announced = now;
         let (term, leader) = now;
+        let last_term = std::mem::replace(&mut self.announced, now).0;
+        // What a group from disk says first is no news.
+        let is_news = last_term != 0 || term == 1;
+        ctx.counters.elections += u64::from(is_news && term > last_term);
+        if leader != 0 && term > self.led_term {
+            self.led_term = term;
+            ctx.counters.leader_changes += u64::from(is_news);
+        }
         let event = LeaderUpdatedEvent { group_id: self.id, term, leader };
         ctx.out.events.push((self.id, Event::LeaderUpdated(event)));
         if leader != 0 {

@@ -39,7 +39,7 @@ struct Unsynced {
     /// What may be told then.
     events: Vec<(u32, Event)>,
     /// Administration calls to answer then.
-    tokens: Vec<u64>,
+    tokens: Vec<(u64, AdminAnswer)>,
 }
 
 /// All groups of one thread.
@@ -176,6 +176,11 @@ impl Shard {
         }
     }
 
+    /// Records that are not durable yet.
+    pub fn unsynced_records(&self) -> usize {
+        self.unsynced.len()
+    }
+
     pub(crate) fn disk_stands_still(&self) -> bool {
         let oldest = self.unsynced.front().map(|u| u.since);
         oldest.is_some_and(|since| self.ctx.now.micros >= since + DISK_STALL_MICROS)
@@ -206,6 +211,7 @@ impl Shard {
                 }
             }
             Input::Space { free, total } => self.space(free, total),
+            Input::SnapshotWanted { group } => self.want_snapshot(group),
             Input::SnapshotTaken { group, bytes } => self.snapshot_taken(group, bytes),
             Input::SnapshotSent { group, member_id, index, arrived } => {
                 self.snapshot_sent(group, member_id, index, arrived);
@@ -425,10 +431,8 @@ impl Shard {
             }
             self.unsynced_bytes -= bytes;
             self.ctx.out.events.extend(events);
-            self.ctx
-                .out
-                .admin
-                .extend(tokens.into_iter().map(|token| (token, Ok(AdminAnswer::Done))));
+            let answers = tokens.into_iter().map(|(token, answer)| (token, Ok(answer)));
+            self.ctx.out.admin.extend(answers);
         }
     }
 
