@@ -21,10 +21,6 @@ pub const SNAPSHOT_LOG_BYTES: u64 = multiraft_shard::limits::SNAPSHOT_LOG_BYTES_
 /// Old rounds are deleted, and the disk's space is looked at, this often.
 pub const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
-/// With more than this on disk the group that holds the oldest rounds is snapshotted, whatever the
-/// size of its log: twice what all logs are kept to, and the engine's own files.
-pub const LOG_BYTES_PINNED: u64 = 1 << 30;
-
 /// Bytes that one deletion of old rounds may copy out of them: some milliseconds of the disk.
 pub const TRIM_COPY_BYTES: usize = 1 << 20;
 

@@ -2,7 +2,7 @@
 //! the batching window of the next records, so nothing waits on a timer.
 
 use crate::inbox::{Inbox, Message};
-use crate::limits::{HOUSEKEEPING, LOG_BYTES_PINNED, TRIM_COPY_BYTES};
+use crate::limits::{HOUSEKEEPING, TRIM_COPY_BYTES};
 use crate::measures::Histogram;
 use crate::snapshots::Keeper;
 use multiraft_log::{
@@ -147,7 +147,6 @@ impl Writing {
                 self.looked = Instant::now();
                 self.trim()?;
                 self.look_at_space();
-                self.release_oldest();
             }
         }
     }
@@ -189,15 +188,6 @@ impl Writing {
             self.inbox.push(Message::Event { group, event });
         }
         Ok(())
-    }
-
-    /// A group that has much in its log and adds nothing to it keeps all that others wrote since.
-    fn release_oldest(&self) {
-        if self.counters.disk_bytes.load(Relaxed) > LOG_BYTES_PINNED
-            && let Some(group) = self.log.oldest_group()
-        {
-            self.inbox.push(Message::Shard(Input::SnapshotWanted { group }));
-        }
     }
 
     fn look_at_space(&self) {

@@ -78,10 +78,6 @@ pub enum Input {
         free: u64,
         total: u64,
     },
-    /// The log would be shorter if this group had a newer snapshot.
-    SnapshotWanted {
-        group: u32,
-    },
     /// A snapshot that was asked for is durable and this large, or could not be written.
     SnapshotTaken {
         group: u32,

@@ -211,7 +211,6 @@ impl Shard {
                 }
             }
             Input::Space { free, total } => self.space(free, total),
-            Input::SnapshotWanted { group } => self.want_snapshot(group),
             Input::SnapshotTaken { group, bytes } => self.snapshot_taken(group, bytes),
             Input::SnapshotSent { group, member_id, index, arrived } => {
                 self.snapshot_sent(group, member_id, index, arrived);

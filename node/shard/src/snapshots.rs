@@ -85,10 +85,6 @@ impl Shard {
         }
     }
 
-    pub(crate) fn want_snapshot(&mut self, id: u32) {
-        self.snapshots.due.insert(id);
-    }
-
     /// The host wrote a snapshot that was asked for, or failed to.
     pub(crate) fn snapshot_taken(&mut self, id: u32, bytes: Option<u64>) {
         self.snapshots.taking -= 1;
