@@ -9,6 +9,7 @@ mod limits;
 mod member;
 mod quiet;
 mod ready;
+mod recover;
 mod snapshot;
 mod storage;
 
@@ -132,11 +133,21 @@ impl Group {
             store.set_snapshot(mark);
         }
         store.preload(origin.tail.into_iter().map(Entry::into_raft).collect());
+        Group::over(store, origin.member_id, configuration, origin.applied, timing)
+    }
+
+    fn over(
+        store: LogStorage,
+        member_id: u64,
+        configuration: Configuration,
+        applied: u64,
+        timing: Timing,
+    ) -> Self {
         let config = Config {
-            id: origin.member_id,
+            id: member_id,
             election_tick: timing.election_ticks,
             heartbeat_tick: timing.heartbeat_ticks,
-            applied: origin.applied,
+            applied,
             pre_vote: true,
             check_quorum: true,
             read_only_option: ReadOnlyOption::Safe,
@@ -152,10 +163,10 @@ impl Group {
         node.set_batch_append(true);
         let mut group = Group {
             node,
-            member_id: origin.member_id,
+            member_id,
             timing,
             configuration,
-            applied: origin.applied,
+            applied,
             outstanding: VecDeque::new(),
             acknowledged: (0, 0),
             installing: None,

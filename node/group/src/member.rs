@@ -36,6 +36,8 @@ pub struct Configuration {
     /// The first configuration. It stands in no log entry, so whoever is fed the log from its
     /// start must be told.
     pub initial: Vec<Member>,
+    /// How often the group was recovered by force ([`crate::Group::recover`]).
+    pub recovery: u64,
 }
 
 impl Configuration {
@@ -43,7 +45,7 @@ impl Configuration {
     pub fn first(mut members: Vec<Member>) -> Self {
         members.sort();
         let member_id_max = members.iter().map(|m| m.member_id).max().unwrap_or(0);
-        Configuration { version: 0, initial: members.clone(), members, member_id_max }
+        Configuration { initial: members.clone(), members, member_id_max, ..Default::default() }
     }
 
     pub fn member(&self, member_id: u64) -> Option<&Member> {
@@ -87,6 +89,7 @@ impl Configuration {
             member_id_max: self.member_id_max,
             members: to_wire(&self.members),
             initial: to_wire(&self.initial),
+            recovery: self.recovery,
             ..Default::default()
         }
     }
@@ -97,6 +100,7 @@ impl Configuration {
             member_id_max: stored.member_id_max,
             members: from_wire(&stored.members),
             initial: from_wire(&stored.initial),
+            recovery: stored.recovery,
         }
     }
 }

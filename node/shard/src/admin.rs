@@ -49,6 +49,9 @@ impl Shard {
                 self.ctx.out.admin.push((token, Ok(answer)));
                 Ok(())
             }
+            AdminRequest::ForceRecover { group, member_id, recovery, version, fence } => {
+                self.force_recover(token, group, member_id, (recovery, version), fence.as_ref())
+            }
             AdminRequest::DeleteData { group, member_id, fence } => {
                 self.delete_data(token, group, member_id, fence.as_ref())
             }

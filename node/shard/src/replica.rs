@@ -63,6 +63,8 @@ pub(crate) struct Driven {
     pub reconfigured: bool,
     /// Nodes of members that were removed.
     pub departed: Vec<u64>,
+    /// Nodes of members that were added, with empty logs.
+    pub arrived: Vec<u64>,
 }
 
 impl Replica {
@@ -381,7 +383,11 @@ impl Replica {
             Committed::Changed { index, member_id, node_id, configuration } => {
                 self.heard_of(&configuration);
                 driven.reconfigured = true;
-                if configuration.member(member_id).is_none() {
+                let present = configuration.member(member_id);
+                if present.is_some_and(|m| m.role == Role::Learner) {
+                    driven.arrived.push(node_id);
+                }
+                if present.is_none() {
                     driven.departed.push(node_id);
                     if self.group.is_leader() {
                         self.removed.push((node_id, member_id, index));

@@ -493,7 +493,7 @@ impl Shard {
             self.ctx.know_peer(member.node_id, member.address());
         }
         // This member may be one of them: it goes when the leader says that most voters know.
-        for node in driven.departed {
+        for node in driven.departed.into_iter().chain(driven.arrived) {
             self.memory.forget(node, id);
             self.ctx.refused.remove(&(node, id));
         }
