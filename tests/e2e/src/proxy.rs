@@ -19,11 +19,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// A connection's preface, the length of its first frame, and of that version, flags, sender and
-/// receiver.
-const HEAD_BYTES: usize = 8 + 4 + 2 + 8 + 8;
-const SENDER_AT: usize = 14;
-const RECEIVER_AT: usize = 22;
+/// A connection's preface, the length and checksum of its first frame, and of that version, flags,
+/// sender and receiver.
+const HEAD_BYTES: usize = 8 + 8 + 2 + 8 + 8;
+const SENDER_AT: usize = 18;
+/// A snapshot's connection says sooner who is who.
+const SNAPSHOT_PREFACE: &[u8] = b"MRSNAP";
+const SNAPSHOT_SENDER_AT: usize = 12;
 
 /// Bytes taken at a time.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -118,23 +120,32 @@ impl Way {
         from.set_nodelay(true)?;
         let mut head = [0; HEAD_BYTES];
         from.read_exact(&mut head).await?;
-        self.ends = (number(&head, SENDER_AT), number(&head, RECEIVER_AT));
+        let at = if head.starts_with(SNAPSHOT_PREFACE) { SNAPSHOT_SENDER_AT } else { SENDER_AT };
+        self.ends = (number(&head, at), number(&head, at + 8));
         self.pass(&mut head).await?;
         let mut to = TcpStream::connect(target).await?;
         to.set_nodelay(true)?;
         to.write_all(&head).await?;
         let mut faults = self.faults.subscribe();
         let (mut chunk, mut answer) = (vec![0; CHUNK_BYTES], [0; 16]);
+        // What the receiver of a snapshot answers is a few bytes: they pass whatever is cut.
         loop {
-            let count = tokio::select! {
-                count = from.read(&mut chunk) => count?,
-                // The receiver never sends here: it has closed the connection.
-                _ = to.read(&mut answer) => return Ok(()),
+            let (count, answered) = tokio::select! {
+                count = from.read(&mut chunk) => (count?, 0),
+                count = to.read(&mut answer) => match count? {
+                    // The receiver has closed the connection.
+                    0 => return Ok(()),
+                    count => (0, count),
+                },
                 _ = faults.wait_for(|faults| faults.get(&self.ends) == Some(&Fault::Reset)) => {
                     self.count();
                     return Ok(());
                 }
             };
+            if answered > 0 {
+                from.write_all(&answer[..answered]).await?;
+                continue;
+            }
             // The end of a connection is a message, too: it may be held.
             self.pass(&mut chunk[..count]).await?;
             if count == 0 {
@@ -197,7 +208,7 @@ mod tests {
         network.stand_between(&public.to_string(), &target.to_string()).await.unwrap();
         let mut sender = TcpStream::connect(public).await.unwrap();
         let mut head = [0; HEAD_BYTES];
-        (head[SENDER_AT + 7], head[RECEIVER_AT + 7]) = (1, 2);
+        (head[SENDER_AT + 7], head[SENDER_AT + 15]) = (1, 2);
         sender.write_all(&head).await.unwrap();
         let (mut receiver, _) = node.accept().await.unwrap();
         receiver.read_exact(&mut head).await.unwrap();
