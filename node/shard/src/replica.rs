@@ -158,7 +158,7 @@ impl Replica {
     /// The caller went away. A command that is in the log already may wait there (for a lock):
     /// it is cancelled, so that nothing is granted to nobody.
     pub fn abandon(&mut self, key: (u64, u64), ctx: &mut Context) {
-        let Some(command) = self.calls.remove(key, ctx).filter(|c| c.sent != 0) else { return };
+        let Some(command) = self.calls.ended(key, ctx).filter(|c| c.sent != 0) else { return };
         let Some((session_id, sequence_num)) = command.cancel else { return };
         let mut encoded = BytesMut::new();
         item::put_cancel(&mut encoded, session_id, sequence_num);
@@ -414,7 +414,7 @@ impl Replica {
             return;
         }
         if is_last(&answer) {
-            if let Some(command) = self.calls.answered((origin, number), ctx) {
+            if let Some(command) = self.calls.ended((origin, number), ctx) {
                 ctx.answer(self.id, command.reply, Ok(answer));
             }
         } else if let Some(command) = self.calls.get((origin, number)) {
