@@ -4,7 +4,6 @@
 use crate::limits::{INDEX_MAX, TERM_LEAP_MAX};
 use crate::{Group, SnapshotMark, StepError, conf_state};
 use raft::eraftpb::{ConfState, EntryType, Message, MessageType, Snapshot};
-use std::collections::BTreeSet;
 
 impl Group {
     /// Refuses what raft would take or panic on.
@@ -74,7 +73,7 @@ impl Group {
                 && (1..=INDEX_MAX).contains(&mark.index)
                 && (1..=message.term).contains(&mark.term)
                 && *state == conf_state(&mark.configuration)
-                && is_whole(state),
+                && mark.configuration.check().is_ok(),
         )
     }
 }
@@ -96,11 +95,4 @@ fn is_run(message: &Message) -> bool {
 
 fn of_snapshot(snapshot: &Snapshot) -> Option<&ConfState> {
     snapshot.metadata.as_ref()?.conf_state.as_ref()
-}
-
-/// Has voters, and names each member once.
-fn is_whole(state: &ConfState) -> bool {
-    let ids: Vec<u64> = state.voters.iter().chain(&state.learners).copied().collect();
-    let distinct: BTreeSet<u64> = ids.iter().copied().filter(|id| *id != 0).collect();
-    !state.voters.is_empty() && distinct.len() == ids.len()
 }
