@@ -4,6 +4,7 @@
 //! [`Ready`] says what to persist, send and apply, with the order in the comments of its fields.
 //! Async Ready (raft thesis 10.2.1): a leader's messages leave before its own log is synced.
 
+mod check;
 mod entry;
 mod limits;
 mod member;
@@ -308,25 +309,6 @@ impl Group {
     fn decode(&self, message: &[u8]) -> Result<Message, StepError> {
         let message = Message::decode(message).map_err(|_| StepError::NotForUs)?;
         if message.to == self.member_id { Ok(message) } else { Err(StepError::NotForUs) }
-    }
-
-    /// Refuses what raft would take or panic on.
-    fn check(&self, message: &Message) -> Result<(), StepError> {
-        let last = self.last_index();
-        match message.msg_type() {
-            MessageType::MsgSnapshot => Err(StepError::NotForUs),
-            // A leader tells a member to commit only what that member acknowledged.
-            MessageType::MsgHeartbeat if message.commit > last => Err(StepError::LogIsShort),
-            MessageType::MsgAppendResponse
-                if !message.reject
-                    && self.is_leader()
-                    && message.term == self.term()
-                    && message.index > last =>
-            {
-                Err(StepError::LogsContradict)
-            }
-            _ => Ok(()),
-        }
     }
 
     fn take(&mut self, message: Message) -> Stepped {

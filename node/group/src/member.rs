@@ -2,6 +2,7 @@
 
 use multiraft_proto::log::StoredConfiguration;
 use multiraft_proto::v1::{GroupConfig, MemberConfig, MemberRole};
+use std::collections::BTreeSet;
 
 /// Role of a member. Witnesses do not exist here: they are refused where requests come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,6 +47,21 @@ impl Configuration {
         members.sort();
         let member_id_max = members.iter().map(|m| m.member_id).max().unwrap_or(0);
         Configuration { initial: members.clone(), members, member_id_max, ..Default::default() }
+    }
+
+    /// Refuses what raft cannot start with; a peer or a disk may say anything.
+    ///
+    /// # Errors
+    /// There are no voters, or a member has no id or stands there twice.
+    pub fn check(&self) -> Result<(), &'static str> {
+        let ids: BTreeSet<u64> = self.members.iter().map(|m| m.member_id).collect();
+        if self.voters().next().is_none() {
+            return Err("the configuration has no voters");
+        }
+        if ids.len() < self.members.len() || ids.contains(&0) {
+            return Err("the configuration has a member without an id, or twice");
+        }
+        Ok(())
     }
 
     pub fn member(&self, member_id: u64) -> Option<&Member> {

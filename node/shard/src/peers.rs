@@ -106,7 +106,7 @@ impl Shard {
             ItemKind::Raft => self.raft_message(from, group, &payload),
             ItemKind::Forward => {
                 if let Some(replica) = self.replicas.get_mut(&group) {
-                    replica.forwarded(&payload);
+                    replica.forwarded_by_peer(payload);
                     self.mark(group);
                 }
             }

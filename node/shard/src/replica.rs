@@ -200,8 +200,15 @@ impl Replica {
         }
     }
 
-    /// Items of another node's callers.
-    pub fn forwarded(&mut self, items: &[u8]) {
+    /// Items that another node encoded.
+    pub fn forwarded_by_peer(&mut self, items: Bytes) {
+        if self.group.is_leader() && item::are_items(items.clone()) {
+            self.forwarded(&items);
+        }
+    }
+
+    /// Items of callers.
+    fn forwarded(&mut self, items: &[u8]) {
         // Dropped when this member does not lead or is full: the origin sends them again.
         if self.group.is_leader() {
             let _ = self.proposals.push_encoded(items);

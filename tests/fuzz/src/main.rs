@@ -1,0 +1,58 @@
+//! `multiraft-fuzz seeds` writes the corpora anew, `multiraft-fuzz run SECONDS` goes on for so long
+//! over all targets in turn (FUZZ_SEED and FUZZ_TARGET choose).
+
+use multiraft_fuzz::{TARGETS, corpus, run};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+const INPUTS_AT_ONCE: u64 = 5_000;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        ["seeds"] => seeds(),
+        ["run", seconds] => match seconds.parse() {
+            Ok(seconds) => go_on(Duration::from_secs(seconds)),
+            Err(_) => usage(),
+        },
+        _ => usage(),
+    }
+}
+
+fn usage() -> ExitCode {
+    eprintln!("usage: multiraft-fuzz seeds | run SECONDS");
+    ExitCode::from(2)
+}
+
+fn seeds() -> ExitCode {
+    for target in &TARGETS {
+        if let Err(error) = corpus::write_seeds(target) {
+            eprintln!("corpus of {}: {error}", target.name);
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn go_on(time: Duration) -> ExitCode {
+    let began = Instant::now();
+    let from_time = || std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs());
+    let first = std::env::var("FUZZ_SEED").ok().and_then(|seed| seed.parse().ok());
+    let first: u64 = first.unwrap_or_else(from_time);
+    let wanted = std::env::var("FUZZ_TARGET").ok();
+    let chosen = || TARGETS.iter().filter(|t| wanted.as_deref().is_none_or(|name| name == t.name));
+    let (mut failures, mut rounds) = (0, 0);
+    while began.elapsed() < time {
+        for target in chosen() {
+            if let Err(failure) = run::fuzz(target, first + rounds, INPUTS_AT_ONCE) {
+                eprintln!("{failure}");
+                failures += 1;
+            }
+        }
+        rounds += 1;
+    }
+    let inputs = rounds * INPUTS_AT_ONCE * chosen().count() as u64;
+    println!("{inputs} inputs from seed {first} in {:?}: {failures} failures", began.elapsed());
+    if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
