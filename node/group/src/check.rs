@@ -96,3 +96,95 @@ fn is_run(message: &Message) -> bool {
 fn of_snapshot(snapshot: &Snapshot) -> Option<&ConfState> {
     snapshot.metadata.as_ref()?.conf_state.as_ref()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Configuration, Member, Origin, Role, Timing, encode};
+    use raft::eraftpb::{Entry, SnapshotMetadata};
+
+    fn configuration() -> Configuration {
+        let (host, role) = ("host".to_owned(), Role::Voter);
+        let member = |id| Member { member_id: id, node_id: id, host: host.clone(), port: 1, role };
+        Configuration::first((1..=3).map(member).collect())
+    }
+
+    fn follower() -> Group {
+        let timing = Timing { election_ticks: 10, heartbeat_ticks: 1, seed: 1 };
+        Group::start(Origin::fresh(1, configuration()), timing)
+    }
+
+    fn message(kind: MessageType) -> Message {
+        let mut message = Message { to: 1, from: 2, term: 1, ..Default::default() };
+        message.set_msg_type(kind);
+        message
+    }
+
+    fn append(indexes: &[(u64, u64)]) -> Message {
+        let entry =
+            |(index, term): &(u64, u64)| Entry { index: *index, term: *term, ..Default::default() };
+        Message { entries: indexes.iter().map(entry).collect(), ..message(MessageType::MsgAppend) }
+    }
+
+    fn snapshot(change: impl FnOnce(&mut SnapshotMetadata)) -> Message {
+        let mark = SnapshotMark { index: 5, term: 1, configuration: configuration() };
+        let mut snapshot = mark.to_raft();
+        snapshot.metadata.as_mut().map(change).expect("it has one");
+        Message { snapshot: Some(snapshot), ..message(MessageType::MsgSnapshot) }
+    }
+
+    #[test]
+    fn a_message_that_no_member_sends_is_refused() {
+        use MessageType::*;
+        let refused = [
+            Message { from: 0, ..append(&[]) },
+            Message { from: 1, ..append(&[]) },
+            Message { term: 0, ..append(&[]) },
+            Message { term: u64::MAX, ..append(&[]) },
+            Message { term: u64::MAX, ..message(MsgRequestVote) },
+            // A gap, a step back, an index beyond the log in no term, a term of the future.
+            append(&[(2, 1)]),
+            append(&[(1, 1), (3, 1)]),
+            append(&[(1, 1), (2, 0)]),
+            Message { index: 9, ..append(&[(10, 1)]) },
+            append(&[(1, 2)]),
+            Message { reject: true, reject_hint: u64::MAX, ..message(MsgAppendResponse) },
+            Message { request_snapshot: 1, ..message(MsgAppendResponse) },
+            Message { term: 0, ..message(MsgReadIndex) },
+            message(MsgReadIndexResp),
+            message(MsgPropose),
+            message(MsgTransferLeader),
+            message(MsgHup),
+        ];
+        for message in refused {
+            let stepped = follower().step(&encode(&message), false);
+            assert_eq!(stepped, Err(StepError::NotForUs), "{message:?}");
+        }
+        assert!(follower().step(&encode(&append(&[(1, 1), (2, 1)])), false).is_ok());
+    }
+
+    #[test]
+    fn a_snapshot_that_raft_cannot_restore_is_refused() {
+        for message in [
+            snapshot(|metadata| metadata.index = 0),
+            snapshot(|metadata| metadata.term = 2),
+            snapshot(|metadata| metadata.conf_state = None),
+            snapshot(|metadata| metadata.conf_state = Some(ConfState::default())),
+        ] {
+            let installed = follower().install(&encode(&message));
+            assert_eq!(installed, Err(StepError::NotForUs), "{message:?}");
+        }
+        assert!(follower().install(&encode(&snapshot(|_| ()))).is_ok());
+    }
+
+    #[test]
+    fn nobody_leads_on_what_is_not_on_disk() {
+        let mut group = follower();
+        group.step(&encode(&append(&[(1, 1)])), false).expect("an entry");
+        assert!(group.ready().persist.is_some());
+        let now = message(MessageType::MsgTimeoutNow);
+        assert_eq!(group.step(&encode(&now), false), Err(StepError::NotForUs));
+        group.persisted(1);
+        assert!(group.step(&encode(&now), false).is_ok());
+    }
+}

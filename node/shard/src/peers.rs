@@ -241,6 +241,7 @@ impl Shard {
     fn close_member(&mut self, group: u32, reason: &str) {
         let Some(replica) = self.replicas.get_mut(&group) else { return };
         replica.phase = GroupPhase::RolledBack;
+        replica.resign(&mut self.ctx);
         replica.close(reason, &mut self.ctx);
         self.mark(group);
     }

@@ -463,6 +463,8 @@ impl Shard {
         let Some(replica) = self.replicas.get_mut(&id) else { return };
         replica.dirty = false;
         if replica.is_closed() {
+            // A closed leader would go on to offer rest, and who accepts waits for it for ever.
+            self.awake.remove(&id);
             return;
         }
         let driven = replica.drive(&mut self.ctx);

@@ -52,9 +52,8 @@ pub fn fuzz(target: &'static Target, seed: u64, count: u64) -> Result<(), String
     for number in 0..count {
         let input = mutate(&mut rng, &inputs);
         check(target, &input).map_err(|error| {
-            let kept = corpus::keep(target, &input).map_or_else(|e| e.to_string(), |path| {
-                path.display().to_string()
-            });
+            let kept = corpus::keep(target, &input)
+                .map_or_else(|e| e.to_string(), |path| path.display().to_string());
             format!("{}: FUZZ_SEED={seed}, input {number}: {error}\n  kept: {kept}", target.name)
         })?;
     }

@@ -105,7 +105,7 @@ pub fn service(bytes: &[u8]) {
 
 /// The filter in a keep-alive.
 pub fn filter(bytes: &[u8]) {
-    for last in [6, 1_000, u64::MAX] {
+    for last in [6, u64::MAX] {
         let keep = KeepAliveInput {
             session_id: SESSION,
             last_command_sequence_num: last,
@@ -138,7 +138,13 @@ pub fn snapshot(bytes: &[u8]) {
 fn lives_on(mut machine: Machine) {
     let later = machine.log_time().saturating_add(10_000);
     let tick = LogItem { item: Some(log_item::Item::Tick(Tick {})), ..Default::default() };
-    let entry = LogEntry { format: 1, term: TERM, log_time: later, items: vec![tick], ..Default::default() };
+    let entry = LogEntry {
+        format: 1,
+        term: TERM,
+        log_time: later,
+        items: vec![tick],
+        ..Default::default()
+    };
     apply(&mut machine, &entry.encode_to_vec());
     let mut restore = Restore::new();
     machine.snapshot().for_each(|chunk| restore.push(chunk).expect("its own chunk"));
@@ -153,7 +159,11 @@ fn open() -> Payload {
 }
 
 fn command(sequence_num: u64, payload: session_input::Payload) -> Payload {
-    Payload::SessionInput(SessionInput { session_id: SESSION, sequence_num, payload: Some(payload) })
+    Payload::SessionInput(SessionInput {
+        session_id: SESSION,
+        sequence_num,
+        payload: Some(payload),
+    })
 }
 
 fn create(service: &str) -> session_input::Payload {

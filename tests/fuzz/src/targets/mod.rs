@@ -49,6 +49,11 @@ pub static TARGETS: [Target; 16] = [
     Target { name: "record", run: disk::record, seeds: disk::records, slack: SLACK },
     Target { name: "snapshot-file", run: disk::snapshot, seeds: disk::snapshots, slack: SLACK },
     Target { name: "facts", run: disk::facts, seeds: disk::stored_facts, slack: SLACK },
-    Target { name: "settings", run: resources::settings, seeds: resources::yaml, slack: YAML_SLACK },
+    Target {
+        name: "settings",
+        run: resources::settings,
+        seeds: resources::yaml,
+        slack: YAML_SLACK,
+    },
     Target { name: "cluster", run: resources::cluster, seeds: resources::json, slack: PLAN_SLACK },
 ];

@@ -1,21 +1,14 @@
 //! Messages between members, into groups in every role.
 
 use super::Seeds;
-use multiraft_group::{
-    Configuration, Envelope, Group, Member, Origin, Role, SnapshotMark, Timing,
-};
+use multiraft_group::{Configuration, Envelope, Group, Member, Origin, Role, SnapshotMark, Timing};
 use multiraft_proto::log::StoredConfiguration;
 use prost::Message as _;
 use prost::encoding::{WireType, bytes as field, encode_key, encode_varint};
 
 fn configuration_of(voters: u64) -> Configuration {
-    let member = |id| Member {
-        member_id: id,
-        node_id: id,
-        host: "host".into(),
-        port: 1,
-        role: Role::Voter,
-    };
+    let member =
+        |id| Member { member_id: id, node_id: id, host: "host".into(), port: 1, role: Role::Voter };
     Configuration::first((1..=voters).map(member).collect())
 }
 

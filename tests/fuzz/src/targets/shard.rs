@@ -2,6 +2,7 @@
 
 use super::Seeds;
 use bytes::Bytes;
+use multiraft_proto::link::{Ask, AskAnswer, Proxy, ask, ask_answer, proxy};
 use multiraft_proto::v1::{OpenSessionInput, PartitionInput, partition_input::Payload};
 use multiraft_shard::limits::TICK_MICROS;
 use multiraft_shard::{
@@ -113,8 +114,7 @@ impl Cluster {
     /// Whether a command takes effect through one of these nodes.
     fn serves(&mut self, nodes: &[u64]) -> bool {
         self.answered = false;
-        let input = PartitionInput { payload: Some(Payload::OpenSession(OpenSessionInput::default())) };
-        let input = Bytes::from(input.encode_to_vec());
+        let input = open_session();
         for attempt in 0..PATIENCE {
             if attempt % 10 == 0 {
                 self.calls += 1;
@@ -131,6 +131,11 @@ impl Cluster {
         }
         false
     }
+}
+
+fn open_session() -> Bytes {
+    let payload = Some(Payload::OpenSession(OpenSessionInput::default()));
+    PartitionInput { payload }.encode_to_vec().into()
 }
 
 fn now(micros: u64) -> Now {
@@ -174,16 +179,53 @@ pub fn damaged(bytes: &[u8]) {
     assert!(cluster.serves(&others), "nodes {others:?} serve no more");
 }
 
-/// Frames with something in them that the nodes said while they formed and served.
+/// Frames that the nodes said while they formed and served, one of each kind to each node; and one
+/// of each kind that they had no reason for.
 pub fn frames() -> Seeds {
-    let cluster = Cluster::form();
-    let names = [
-        "frame-0", "frame-1", "frame-2", "frame-3", "frame-4", "frame-5", "frame-6", "frame-7",
-        "frame-8", "frame-9",
-    ];
-    let mut said: Vec<_> = cluster.frames.into_iter().filter(|(_, f)| f.len() > 58).collect();
-    said.reverse();
-    said.truncate(names.len());
-    let chosen = |(to, frame): (u64, Bytes)| [&[to as u8 - 1], &frame[..]].concat();
-    names.into_iter().zip(said.into_iter().map(chosen)).collect()
+    let mut cluster = Cluster::form();
+    (0..40).for_each(|_| cluster.tick());
+    let mut seeds = Seeds::new();
+    let mut seen = Vec::new();
+    let with_item = |(_, frame): &&(u64, Bytes)| frame.len() > HEADER_BYTES;
+    for (to, frame) in cluster.frames.iter().rev().filter(with_item) {
+        let kind = (frame[HEADER_BYTES], *to);
+        if !seen.contains(&kind) && seen.len() < SAID.len() {
+            seeds.push((SAID[seen.len()], [&[*to as u8 - 1], &frame[..]].concat()));
+            seen.push(kind);
+        }
+    }
+    // As node 2 would say it to node 1.
+    let header = cluster.frames.iter().rev().find(|(_, f)| f[9] == 2 && f[17] == 1);
+    let header = header.map_or(&[][..], |(_, frame)| &frame[..HEADER_BYTES]);
+    for (name, kind, payload) in unsaid() {
+        let length = (payload.len() as u32).to_be_bytes();
+        let item = [&[kind][..], &GROUP.to_be_bytes(), &length, &payload].concat();
+        seeds.push((name, [&[0][..], header, &item].concat()));
+    }
+    seeds
+}
+
+/// Before a frame's items.
+const HEADER_BYTES: usize = 58;
+
+const SAID: [&str; 16] = [
+    "said-00", "said-01", "said-02", "said-03", "said-04", "said-05", "said-06", "said-07",
+    "said-08", "said-09", "said-10", "said-11", "said-12", "said-13", "said-14", "said-15",
+];
+
+/// Name, kind of the item, payload.
+fn unsaid() -> Vec<(&'static str, u8, Vec<u8>)> {
+    let call = Some(proxy::Call::Command(open_session()));
+    let proxy = Proxy { origin: 9, number: 1, call };
+    let join = Ask { ask: Some(ask::Ask::Join(members()[2].to_wire())) };
+    let left = AskAnswer { answer: Some(ask_answer::Answer::Left(1)) };
+    vec![
+        ("forward-garbage", 2, b"garbage".to_vec()),
+        ("proxy", 3, proxy.encode_to_vec()),
+        ("rolled-back", 6, Vec::new()),
+        ("ask-join", 8, join.encode_to_vec()),
+        ("left", 9, left.encode_to_vec()),
+        ("resign", 13, 1u64.to_be_bytes().to_vec()),
+        ("contradiction", 15, Vec::new()),
+    ]
 }
