@@ -26,6 +26,8 @@ const SENDER_AT: usize = 18;
 /// A snapshot's connection says sooner who is who.
 const SNAPSHOT_PREFACE: &[u8] = b"MRSNAP";
 const SNAPSHOT_SENDER_AT: usize = 12;
+/// What a receiver says that does not want a snapshot.
+const SNAPSHOT_REFUSED: u64 = u64::MAX;
 
 /// Bytes taken at a time.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -41,6 +43,8 @@ pub enum Fault {
     Delay(Duration),
     /// One bit of what comes next is wrong; then the fault is gone.
     FlipBit,
+    /// Every connection that carries a snapshot ends after so many bytes of it.
+    CutSnapshots(usize),
 }
 
 /// The faults, by sender and receiver: node ids.
@@ -50,6 +54,7 @@ type Faults = BTreeMap<(u64, u64), Fault>;
 pub struct Network {
     faults: Arc<watch::Sender<Faults>>,
     hit: Arc<AtomicU64>,
+    resumed: Arc<AtomicU64>,
     proxies: Vec<JoinHandle<()>>,
 }
 
@@ -58,6 +63,7 @@ impl Default for Network {
         Self {
             faults: Arc::new(watch::Sender::default()),
             hit: Arc::default(),
+            resumed: Arc::default(),
             proxies: Vec::new(),
         }
     }
@@ -78,10 +84,16 @@ impl Network {
     pub async fn stand_between(&mut self, listen: &str, target: &str) -> io::Result<()> {
         let listener = TcpListener::bind(listen).await?;
         let target: SocketAddr = target.parse().map_err(io::Error::other)?;
-        let (faults, hit) = (self.faults.clone(), self.hit.clone());
+        let way = Way {
+            faults: self.faults.clone(),
+            hit: self.hit.clone(),
+            resumed: self.resumed.clone(),
+            ends: (0, 0),
+            snapshot: None,
+        };
         self.proxies.push(tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let way = Way { faults: faults.clone(), hit: hit.clone(), ends: (0, 0) };
+                let way = way.clone();
                 // A connection that ends is what a network does; the nodes notice by themselves.
                 tokio::spawn(async move { drop(way.carry(stream, target).await) });
             }
@@ -101,6 +113,11 @@ impl Network {
         self.faults.send_modify(BTreeMap::clear);
     }
 
+    /// Snapshots that went on where an earlier connection had ended.
+    pub fn resumed(&self) -> u64 {
+        self.resumed.load(Ordering::Relaxed)
+    }
+
     /// How often a fault has hit something that a node sent: 0 = no fault was noticed by anybody.
     pub fn hits(&self) -> u64 {
         self.hit.load(Ordering::Relaxed)
@@ -108,19 +125,34 @@ impl Network {
 }
 
 /// The way of one connection.
+#[derive(Clone)]
 struct Way {
     faults: Arc<watch::Sender<Faults>>,
     hit: Arc<AtomicU64>,
+    resumed: Arc<AtomicU64>,
     /// Sender and receiver.
     ends: (u64, u64),
+    /// Bytes of the snapshot that it carries, so far.
+    snapshot: Option<usize>,
 }
 
 impl Way {
+    /// The receiver of a snapshot says first how much of it it has.
+    fn answered(&self, first: bool, answer: &[u8]) {
+        let Ok(offset) = <[u8; 8]>::try_from(answer) else { return };
+        let offset = u64::from_be_bytes(offset);
+        if first && self.snapshot.is_some() && offset != 0 && offset != SNAPSHOT_REFUSED {
+            self.resumed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     async fn carry(mut self, mut from: TcpStream, target: SocketAddr) -> io::Result<()> {
         from.set_nodelay(true)?;
         let mut head = [0; HEAD_BYTES];
         from.read_exact(&mut head).await?;
-        let at = if head.starts_with(SNAPSHOT_PREFACE) { SNAPSHOT_SENDER_AT } else { SENDER_AT };
+        let is_snapshot = head.starts_with(SNAPSHOT_PREFACE);
+        self.snapshot = is_snapshot.then_some(0);
+        let at = if is_snapshot { SNAPSHOT_SENDER_AT } else { SENDER_AT };
         self.ends = (number(&head, at), number(&head, at + 8));
         self.pass(&mut head).await?;
         let mut to = TcpStream::connect(target).await?;
@@ -128,6 +160,7 @@ impl Way {
         to.write_all(&head).await?;
         let mut faults = self.faults.subscribe();
         let (mut chunk, mut answer) = (vec![0; CHUNK_BYTES], [0; 16]);
+        let mut is_first = true;
         // What the receiver of a snapshot answers is a few bytes: they pass whatever is cut.
         loop {
             let (count, answered) = tokio::select! {
@@ -143,6 +176,7 @@ impl Way {
                 }
             };
             if answered > 0 {
+                self.answered(std::mem::take(&mut is_first), &answer[..answered]);
                 from.write_all(&answer[..answered]).await?;
                 continue;
             }
@@ -152,6 +186,19 @@ impl Way {
                 return Ok(());
             }
             to.write_all(&chunk[..count]).await?;
+            self.snapshot = self.snapshot.map(|bytes| bytes + count);
+            if self.is_cut() {
+                self.count();
+                return Ok(());
+            }
+        }
+    }
+
+    fn is_cut(&self) -> bool {
+        let fault = self.faults.borrow().get(&self.ends).copied();
+        match (fault, self.snapshot) {
+            (Some(Fault::CutSnapshots(after)), Some(bytes)) => bytes >= after,
+            _ => false,
         }
     }
 
@@ -159,11 +206,12 @@ impl Way {
     async fn pass(&self, bytes: &mut [u8]) -> io::Result<()> {
         let mut faults = self.faults.subscribe();
         let fault = faults.borrow_and_update().get(&self.ends).copied();
+        let fault = fault.filter(|fault| !matches!(fault, Fault::CutSnapshots(_)));
         if fault.is_some() {
             self.count();
         }
         match fault {
-            None => {}
+            None | Some(Fault::CutSnapshots(_)) => {}
             Some(Fault::Reset) => return Err(io::ErrorKind::ConnectionReset.into()),
             Some(Fault::Delay(time)) => tokio::time::sleep(time).await,
             Some(Fault::Silence) => {
