@@ -1,8 +1,10 @@
 //! What happens to groups, as lines of the log. The first few of a kind in a second stand alone, the
-//! rest is counted: a node with a thousand groups says in one line that they found a leader.
+//! rest is counted: a node with a thousand groups says in one line that they found a leader. That a
+//! group has none is said when it lasts: every change of leader begins so.
 
 use crate::limits::{JOURNAL_LINES_MAX, JOURNAL_PERIOD};
 use multiraft_proto::v1::event::Event;
+use std::collections::BTreeMap;
 use std::time::Instant;
 use tracing::info;
 
@@ -11,7 +13,6 @@ use tracing::info;
 struct Counts {
     led_here: usize,
     followed: usize,
-    leaderless: usize,
     changed: usize,
     snapshots_taken: usize,
     snapshots_sent: usize,
@@ -21,12 +22,22 @@ struct Counts {
 pub struct Journal {
     node_id: u64,
     counts: Counts,
+    /// Groups without a leader, with the periods that this has lasted.
+    leaderless: BTreeMap<u32, u8>,
     since: Instant,
 }
 
+/// After so many periods without a leader it is said, once.
+const LEADERLESS_PERIODS: u8 = 2;
+
 impl Journal {
     pub fn new(node_id: u64) -> Self {
-        Journal { node_id, counts: Counts::default(), since: Instant::now() }
+        Journal {
+            node_id,
+            counts: Counts::default(),
+            leaderless: BTreeMap::new(),
+            since: Instant::now(),
+        }
     }
 
     /// `member`: member id and term of this node's member of a group.
@@ -41,24 +52,26 @@ impl Journal {
         let (member, term) = member(group).unwrap_or_default();
         match event {
             Event::LeaderUpdated(e) if e.leader == 0 => {
-                if stands_alone(&mut counts.leaderless) {
-                    info!(group, member, term = e.term, "group has no leader");
-                }
+                self.leaderless.entry(group).or_default();
             }
             Event::LeaderUpdated(e) if e.leader == self.node_id => {
+                self.leaderless.remove(&group);
                 if stands_alone(&mut counts.led_here) {
                     info!(group, member, term = e.term, "this node leads the group");
                 }
             }
             Event::LeaderUpdated(e) => {
+                self.leaderless.remove(&group);
                 if stands_alone(&mut counts.followed) {
-                    info!(group, member, term = e.term, leader = e.leader, "group has a leader");
+                    let leader = hex(e.leader);
+                    info!(group, member, term = e.term, leader, "group has a leader");
                 }
             }
             Event::MembershipChanged(e) => {
                 if stands_alone(&mut counts.changed) {
-                    let (node, members) = (e.node_id, &e.members);
-                    info!(group, member, term, node, ?members, "members of the group changed");
+                    let members: Vec<_> = e.members.iter().copied().map(hex).collect();
+                    let (node, members) = (hex(e.node_id), members.join(" "));
+                    info!(group, member, term, node, members, "members of the group changed");
                 }
             }
             Event::SnapshotCreated(e) => {
@@ -68,12 +81,13 @@ impl Journal {
             }
             Event::SendSnapshotCompleted(e) => {
                 if stands_alone(&mut counts.snapshots_sent) {
-                    info!(group, member, term, index = e.index, to = e.to, "snapshot sent");
+                    info!(group, member, term, index = e.index, to = hex(e.to), "snapshot sent");
                 }
             }
             Event::SnapshotReceived(e) => {
                 if stands_alone(&mut counts.snapshots_received) {
-                    info!(group, member, term, index = e.index, from = e.from, "snapshot received");
+                    let from = hex(e.from);
+                    info!(group, member, term, index = e.index, from, "snapshot received");
                 }
             }
             Event::ConnectionEstablished(e) => {
@@ -101,14 +115,15 @@ impl Journal {
     }
 
     /// To be called often: once in a while says what was only counted.
-    pub fn tick(&mut self) {
+    pub fn tick(&mut self, member: impl Fn(u32) -> Option<(u64, u64)>) {
         if self.since.elapsed() < JOURNAL_PERIOD {
             return;
         }
         self.since = Instant::now();
         let counts = std::mem::take(&mut self.counts);
+        let leaderless = self.leaderless(member);
         for (count, what) in [
-            (counts.leaderless, "more groups have no leader"),
+            (leaderless, "more groups have no leader"),
             (counts.led_here, "more groups are led by this node"),
             (counts.followed, "more groups have a leader"),
             (counts.changed, "more changes of members"),
@@ -122,6 +137,26 @@ impl Journal {
             }
         }
     }
+
+    /// Counts the groups whose lack of a leader has just lasted long enough; the first are named.
+    fn leaderless(&mut self, member: impl Fn(u32) -> Option<(u64, u64)>) -> usize {
+        let mut count = 0;
+        // Groups that this node has left are forgotten.
+        self.leaderless.retain(|group, periods| {
+            let Some((member, term)) = member(*group) else { return false };
+            *periods = periods.saturating_add(1);
+            if *periods == LEADERLESS_PERIODS && stands_alone(&mut count) {
+                info!(group, member, term, "group has no leader");
+            }
+            true
+        });
+        count
+    }
+}
+
+/// As the command line prints nodes.
+fn hex(node_id: u64) -> String {
+    format!("{node_id:016x}")
 }
 
 fn stands_alone(count: &mut usize) -> bool {
@@ -164,15 +199,42 @@ mod tests {
             let events: Vec<_> = (1..=1000).map(found).collect();
             journal.note(&events, |group| Some((u64::from(group), 3)));
             journal.since -= JOURNAL_PERIOD + Duration::from_millis(1);
-            journal.tick();
-            journal.tick();
+            journal.tick(|_| None);
+            journal.tick(|_| None);
         });
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         assert_eq!(text.lines().count(), JOURNAL_LINES_MAX + 1, "{text}");
-        for word in ["\"group\":1,", "\"term\":3", "\"member\":1,", "\"leader\":2"] {
+        for word in
+            ["\"group\":1,", "\"term\":3", "\"member\":1,", "\"leader\":\"0000000000000002\""]
+        {
             assert!(text.lines().next().is_some_and(|l| l.contains(word)), "{word}: {text}");
         }
         let rest = format!("{} more groups have a leader", 1000 - JOURNAL_LINES_MAX);
         assert!(text.contains(&rest), "{text}");
+    }
+
+    #[test]
+    fn a_group_without_a_leader_is_named_when_it_lasts() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let log = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(log, || {
+            let mut journal = Journal::new(1);
+            let event = |group_id, leader| {
+                let event = LeaderUpdatedEvent { group_id, term: 3, leader };
+                (group_id, Event::LeaderUpdated(event))
+            };
+            let member = |group| Some((u64::from(group), 3));
+            journal.note(&[event(7, 0), event(8, 0), event(8, 1)], member);
+            for _ in 0..4 {
+                journal.since -= JOURNAL_PERIOD + Duration::from_millis(1);
+                journal.tick(member);
+            }
+        });
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let named = text.lines().filter(|line| line.contains("group has no leader"));
+        let named: Vec<_> = named.collect();
+        assert_eq!(named.len(), 1, "{text}");
+        assert!(named[0].contains("\"group\":7,"), "{text}");
     }
 }

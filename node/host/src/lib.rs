@@ -23,3 +23,8 @@ pub use multiraft_shard::{
     GroupSpec, Member, Role, Wanted,
 };
 pub use node::{Broken, Node, Options, StartError};
+// For tests of what may be on disk.
+#[doc(hidden)]
+pub use multiraft_shard::NodeFacts;
+#[doc(hidden)]
+pub use writer::{decode_facts, encode_facts};

@@ -258,8 +258,7 @@ impl Loop {
             if now >= next {
                 self.shard.handle(Input::Tick);
                 self.watchers.tick();
-                self.journal.tick();
-                self.log_changes();
+                self.journal.tick(|group| self.shard.member(group));
                 next = now + tick;
             }
             let outputs = self.shard.round();
@@ -343,6 +342,7 @@ impl Loop {
         for send in outputs.send_snapshots {
             self.keeper.send(send);
         }
+        self.log_changes();
         self.journal.note(&outputs.events, |group| self.shard.member(group));
         if !self.watchers.is_empty() {
             self.watchers.publish(outputs.events);

@@ -228,7 +228,7 @@ fn store_facts(log: &mut Log, facts: &NodeFacts) -> Result<(), LogError> {
 }
 
 /// Epoch (u64, big-endian), activated (u8), cluster id.
-fn encode_facts(facts: &NodeFacts) -> Vec<u8> {
+pub fn encode_facts(facts: &NodeFacts) -> Vec<u8> {
     let mut bytes = facts.operator_epoch.to_be_bytes().to_vec();
     bytes.push(u8::from(facts.activated));
     bytes.extend(facts.cluster_id.as_bytes());

@@ -20,6 +20,8 @@ mod catalog;
 mod directory;
 mod error;
 pub mod failpoints;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod identity;
 mod ledger;
 pub mod limits;

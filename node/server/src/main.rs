@@ -1,13 +1,12 @@
 //! `multiraft-node`: one process, one data directory, many Raft groups.
 
-mod config;
 mod metrics;
 mod probes;
 
 use anyhow::Context as _;
 use clap::Parser;
-use config::{Config, Flags, LogFormat};
 use multiraft_host::{Node, Options, StartError};
+use multiraft_server::config::{Config, Flags, LogFormat};
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::net::TcpListener;

@@ -94,8 +94,14 @@ impl Out<'_> {
         let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Histogram)?;
         for (labels, times) in values {
             let (sum, count) = (times.sum.as_secs_f64(), times.count());
-            let mut one = metric.encode_family(&labels)?;
-            one.encode_histogram::<NoLabelSet>(sum, count, &buckets(times), None)?;
+            let buckets = buckets(times);
+            // Not every reader takes braces around no labels.
+            if labels.is_empty() {
+                metric.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
+            } else {
+                let mut one = metric.encode_family(&labels)?;
+                one.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
+            }
         }
         Ok(())
     }

@@ -49,6 +49,9 @@ impl Shard {
                 self.ctx.out.admin.push((token, Ok(answer)));
                 Ok(())
             }
+            AdminRequest::ForceRecover { group, member_id, recovery, version, fence } => {
+                self.force_recover(token, group, member_id, (recovery, version), fence.as_ref())
+            }
             AdminRequest::DeleteData { group, member_id, fence } => {
                 self.delete_data(token, group, member_id, fence.as_ref())
             }
@@ -346,11 +349,14 @@ impl Shard {
     }
 
     fn joined(&mut self, id: u32, stored: &StoredConfiguration) {
-        let Some(join) = self.joins.remove(&id) else { return };
         let now = Configuration::from_stored(stored);
-        self.know_members(&now.members);
         // The log is fed from its start, so the member begins where the group began.
         let mut first = Configuration::first(now.initial);
+        if first.check().is_err() {
+            return;
+        }
+        let Some(join) = self.joins.remove(&id) else { return };
+        self.know_members(&now.members);
         first.member_id_max = first.member_id_max.max(join.spec.member_id);
         self.create(id, join.spec.member_id, first, join.plan_hash, join.auto_promote);
         self.announce_groups();

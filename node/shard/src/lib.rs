@@ -26,6 +26,7 @@ mod peers;
 mod proposals;
 mod proxy;
 mod reads;
+mod recover;
 mod recovery;
 mod replica;
 mod shard;

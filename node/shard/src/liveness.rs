@@ -18,7 +18,8 @@ impl Shard {
             members: members
                 .map(|r| {
                     let (term, last_index) = r.group.durable();
-                    DurableMember { group_id: r.id, term, last_index }
+                    let recovery = r.group.configuration().recovery;
+                    DurableMember { group_id: r.id, term, last_index, recovery }
                 })
                 .collect(),
         };

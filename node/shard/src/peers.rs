@@ -12,7 +12,7 @@ use bytes::Bytes;
 use multiraft_group::StepError;
 use multiraft_machine::Query;
 use multiraft_proto::link::{
-    Ask, AskAnswer, Directory as DirectoryWire, Hello, Proxy, ProxyAnswer, proxy,
+    Ask, AskAnswer, Directory as DirectoryWire, Hello, Proxy, ProxyAnswer, ask, proxy,
 };
 use multiraft_proto::v1::event::Event;
 use multiraft_proto::v1::{
@@ -106,7 +106,7 @@ impl Shard {
             ItemKind::Raft => self.raft_message(from, group, &payload),
             ItemKind::Forward => {
                 if let Some(replica) = self.replicas.get_mut(&group) {
-                    replica.forwarded(&payload);
+                    replica.forwarded_by_peer(payload);
                     self.mark(group);
                 }
             }
@@ -117,6 +117,7 @@ impl Shard {
             ItemKind::Hello => decoded(&payload, |hello| self.hello(from, hello)),
             ItemKind::RolledBack => self.rolled_back(from, group),
             ItemKind::Contradiction => self.contradicted(from, group),
+            ItemKind::ShutOut => self.shut_out(from, group),
             ItemKind::Promise => self.promised(from, group, &payload),
             ItemKind::Directory => decoded(&payload, |wire: DirectoryWire| {
                 self.directory.learn(from, wire, &mut self.ctx);
@@ -194,6 +195,11 @@ impl Shard {
                 term: member.term,
                 index: member.last_index,
             };
+            let own = self.replicas.get(&group).map(|r| r.group.configuration().recovery);
+            if own.is_some_and(|own| member.recovery < own) {
+                self.ctx.refused.insert((from, group));
+                self.ctx.send(from, ItemKind::ShutOut, group, &[]);
+            }
             // It hears so before anything of raft, which would panic on a log that went back.
             if self.memory.is_rolled_back(stated) {
                 self.ctx.refused.insert((from, group));
@@ -223,9 +229,19 @@ impl Shard {
         self.close_member(group, &reason);
     }
 
+    /// The group was recovered by force without our member.
+    fn shut_out(&mut self, from: u64, group: u32) {
+        let reason = format!(
+            "group {group} is closed on this node: it was recovered by force without this member, \
+             as node {from} says"
+        );
+        self.close_member(group, &reason);
+    }
+
     fn close_member(&mut self, group: u32, reason: &str) {
         let Some(replica) = self.replicas.get_mut(&group) else { return };
         replica.phase = GroupPhase::RolledBack;
+        replica.resign(&mut self.ctx);
         replica.close(reason, &mut self.ctx);
         self.mark(group);
     }
@@ -260,6 +276,11 @@ impl Shard {
     }
 
     fn ask(&mut self, from: u64, group: u32, ask: Ask) {
+        // A closed member keeps its data, whatever it asks; its node may join anew.
+        let joins = matches!(ask.ask, Some(ask::Ask::Join(_)));
+        if !joins && self.ctx.refused.contains(&(from, group)) {
+            return;
+        }
         let reachable = self.reachable_nodes();
         let Some(replica) = self.replicas.get_mut(&group) else { return };
         if let Some(answer) = replica.answer_ask(ask, &reachable) {

@@ -463,6 +463,8 @@ impl Shard {
         let Some(replica) = self.replicas.get_mut(&id) else { return };
         replica.dirty = false;
         if replica.is_closed() {
+            // A closed leader would go on to offer rest, and who accepts waits for it for ever.
+            self.awake.remove(&id);
             return;
         }
         let driven = replica.drive(&mut self.ctx);
@@ -493,7 +495,7 @@ impl Shard {
             self.ctx.know_peer(member.node_id, member.address());
         }
         // This member may be one of them: it goes when the leader says that most voters know.
-        for node in driven.departed {
+        for node in driven.departed.into_iter().chain(driven.arrived) {
             self.memory.forget(node, id);
             self.ctx.refused.remove(&(node, id));
         }

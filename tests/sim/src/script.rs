@@ -23,6 +23,9 @@ pub struct Script {
 }
 
 impl Script {
+    /// A member that takes no part any more.
+    pub const CLOSED: v1::GroupPhase = v1::GroupPhase::RolledBack;
+
     /// Forms the cluster and waits until every group has a leader.
     pub fn new(seed: u64, nodes: usize, voters: usize, groups: u32) -> Self {
         let options = Options {

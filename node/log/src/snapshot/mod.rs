@@ -13,7 +13,7 @@
 mod choose;
 mod error;
 mod files;
-mod format;
+pub(crate) mod format;
 mod reader;
 mod transfer;
 mod writer;
