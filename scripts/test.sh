@@ -24,6 +24,7 @@ simulation               | all  | 60 s   | SIM_SEEDS=1000 SIM_TICKS=2000 cargo t
 clippy                   | all  | 2 min  | cargo clippy --locked --workspace --all-targets -- -D warnings
 hostile bytes            | all  | 20 s   | cargo test --locked -p multiraft-fuzz
 node crates              | all  | 2 min  | cargo test --locked $(packages "${INSIDE[@]}")
+instructions             | all  | 40 s   | cargo test --locked -p multiraft-bench --test instructions
 client                   | all  | 20 s   | cargo test --locked -p multiraft-client
 operator                 | all  | 1 min  | cargo test --locked -p multiraft-controller
 release build            | all  | 3 min  | cargo build --release --locked --workspace --bins

@@ -46,7 +46,8 @@ impl Suite {
                 let etcd = self.etcd().await?;
                 peer = Some(killed(System::Etcd, etcd, 1).await.context("etcd")?.0);
             }
-            let name = format!("SIGKILL of the leader of {led} of {groups} groups");
+            let name = format!("SIGKILL of a leader, {groups} groups");
+            self.row(format!("{name}: it led"), "groups", led as f64, None);
             self.add_gaps(&name, groups, &[gaps], peer.take().as_slice());
         }
         Ok(())
