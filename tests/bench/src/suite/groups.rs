@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 
 use super::{SETTLE_TIME, Suite};
+use crate::load::Measured;
 use crate::probe;
 use crate::processes::{Cluster, NODES};
+use crate::report::median;
 
 const CLIENTS: usize = 256;
 /// Groups that have load while others rest.
@@ -70,40 +72,51 @@ impl Suite {
         }
     }
 
-    /// The same clients over more and more groups; rates relative to the first count.
+    /// The same clients over more and more groups.
     pub(super) async fn active(&mut self) -> anyhow::Result<()> {
-        let mut first = None;
-        for groups in self.arguments.active_groups.clone() {
-            let cluster = self.ours(groups, &[]).await?;
-            tokio::time::sleep(SETTLE_TIME).await;
-            let measured = self.put(&cluster, &self.plan(CLIENTS, groups)).await;
-            let measured = measured.with_context(|| format!("{groups} groups with load"))?;
-            let rate = measured.ops_per_second;
-            let base = *first.get_or_insert((groups, rate));
-            let name = |what: &str| format!("put, 256 clients over {groups} groups: {what}");
-            self.row(name("rate"), "op/s", rate, None);
-            self.row(name("p99"), "µs", measured.p99_us as f64, None);
-            self.row(name("server CPU"), "µs/op", measured.server_us_per_op, None);
-            let relative = format!("rate relative to {}", base.0);
-            self.row(name(&relative), "%", 100.0 * rate / base.1, None);
-        }
-        Ok(())
+        let counts = self.arguments.active_groups.clone();
+        self.growth(&counts, |groups| groups, |groups| format!("over {groups} groups")).await
     }
 
     /// 16 groups with load among more and more without.
     pub(super) async fn sparse(&mut self) -> anyhow::Result<()> {
-        let mut first = None;
-        for groups in self.arguments.sparse_groups.clone() {
-            let cluster = self.ours(groups, &[]).await?;
-            tokio::time::sleep(REST_TIME).await;
-            let measured = self.put(&cluster, &self.plan(CLIENTS, ACTIVE)).await?;
-            let rate = measured.ops_per_second;
-            let base = *first.get_or_insert((groups, rate));
-            let name = |what: &str| format!("put, 16 active of {groups} groups: {what}");
-            self.row(name("rate"), "op/s", rate, None);
-            self.row(name("p99"), "µs", measured.p99_us as f64, None);
-            let relative = format!("rate relative to {}", base.0);
-            self.row(name(&relative), "%", 100.0 * rate / base.1, None);
+        let counts = self.arguments.sparse_groups.clone();
+        self.growth(&counts, |_| ACTIVE, |groups| format!("over 16 of {groups} groups")).await
+    }
+
+    /// Puts on clusters of so many groups, all counts in turn in each round; rates also relative to
+    /// the first count of the same round.
+    async fn growth(
+        &mut self,
+        counts: &[u32],
+        active: fn(u32) -> u32,
+        name: fn(u32) -> String,
+    ) -> anyhow::Result<()> {
+        let mut rounds = Vec::new();
+        for _ in 0..self.arguments.pairs {
+            let mut round = Vec::new();
+            for groups in counts {
+                let cluster = self.ours(*groups, &[]).await?;
+                tokio::time::sleep(REST_TIME).await;
+                let measured = self.put(&cluster, &self.plan(CLIENTS, active(*groups))).await;
+                round.push(measured.with_context(|| format!("{groups} groups"))?);
+            }
+            rounds.push(round);
+        }
+        let relative = |round: &Vec<Measured>, place: usize| {
+            100.0 * round[place].ops_per_second / round[0].ops_per_second
+        };
+        for (place, groups) in counts.iter().enumerate() {
+            let name = |what: &str| format!("put, 256 clients {}: {what}", name(*groups));
+            let of = |figure: fn(&Measured) -> f64| -> Vec<f64> {
+                rounds.iter().map(|round| figure(&round[place])).collect()
+            };
+            let share: Vec<f64> = rounds.iter().map(|round| relative(round, place)).collect();
+            self.row(name("rate"), "op/s", median(&of(|m| m.ops_per_second)), None);
+            self.row(name("p99"), "µs", median(&of(|m| m.p99_us as f64)), None);
+            self.row(name("server CPU"), "µs/op", median(&of(|m| m.server_us_per_op)), None);
+            let first = format!("rate relative to that with {}", counts[0]);
+            self.row(name(&first), "%", median(&share), None);
         }
         Ok(())
     }

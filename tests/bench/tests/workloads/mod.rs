@@ -20,6 +20,8 @@ const COMMANDS: usize = 1200;
 /// Groups and commands of each in one round.
 const ROUND_GROUPS: usize = 20;
 const ROUND_COMMANDS: usize = 10;
+/// Groups that have one command each in a round.
+const SPREAD_GROUPS: usize = 200;
 const KEYS: usize = 100;
 const SESSION: u64 = 1;
 const MAP: u64 = 2;
@@ -36,6 +38,7 @@ pub fn run(name: &str, count: usize) {
             rounds(Nodes::formed(1, ROUND_GROUPS), &commands[..count], ROUND_GROUPS, ROUND_COMMANDS)
         }
         "replicate" => rounds(Nodes::formed(3, 1), &commands[..count], 1, ROUND_COMMANDS),
+        "spread" => rounds(Nodes::formed(3, SPREAD_GROUPS), &commands[..count], SPREAD_GROUPS, 1),
         "apply" => apply(&commands, count),
         "repeat" => apply(&vec![commands[0].clone(); COMMANDS], count),
         other => panic!("{other} is no workload"),
