@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use multiraft_proto::v1::MemberRole;
 
 use super::{SETTLE_TIME, Suite};
 use crate::load::{self, Plan, Run};
@@ -45,17 +46,22 @@ impl Suite {
         let seconds = restart(&mut cluster, 0).await?;
         self.row("1 GB, no snapshots yet: restart of a node", "s", seconds, None);
 
+        // Now every group has a log that is due for its first snapshot; they begin under load.
         for place in 0..NODES {
             cluster.set_argument(place, ARGUMENT, OFTEN);
-            restart(&mut cluster, place).await?;
+            cluster.terminate(place).await?;
         }
-        // Each group is used, so that each has its first snapshot.
-        self.put(&cluster, &plan).await.context("first snapshots")?;
+        for place in 0..NODES {
+            cluster.start_again(place)?;
+        }
+        for place in 0..NODES {
+            caught_up(&mut cluster, place).await?;
+        }
+        let before = snapshots(&cluster)?;
+        let with = self.put(&cluster, &plan).await.context("with snapshots")?;
+        let taken = snapshots(&cluster)? - before;
         let compacted = settled_disk(&cluster).await as f64 / MIB;
         self.row("1 GB, with snapshots: disk per node", "MiB", compacted, None);
-        let taken = snapshots(&cluster)?;
-        let with = self.put(&cluster, &plan).await.context("with snapshots")?;
-        let taken = snapshots(&cluster)?.saturating_sub(taken);
         for (what, of) in [
             ("p50", (|m| m.p50_us) as fn(&load::Measured) -> u64),
             ("p99", |m| m.p99_us),
@@ -109,6 +115,9 @@ impl Suite {
         for joined in (1..=GROUPS).map(join).collect::<Vec<_>>() {
             joined.await??;
         }
+        while !votes_everywhere(&endpoint).await? {
+            cluster.wait(deadline, "the new member does not vote").await?;
+        }
         Ok(began.elapsed().as_secs_f64())
     }
 }
@@ -119,17 +128,31 @@ async fn restart(cluster: &mut Cluster, place: usize) -> anyhow::Result<f64> {
     cluster.terminate(place).await?;
     let began = Instant::now();
     cluster.start_again(place)?;
+    caught_up(cluster, place).await?;
+    Ok(began.elapsed().as_secs_f64())
+}
+
+/// Whether a node has applied all of every group, as a voter.
+async fn votes_everywhere(endpoint: &str) -> anyhow::Result<bool> {
+    let groups = ours::node_info(endpoint).await?.groups;
+    let votes = groups.iter().filter(|group| group.role() == MemberRole::Member);
+    let votes = votes.filter(|group| group.applied_index > 0 && group.leader != 0).count();
+    Ok(votes == GROUPS as usize)
+}
+
+/// Waits until a node has applied all that another one knows to be committed.
+async fn caught_up(cluster: &mut Cluster, place: usize) -> anyhow::Result<()> {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
-        let other = ours::node_info(&cluster.endpoints[(place + 1) % NODES]).await?;
-        if let Ok(info) = ours::node_info(&cluster.endpoints[place]).await {
+        let other = ours::node_info(&cluster.endpoints[(place + 1) % NODES]).await;
+        if let (Ok(info), Ok(other)) = (ours::node_info(&cluster.endpoints[place]).await, other) {
             let caught_up = info
                 .groups
                 .iter()
                 .zip(&other.groups)
                 .all(|(own, other)| own.leader != 0 && own.applied_index >= other.commit_index);
             if caught_up && info.groups.len() == other.groups.len() {
-                return Ok(began.elapsed().as_secs_f64());
+                return Ok(());
             }
         }
         cluster.wait(deadline, "a node does not catch up").await?;
