@@ -44,7 +44,7 @@ pub use round::{
     Round, StoredConfig, Trimmed, Written,
 };
 pub use snapshot::{
-    Incoming, NoneFits, RawSnapshot, SnapshotError, SnapshotId, SnapshotInfo, SnapshotReader,
-    SnapshotWriter, Snapshots, choose_snapshot,
+    Incoming, RawSnapshot, SnapshotError, SnapshotId, SnapshotInfo, SnapshotReader, SnapshotWriter,
+    Snapshots,
 };
 pub use space::Space;
