@@ -185,6 +185,8 @@ impl Shard {
         let origin = Origin::fresh(member_id, configuration);
         let group = Group::start(origin, self.timing);
         let mut replica = Replica::new(id, group, Machine::new());
+        #[cfg(feature = "planted")]
+        replica.plant(self.planted);
         replica.plan_hash = plan_hash;
         replica.auto_promote = auto_promote;
         replica.group.set_reluctant(self.drain.is_on);

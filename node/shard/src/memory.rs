@@ -18,6 +18,8 @@ pub(crate) struct Memory {
     written: u64,
     /// Members refused in this process life: (node, group).
     refused: BTreeSet<(u64, u32)>,
+    #[cfg(feature = "planted")]
+    pub(crate) planted: Option<crate::planted::Defect>,
 }
 
 impl Memory {
@@ -58,6 +60,8 @@ impl Memory {
         let Some(known) = self.known.get(&key) else { return false };
         let behind =
             (stated.term, stated.index) < (known.term, known.index) && stated.term <= known.term;
+        #[cfg(feature = "planted")]
+        let behind = behind && !self.planted_admits(known, &stated);
         if behind {
             self.refused.insert(key);
         }

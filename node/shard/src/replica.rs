@@ -45,6 +45,10 @@ pub(crate) struct Replica {
     /// Log time of the tick that is on its way; 0 = none.
     tick_proposed: u64,
     effects: Vec<Effect>,
+    #[cfg(feature = "planted")]
+    pub(crate) planted: Option<crate::planted::Defect>,
+    #[cfg(feature = "planted")]
+    pub(crate) planted_older: Option<Machine>,
 }
 
 /// What driving a replica asks of the shard beyond outputs.
@@ -78,6 +82,10 @@ impl Replica {
             snapshots: Snapshots::default(),
             tick_proposed: 0,
             effects: Vec::new(),
+            #[cfg(feature = "planted")]
+            planted: None,
+            #[cfg(feature = "planted")]
+            planted_older: None,
         }
     }
 
@@ -201,6 +209,8 @@ impl Replica {
 
     pub fn tick(&mut self, ctx: &mut Context) {
         self.group.tick();
+        #[cfg(feature = "planted")]
+        self.planted_tick(ctx);
         let now = ctx.now.unix_millis;
         let due = self.machine.next_timer().is_some_and(|due| due <= now);
         if due && self.group.is_leader() && self.tick_proposed <= self.machine.log_time() {
@@ -307,6 +317,8 @@ impl Replica {
             Committed::Payload { index, term, data } => {
                 self.snapshots.log_bytes += data.len() as u64 + ENTRY_OVERHEAD_BYTES;
                 let mut effects = std::mem::take(&mut self.effects);
+                #[cfg(feature = "planted")]
+                self.planted_view();
                 if let Err(e) = self.machine.apply(term, &data, &mut effects) {
                     let broken = format!("apply entry {index} of group {}: {e}", self.id);
                     ctx.out.broken.get_or_insert(broken);

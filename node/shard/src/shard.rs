@@ -61,6 +61,8 @@ pub struct Shard {
     pub(crate) snapshot_log_bytes: u64,
     ticks: u64,
     ticked: u64,
+    #[cfg(feature = "planted")]
+    pub(crate) planted: Option<crate::planted::Defect>,
 }
 
 impl Shard {
@@ -89,6 +91,8 @@ impl Shard {
             snapshot_log_bytes: SNAPSHOT_LOG_BYTES_MAX,
             ticks: 0,
             ticked: now.micros,
+            #[cfg(feature = "planted")]
+            planted: None,
         }
     }
 
@@ -132,6 +136,8 @@ impl Shard {
         };
         let group = Group::start(origin, self.timing);
         let mut replica = Replica::new(log.group, group, machine);
+        #[cfg(feature = "planted")]
+        replica.plant(self.planted);
         replica.plan_hash = wire.plan_hash;
         replica.auto_promote = wire.auto_promote;
         replica.snapshots.log_bytes = replayed_bytes;
