@@ -9,6 +9,7 @@ mod limits;
 mod member;
 #[cfg(feature = "planted")]
 pub mod planted;
+mod quiet;
 mod ready;
 mod snapshot;
 mod storage;
@@ -105,6 +106,8 @@ pub struct Group {
     applied: u64,
     /// Messages that wait for an earlier or their own record: (ready number, wrote, messages).
     outstanding: VecDeque<(u64, bool, Vec<Message>)>,
+    /// Highest (term, index) that this member acknowledged as durable in that term.
+    acknowledged: (u64, u64),
     /// A snapshot that was installed and is not recorded yet: (ready number, index).
     installing: Option<(u64, u64)>,
     /// A commit index that no record carries yet: it rides in the next one.
@@ -158,6 +161,7 @@ impl Group {
             configuration,
             applied: origin.applied,
             outstanding: VecDeque::new(),
+            acknowledged: (0, 0),
             installing: None,
             state_changed: false,
             fetching: None,
@@ -206,6 +210,15 @@ impl Group {
     /// The durable (term, last index), which the handshake with a peer states.
     pub fn durable(&self) -> (u64, u64) {
         (self.node.store().state.term, self.node.raft.raft_log.persisted)
+    }
+
+    /// What this member promised its group to hold, as (term, index): a disk that holds less went back.
+    /// In a term a log is never cut below it; the rest of the log may be.
+    pub fn promised(&self) -> (u64, u64) {
+        match self.is_leader() {
+            true => (self.term(), self.node.raft.raft_log.persisted),
+            false => self.acknowledged,
+        }
     }
 
     /// On the leader: (member id, matched index, heard of lately) for every other member.
@@ -267,17 +280,43 @@ impl Group {
 
     /// Takes a message of another member. Bytes that are no message are dropped and reported.
     /// A snapshot's message is refused here: it comes with its state, by [`Group::install`].
-    pub fn step(&mut self, message: &[u8]) -> Result<Stepped, StepError> {
+    /// `suspect`: the node of the leader that this member knows has been silent for too long to be
+    /// protected from a candidate. (raft would judge by this group's clock, which may stand still.)
+    pub fn step(&mut self, message: &[u8], suspect: bool) -> Result<Stepped, StepError> {
         let message = self.decode(message)?;
-        if message.msg_type() == MessageType::MsgSnapshot {
-            return Err(StepError);
+        self.check(&message)?;
+        let leader = self.leader();
+        let is_vote = is_vote_request(&message);
+        let others = leader != 0 && leader != self.member_id;
+        if is_vote && others && (suspect || leader == message.from) {
+            self.forget_leader();
         }
-        Ok(self.take(message))
+        let forgot = leader != 0 && self.leader() == 0;
+        Ok(Stepped { is_vote, forgot_leader: forgot, ..self.take(message) })
     }
 
     fn decode(&self, message: &[u8]) -> Result<Message, StepError> {
-        let message = Message::decode(message).map_err(|_| StepError)?;
-        if message.to == self.member_id { Ok(message) } else { Err(StepError) }
+        let message = Message::decode(message).map_err(|_| StepError::NotForUs)?;
+        if message.to == self.member_id { Ok(message) } else { Err(StepError::NotForUs) }
+    }
+
+    /// Refuses what raft would take or panic on.
+    fn check(&self, message: &Message) -> Result<(), StepError> {
+        let last = self.last_index();
+        match message.msg_type() {
+            MessageType::MsgSnapshot => Err(StepError::NotForUs),
+            // A leader tells a member to commit only what that member acknowledged.
+            MessageType::MsgHeartbeat if message.commit > last => Err(StepError::LogIsShort),
+            MessageType::MsgAppendResponse
+                if !message.reject
+                    && self.is_leader()
+                    && message.term == self.term()
+                    && message.index > last =>
+            {
+                Err(StepError::LogsContradict)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn take(&mut self, message: Message) -> Stepped {
@@ -285,6 +324,8 @@ impl Group {
             from: message.from,
             term: message.term,
             acknowledged: acknowledged_index(&message),
+            is_vote: false,
+            forgot_leader: false,
         };
         // A message that raft refuses (stale, unknown member) changes nothing.
         let _ = self.node.step(message);
@@ -379,12 +420,26 @@ pub struct Stepped {
     /// Index that the sender acknowledged as durable in that term; 0 for a vote. `None` says
     /// nothing about the sender's disk, and then `term` means nothing either.
     pub acknowledged: Option<u64>,
+    /// It asked for a vote or a pre-vote.
+    pub is_vote: bool,
+    /// The leader that was known before protects nobody from that vote.
+    pub forgot_leader: bool,
 }
 
-/// Bytes that are no message of this group's raft: the link is broken or hostile.
+/// Why a message was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a message for this member")]
-pub struct StepError;
+pub enum StepError {
+    /// The link is broken or hostile.
+    #[error("not a message for this member")]
+    NotForUs,
+    /// This member's disk went back (raft 0.7 panics there).
+    #[error("the leader knows of entries that this member acknowledged and does not have")]
+    LogIsShort,
+    /// The sender has entries as committed that this leader never had: a majority once held them,
+    /// and a part of it lost them.
+    #[error("the sender has committed what this leader never had")]
+    LogsContradict,
+}
 
 fn acknowledged_index(message: &Message) -> Option<u64> {
     match message.msg_type() {
@@ -394,6 +449,10 @@ fn acknowledged_index(message: &Message) -> Option<u64> {
         MessageType::MsgRequestVoteResponse => Some(0),
         _ => None,
     }
+}
+
+fn is_vote_request(message: &Message) -> bool {
+    matches!(message.msg_type(), MessageType::MsgRequestVote | MessageType::MsgRequestPreVote)
 }
 
 fn conf_state(configuration: &Configuration) -> ConfState {
@@ -415,7 +474,7 @@ impl HardState {
 }
 
 /// splitmix64's finalizer: spreads what is close together.
-fn mix(x: u64) -> u64 {
+pub fn mix(x: u64) -> u64 {
     let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ (x >> 31)

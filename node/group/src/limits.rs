@@ -1,15 +1,15 @@
 //! Bounds of one group. Raft's own defaults are never relied on: several are zero or none
 //! (`max_size_per_msg` 0 = one entry a message, `max_uncommitted_size` none).
 
-/// Most bytes of entries in one append message: what a frame of the link carries with room to spare.
-pub const MESSAGE_BYTES_MAX: u64 = 1 << 20;
+/// Most bytes of entries in one append message, unless one entry has more.
+pub const MESSAGE_BYTES_MAX: u64 = 256 << 10;
 
 /// Append messages in flight to one member before the leader waits for acknowledgements.
-pub const INFLIGHT_MESSAGES_MAX: usize = 256;
+pub const INFLIGHT_MESSAGES_MAX: usize = 128;
 
 /// Bytes of proposals that are not committed yet. Beyond it proposals are refused with a retry
 /// hint, which also bounds raft's unstable log (it never shrinks its buffer: tikv#19593).
-pub const UNCOMMITTED_BYTES_MAX: u64 = 32 << 20;
+pub const UNCOMMITTED_BYTES_MAX: u64 = 8 << 20;
 
 /// Bytes of committed entries handed out in one round: bounds the time that one group takes.
 pub const COMMITTED_BYTES_MAX: u64 = 4 << 20;
@@ -19,3 +19,7 @@ pub const FETCH_BYTES_MAX: u64 = 1 << 20;
 
 /// A reluctant member's election clock moves once in so many ticks.
 pub const RELUCTANT_TICKS: u8 = 3;
+
+/// Ticks after which a lost request for pre-votes is repeated when a leader's node died; one more for
+/// half of the members, so that they do not ask at once for ever.
+pub const WAITING_TICKS: usize = 4;

@@ -168,12 +168,16 @@ impl Group {
     }
 
     fn route(
-        &self,
+        &mut self,
         messages: Vec<Message>,
         out: &mut Vec<Envelope>,
         snapshots: &mut Vec<SnapshotToSend>,
     ) {
         for message in messages {
+            if message.msg_type == MessageType::MsgAppendResponse as i32 && !message.reject {
+                // Terms first: within one, a lower index says nothing new.
+                self.acknowledged = self.acknowledged.max((message.term, message.index));
+            }
             let (to, bytes) = (message.to, encode(&message));
             match message.snapshot.and_then(|s| s.metadata) {
                 Some(SnapshotMetadata { index, term, .. })

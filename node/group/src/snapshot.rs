@@ -98,7 +98,7 @@ impl Group {
         let message = self.decode(message)?;
         let known = message.snapshot.as_ref().and_then(SnapshotMark::from_raft).is_some();
         if message.msg_type() != MessageType::MsgSnapshot || !known {
-            return Err(StepError);
+            return Err(StepError::NotForUs);
         }
         Ok(self.take(message))
     }

@@ -18,6 +18,12 @@ pub const WATCH_HEARTBEAT: Duration = Duration::from_secs(3);
 /// Growth of a group's log after which a snapshot is taken, unless configured otherwise.
 pub const SNAPSHOT_LOG_BYTES: u64 = multiraft_shard::limits::SNAPSHOT_LOG_BYTES_MAX;
 
+/// Old rounds are deleted, and the disk's space is looked at, this often.
+pub const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// Bytes that one deletion of old rounds may copy out of them: some milliseconds of the disk.
+pub const TRIM_COPY_BYTES: usize = 1 << 20;
+
 /// Bytes of a snapshot that are read or received at once.
 pub const SNAPSHOT_READ_BYTES: usize = 256 << 10;
 

@@ -239,7 +239,8 @@ impl Loop {
             if stopped.try_recv().is_ok() {
                 break;
             }
-            self.shared.inbox.wait(&mut messages, next).await;
+            let until = if self.shard.is_busy() { tokio::time::Instant::now() } else { next };
+            self.shared.inbox.wait(&mut messages, until).await;
             self.shard.set_time(self.clock.now());
             for message in messages.drain(..) {
                 self.handle(message);
@@ -373,6 +374,9 @@ impl Loop {
             peer_address: format!("{}:{}", self.identity.host, self.identity.peer_port),
             groups: self.shard.group_states(),
             peers: self.shard.peers(),
+            space_low: self.shard.space_is_low(),
+            free_bytes: writer.free_bytes.load(Relaxed),
+            disk_bytes: writer.disk_bytes.load(Relaxed),
             stats: Some(v1::NodeStats {
                 rounds: counters.rounds,
                 syncs: writer.syncs.load(Relaxed),

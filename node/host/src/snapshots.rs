@@ -18,7 +18,7 @@ use tokio::task::spawn_blocking;
 
 /// Work of the snapshot thread.
 enum Job {
-    Take(TakeSnapshot),
+    Take(Box<TakeSnapshot>),
     /// Remove the snapshots of a group from before an index.
     Forget {
         group: u32,
@@ -85,7 +85,7 @@ impl Keeper {
     }
 
     pub fn take(&self, take: TakeSnapshot) {
-        self.push(Job::Take(take));
+        self.push(Job::Take(Box::new(take)));
     }
 
     pub fn forget(&self, group: u32, before: u64) {
@@ -224,7 +224,7 @@ impl Worker {
             match job {
                 Job::Take(take) => {
                     let (group, index) = (take.group, take.index);
-                    let written = self.write(take).unwrap_or_else(|e| {
+                    let written = self.write(*take).unwrap_or_else(|e| {
                         tracing::warn!(group, index, error = %e, "snapshot was not written");
                         None
                     });

@@ -2,9 +2,15 @@
 //! the batching window of the next records, so nothing waits on a timer.
 
 use crate::inbox::{Inbox, Message};
+use crate::limits::{HOUSEKEEPING, TRIM_COPY_BYTES};
 use crate::snapshots::Keeper;
-use multiraft_log::{Entry, GroupRound, HardState, Log, LogError, PeerMemory, Round, StoredConfig};
+use multiraft_log::{
+    Entry, GroupRound, HardState, Log, LogError, PeerMemory, Round, Space, StoredConfig,
+};
+use multiraft_proto::v1::LogDbCompactedEvent;
+use multiraft_proto::v1::event::Event;
 use multiraft_shard::{GroupPersist, Input, NodeFacts, Persist};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -26,6 +32,9 @@ pub struct WriterCounters {
     pub records: AtomicU64,
     pub bytes: AtomicU64,
     pub sync_nanos: AtomicU64,
+    /// Of the data directory's volume, and taken by the directory.
+    pub free_bytes: AtomicU64,
+    pub disk_bytes: AtomicU64,
 }
 
 /// Sends records to the writer's thread.
@@ -43,9 +52,13 @@ impl Writer {
         let counters = Arc::new(WriterCounters::default());
         let (q, c) = (queue.clone(), counters.clone());
         let thread = std::thread::Builder::new().name("log-writer".into()).spawn(move || {
-            let written = run(log, &q, &keeper, &inbox, &c);
-            if let Err(e) = &written {
-                inbox.push(Message::LogFailed(describe(e)));
+            // Also when it panics: a node that cannot write must end.
+            let mut failed = Failed { inbox: inbox.clone(), reason: "it panicked".into() };
+            let writing = Writing::new(log, keeper, inbox, c);
+            let written = writing.run(&q);
+            match &written {
+                Ok(()) => failed.reason.clear(),
+                Err(e) => failed.reason = describe(e),
             }
             written
         })?;
@@ -71,35 +84,106 @@ impl Writer {
     }
 }
 
-fn run(
-    mut log: Log,
-    queue: &(Mutex<Queue>, Condvar),
-    keeper: &Keeper,
-    inbox: &Inbox,
-    counters: &WriterCounters,
-) -> Result<(), LogError> {
-    loop {
-        let Some(records) = next(queue) else { return log.close() };
-        if records.is_empty() {
-            log.rest()?;
-            continue;
+/// Reports why the writer ended, unless all is well.
+struct Failed {
+    inbox: Arc<Inbox>,
+    reason: String,
+}
+
+impl Drop for Failed {
+    fn drop(&mut self) {
+        if !self.reason.is_empty() {
+            self.inbox.push(Message::LogFailed(std::mem::take(&mut self.reason)));
         }
+    }
+}
+
+/// What the writer's thread works with.
+struct Writing {
+    log: Log,
+    keeper: Arc<Keeper>,
+    inbox: Arc<Inbox>,
+    counters: Arc<WriterCounters>,
+    /// First indexes that moved since rounds were deleted last.
+    moved: BTreeMap<u32, u64>,
+    looked: Instant,
+}
+
+impl Writing {
+    fn new(
+        log: Log,
+        keeper: Arc<Keeper>,
+        inbox: Arc<Inbox>,
+        counters: Arc<WriterCounters>,
+    ) -> Self {
+        Writing { log, keeper, inbox, counters, moved: BTreeMap::new(), looked: Instant::now() }
+    }
+
+    fn run(mut self, queue: &(Mutex<Queue>, Condvar)) -> Result<(), LogError> {
+        self.look_at_space();
+        loop {
+            let Some(records) = next(queue) else { return self.log.close() };
+            if records.is_empty() {
+                self.log.rest()?;
+            } else {
+                self.write(records)?;
+            }
+            if self.looked.elapsed() >= HOUSEKEEPING {
+                self.looked = Instant::now();
+                self.trim()?;
+                self.look_at_space();
+            }
+        }
+    }
+
+    fn write(&mut self, records: Vec<Persist>) -> Result<(), LogError> {
         let last = records.last().map_or(0, |r| r.round);
         for facts in records.iter().filter_map(|r| r.facts.as_ref()) {
-            store_facts(&mut log, facts)?;
+            store_facts(&mut self.log, facts)?;
         }
         let forgotten: Vec<(u32, u64)> = records.iter().flat_map(forgotten).collect();
+        let parts = records.iter().flat_map(|r| &r.groups);
+        self.moved.extend(parts.filter_map(|p| Some((p.group, p.first?.0))));
         let rounds: Vec<Round> = records.into_iter().map(to_round).collect();
         let started = Instant::now();
-        let written = log.append(&rounds)?;
+        let written = self.log.append(&rounds)?;
+        let counters = &self.counters;
         counters.sync_nanos.fetch_add(started.elapsed().as_nanos() as u64, Relaxed);
         counters.syncs.fetch_add(1, Relaxed);
         counters.records.fetch_add(written.records, Relaxed);
         counters.bytes.fetch_add(written.bytes, Relaxed);
-        inbox.push(Message::Shard(Input::Persisted { round: last }));
+        self.inbox.push(Message::Shard(Input::Persisted { round: last }));
         for (group, before) in forgotten {
-            keeper.forget(group, before);
+            self.keeper.forget(group, before);
         }
+        Ok(())
+    }
+
+    /// Deletes the rounds that no group needs, when that is worth it.
+    fn trim(&mut self) -> Result<(), LogError> {
+        if self.moved.is_empty() || !self.log.trimmable() {
+            return Ok(());
+        }
+        let trimmed = self.log.trim(TRIM_COPY_BYTES)?;
+        if trimmed.rounds == 0 {
+            return Ok(());
+        }
+        tracing::debug!(rounds = trimmed.rounds, copied = trimmed.copied_bytes, "log trimmed");
+        for (group, index) in std::mem::take(&mut self.moved) {
+            let event = Event::LogdbCompacted(LogDbCompactedEvent { group_id: group, index });
+            self.inbox.push(Message::Event { group, event });
+        }
+        Ok(())
+    }
+
+    fn look_at_space(&self) {
+        // A volume that does not tell says so with every write soon enough.
+        let Ok(Space { free, total }) = self.log.space() else { return };
+        self.counters.free_bytes.store(free, Relaxed);
+        if let Ok(taken) = self.log.disk_bytes() {
+            self.counters.disk_bytes.store(taken, Relaxed);
+        }
+        self.inbox.push(Message::Shard(Input::Space { free, total }));
     }
 }
 

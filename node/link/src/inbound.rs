@@ -3,6 +3,7 @@
 use crate::limits::{CONNECTIONS_MAX, FRAME_BYTES_MAX, PREFACE_TIMEOUT};
 use crate::transfer::{Incoming, SNAPSHOT_PREFACE};
 use crate::{LinkEvent, PREFACE, Sink};
+use bytes::Buf;
 use futures::StreamExt;
 use std::sync::Arc;
 use tokio::io::AsyncReadExt;
@@ -48,7 +49,12 @@ async fn receive(mut stream: TcpStream, sink: Sink) -> std::io::Result<()> {
     let mut frames =
         LengthDelimitedCodec::builder().max_frame_length(FRAME_BYTES_MAX).new_read(stream);
     while let Some(frame) = frames.next().await {
-        sink(LinkEvent::Frame(frame?.freeze()));
+        let mut frame = frame?.freeze();
+        let crc = frame.try_get_u32().ok();
+        if crc != Some(crc32fast::hash(&frame)) {
+            return Err(std::io::Error::other("a frame was damaged on the way"));
+        }
+        sink(LinkEvent::Frame(frame));
     }
     Ok(())
 }

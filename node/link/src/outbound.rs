@@ -1,7 +1,7 @@
 //! Our connections to peers: kept up, in order, bounded.
 
 use crate::limits::{CONNECT_TIMEOUT, QUEUE_BYTES_MAX, RETRY_MAX, RETRY_MIN};
-use crate::{LinkEvent, PREFACE, Sink};
+use crate::{CRC_BYTES, LinkEvent, PREFACE, Sink};
 use bytes::{BufMut, Bytes, BytesMut};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -150,7 +150,8 @@ async fn carry(stream: TcpStream, outbound: &Outbound, generation: u64) -> std::
                 break;
             }
             for frame in frames {
-                buffer.put_u32(frame.len() as u32);
+                buffer.put_u32(frame.len() as u32 + CRC_BYTES as u32);
+                buffer.put_u32(crc32fast::hash(&frame));
                 buffer.put_slice(&frame);
             }
             write.write_all(&buffer).await?;

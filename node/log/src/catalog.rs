@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::record::{self, Checkpoint};
 use crate::round::{Entry, GroupRound, HardState, PeerMemory, RecoveredGroup, Round};
 
 #[derive(Debug, Default)]
@@ -31,6 +32,7 @@ pub enum Change {
         group: u32,
         first: u64,
         last: u64,
+        bytes: u64,
     },
 }
 
@@ -52,6 +54,21 @@ impl Catalog {
             self.peers.insert((peer.node, peer.group), *peer);
         }
         Ok(changes)
+    }
+
+    /// All of it, as a record.
+    pub fn encode(&self, number: u64) -> Vec<u8> {
+        record::encode_checkpoint(number, &self.groups, self.peers.values())
+    }
+
+    /// As it was at a checkpoint.
+    pub fn of_checkpoint(checkpoint: Checkpoint) -> Self {
+        let peers = checkpoint.peers.into_iter().map(|peer| ((peer.node, peer.group), peer));
+        Self { groups: checkpoint.groups, peers: peers.collect() }
+    }
+
+    pub fn agrees_with(&self, checkpoint: &Checkpoint) -> bool {
+        self.groups == checkpoint.groups && self.peers.values().eq(&checkpoint.peers)
     }
 
     pub fn groups(&self) -> &BTreeMap<u32, RecoveredGroup> {
@@ -80,7 +97,8 @@ impl Catalog {
         if let Some(first) = part.entries.first() {
             append(group, &part.entries)?;
             let (first, last) = (first.index, group.last_index);
-            changes.push(Change::Append { group: id, first, last });
+            let bytes = part.entries.iter().map(record::entry_bytes).sum::<usize>() as u64;
+            changes.push(Change::Append { group: id, first, last, bytes });
         }
         if let Some(state) = part.state {
             set_state(group, state)?;

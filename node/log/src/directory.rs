@@ -19,7 +19,7 @@ use crate::beacon::{self, Beacon};
 use crate::error::OpenError;
 use crate::failpoints;
 use crate::identity;
-use crate::limits::FORMAT;
+use crate::limits::{FORMAT, MEMTABLE_BYTES};
 use crate::meta;
 use crate::round::{FreshIdentity, Identity};
 use crate::snapshot;
@@ -129,7 +129,7 @@ pub fn create(dir: &Path, fresh: FreshIdentity) -> Result<(), OpenError> {
     };
     let failed = |source| OpenError::Directory { path: dir.to_path_buf(), source };
     begin(dir).map_err(failed)?;
-    let store = Store::open(dir, Mode::Create)?;
+    let store = Store::open(dir, Mode::Create, MEMTABLE_BYTES)?;
     meta::put(&store, meta::IDENTITY, identity::encode(&identity).as_bytes())
         .and_then(|()| meta::put(&store, meta::FIRST_ROUND, &ROUND_FIRST.to_le_bytes()))
         .map_err(|source| OpenError::Engine { path: dir.join(store::DIRECTORY), source })?;

@@ -68,6 +68,12 @@ pub enum LogError {
         #[source]
         source: io::Error,
     },
+    #[error("moving the start of the log to round {first} failed")]
+    Trim {
+        first: u64,
+        #[source]
+        source: io::Error,
+    },
     /// A broken rule of the caller, for example a gap between entries. Nothing was written.
     #[error("group {group}: {reason}")]
     Invalid { group: u32, reason: String },

@@ -19,6 +19,12 @@ pub const CREATE_DATABASE: &str = "log::create::database";
 pub const CREATE_IDENTITY: &str = "log::create::identity";
 /// The naming of the cluster stops: in the database, not yet in the identity file.
 pub const CLUSTER_DATABASE: &str = "log::cluster::database";
+/// A trim stops: quiet groups are copied, the start of the log is not moved.
+pub const TRIM_COPIED: &str = "log::trim::copied";
+/// The start of the log cannot be moved.
+pub const TRIM_WRITE: &str = "log::trim::write";
+/// A trim stops: the start of the log is moved, the files are still there.
+pub const TRIM_FILES: &str = "log::trim::files";
 /// Bytes of a snapshot cannot be written.
 pub const SNAPSHOT_WRITE: &str = "log::snapshot::write";
 /// A snapshot cannot be synced.

@@ -5,6 +5,9 @@
 //! record; all rounds that are queued are written together and synced once. Nothing is
 //! acknowledged before that sync, and after a failed one the log is poisoned for good.
 //!
+//! What a snapshot covers is trimmed: rounds that no group needs any more leave the disk, and
+//! the log starts at a checkpoint. Snapshots are files of their own beside the database.
+//!
 //! At open every record is read and verified. A directory that is damaged, cut short, restored
 //! from an older copy, of another owner or in use is refused with an error that names the file
 //! and the remedy: nothing is ever skipped.
@@ -18,6 +21,7 @@ mod directory;
 mod error;
 pub mod failpoints;
 mod identity;
+mod ledger;
 pub mod limits;
 mod log;
 mod meta;
@@ -35,9 +39,10 @@ pub use log::{Log, Options, Sync};
 pub use reader::Reader;
 pub use round::{
     Entry, FreshIdentity, GroupRound, HardState, Identity, PeerMemory, Recovered, RecoveredGroup,
-    Round, StoredConfig, Written,
+    Round, StoredConfig, Trimmed, Written,
 };
 pub use snapshot::{
     Incoming, NoneFits, RawSnapshot, SnapshotError, SnapshotId, SnapshotInfo, SnapshotReader,
     SnapshotWriter, Snapshots, choose_snapshot,
 };
+pub use space::Space;

@@ -21,13 +21,14 @@ pub const CLUSTER_ID_BYTES_MAX: usize = 1024;
 pub const POINT_ROUNDS: u64 = 64;
 
 /// A point stands for fewer rounds when these are full: one for at most so many entries.
-/// A point takes 16 bytes, at most one per 64 rounds or 4,096 entries of a group: under 1 % of
+/// A point takes 24 bytes, at most one per 64 rounds or 4,096 entries of a group: under 1 % of
 /// the log that it finds.
 pub const POINT_ENTRIES: u64 = 4096;
 
-/// Memtable. One fills after 96 MiB of log; three may exist while the disk is slow.
-pub const MEMTABLE_BYTES: usize = 96 << 20;
-pub const MEMTABLES_MAX: i32 = 3;
+/// Memtable. Large, so that most entries are trimmed before they reach a table file; a second one
+/// takes writes while the first is written out. Together they are a quarter of a small node.
+pub const MEMTABLE_BYTES: usize = 64 << 20;
+pub const MEMTABLES_MAX: i32 = 2;
 
 /// Old write-ahead logs, bounded also when the small facts' memtable never fills.
 pub const WAL_BYTES_MAX: u64 = 256 << 20;
@@ -54,3 +55,19 @@ pub const SNAPSHOT_CONFIGURATION_BYTES_MAX: usize = 1 << 20;
 /// A snapshot is synced each time so much of it was written: a whole one at its end would hold
 /// up the log's own syncs on the same disk.
 pub const SNAPSHOT_SYNC_BYTES: u64 = 4 << 20;
+
+/// A checkpoint, where the log can be cut, is written after so much log.
+pub const CHECKPOINT_BYTES: u64 = 4 << 20;
+
+/// Log is written at least so many times as much as checkpoints: those of many groups are large.
+pub const CHECKPOINT_SHARE: u64 = 16;
+
+/// Less is not worth a trim: a sync, a tombstone and a look at every group.
+pub const TRIM_BYTES_MIN: u64 = 8 << 20;
+
+/// A group with more in its log is never copied forward: its snapshot is due.
+pub const GROUP_COPY_BYTES_MAX: u64 = 4 << 20;
+
+/// Groups that are copied forward share rounds of about this size: reading one of them later
+/// reads all of its round.
+pub const COPY_ROUND_BYTES: usize = 64 << 10;

@@ -1,5 +1,8 @@
 //! The writer's side of an open log.
 
+mod gather;
+mod trim;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -11,6 +14,7 @@ use crate::directory::Lock;
 use crate::error::{LogError, OpenError};
 use crate::failpoints;
 use crate::identity;
+use crate::ledger::{Kind, Ledger};
 use crate::limits;
 use crate::meta;
 use crate::open;
@@ -19,7 +23,7 @@ use crate::reader::Reader;
 use crate::record;
 use crate::round::{FreshIdentity, Identity, Recovered, Round, Written};
 use crate::snapshot::{self, Snapshots};
-use crate::space;
+use crate::space::{self, Space};
 use crate::store::{self, Batch, Store};
 
 /// How a directory is opened.
@@ -28,11 +32,20 @@ pub struct Options {
     pub sync: Sync,
     /// The tail beacon is at most this much behind while rounds are written.
     pub beacon_period: Duration,
+    /// The engine's buffer; tests take a small one to see it fill.
+    pub memtable_bytes: usize,
+    /// Log between two checkpoints, which are where it can be trimmed.
+    pub checkpoint_bytes: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { sync: Sync::Always, beacon_period: Duration::from_secs(1) }
+        Self {
+            sync: Sync::Always,
+            beacon_period: Duration::from_secs(1),
+            memtable_bytes: limits::MEMTABLE_BYTES,
+            checkpoint_bytes: limits::CHECKPOINT_BYTES,
+        }
     }
 }
 
@@ -55,6 +68,9 @@ pub struct Log {
     catalog: Catalog,
     beacon: Beacon,
     beacon_at: Instant,
+    ledger: Ledger,
+    /// The number of the first round that is kept.
+    first: u64,
     /// The number of the last durable round; 0 when there is none.
     last: u64,
     state: State,
@@ -65,6 +81,13 @@ pub(crate) struct Shared {
     pub store: Store,
     pub points: Mutex<Points>,
     _lock: Arc<Lock>,
+}
+
+/// A record on its way to the disk.
+struct Staged {
+    changes: Vec<Change>,
+    bytes: u64,
+    kind: Kind,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -84,7 +107,7 @@ impl Log {
         fresh: FreshIdentity,
     ) -> Result<(Self, Recovered), OpenError> {
         let Sync::Always = options.sync;
-        let (opened, recovered) = open::open(dir, fresh)?;
+        let (opened, recovered) = open::open(dir, options, fresh)?;
         let lock = Arc::new(opened.lock);
         let snapshots = Snapshots::of_directory(dir, lock.clone())?;
         let shared = Shared { store: opened.store, points: Mutex::new(opened.points), _lock: lock };
@@ -97,6 +120,8 @@ impl Log {
             catalog: opened.catalog,
             beacon: opened.beacon,
             beacon_at: Instant::now(),
+            ledger: opened.ledger,
+            first: opened.first,
             last: opened.last,
             state: State::Sound,
         };
@@ -105,7 +130,7 @@ impl Log {
 
     /// Writes the rounds, one record each, with one sync. They are durable when this returns
     /// without an error; after an error the log is poisoned and what is on disk is unknown.
-    /// Empty rounds leave no record.
+    /// Empty rounds leave no record; now and then a checkpoint is one more.
     pub fn append(&mut self, rounds: &[Round]) -> Result<Written, LogError> {
         self.check_sound()?;
         let written = self.append_sound(rounds);
@@ -179,9 +204,9 @@ impl Log {
         Ok(space::taken(&self.dir.join(store::DIRECTORY))? + snapshots)
     }
 
-    /// Bytes that are free on the directory's volume.
-    pub fn space(&self) -> io::Result<u64> {
-        space::free(&self.dir)
+    /// The directory's volume.
+    pub fn space(&self) -> io::Result<Space> {
+        space::of(&self.dir)
     }
 
     /// Leaves a directory that opens quickly and whose beacon names the last round.
@@ -194,46 +219,53 @@ impl Log {
 
     fn append_sound(&mut self, rounds: &[Round]) -> Result<Written, LogError> {
         let mut batch = Batch::default();
-        let mut changes = Vec::with_capacity(rounds.len());
+        let mut staged = Vec::with_capacity(rounds.len() + 1);
         for round in rounds.iter().filter(|round| !is_empty(round)) {
-            let number = self.last + changes.len() as u64 + 1;
-            changes.push(self.stage(&mut batch, number, round)?);
+            let number = self.last + staged.len() as u64 + 1;
+            staged.push(self.stage(&mut batch, number, round)?);
         }
-        let written = Written { bytes: batch.bytes(), records: changes.len() as u64 };
-        if changes.is_empty() {
+        if staged.is_empty() {
             return Ok(Written::default());
         }
+        if self.ledger.is_due(staged.iter().map(|staged| staged.bytes).sum()) {
+            let number = self.last + staged.len() as u64 + 1;
+            staged.push(self.stage_checkpoint(&mut batch, number));
+        }
+        let written = Written { bytes: batch.bytes(), records: staged.len() as u64 };
         failpoints::pass(failpoints::APPEND_BEFORE_WRITE)
             .and_then(|()| self.shared.store.write(batch))
             .and_then(|()| failpoints::pass(failpoints::APPEND_AFTER_WRITE))
             .map_err(|source| LogError::Write { round: self.last + 1, source })?;
-        self.note(&changes);
+        self.note(&staged);
         if self.beacon_at.elapsed() >= self.options.beacon_period {
             self.write_beacon()?;
         }
         Ok(written)
     }
 
-    fn stage(
-        &mut self,
-        batch: &mut Batch,
-        number: u64,
-        round: &Round,
-    ) -> Result<Vec<Change>, LogError> {
+    fn stage(&mut self, batch: &mut Batch, number: u64, round: &Round) -> Result<Staged, LogError> {
         fits("record of a round", record::size_hint(round), limits::RECORD_BYTES_MAX)?;
         let changes = self
             .catalog
             .apply(round)
             .map_err(|Broken { group, rule }| LogError::Invalid { group, reason: rule })?;
-        self.shared.store.put(batch, number, &record::encode(number, round));
-        Ok(changes)
+        let record = record::encode(number, round);
+        self.shared.store.put(batch, number, &record);
+        Ok(Staged { changes, bytes: record.len() as u64, kind: Kind::Round })
     }
 
-    fn note(&mut self, changes: &[Vec<Change>]) {
+    fn stage_checkpoint(&self, batch: &mut Batch, number: u64) -> Staged {
+        let record = self.catalog.encode(number);
+        self.shared.store.put(batch, number, &record);
+        Staged { changes: Vec::new(), bytes: record.len() as u64, kind: Kind::Checkpoint }
+    }
+
+    fn note(&mut self, staged: &[Staged]) {
         let mut points = self.shared.points.lock().expect("no code panics with this lock held");
-        for changes in changes {
+        for staged in staged {
             self.last += 1;
-            points.note(self.last, changes);
+            points.note(self.last, &staged.changes);
+            self.ledger.note(self.last, staged.bytes, staged.kind);
         }
     }
 

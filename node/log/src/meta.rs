@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes};
 use crc32fast::Hasher;
 
 use crate::error::OpenError;
-use crate::store::{DIRECTORY, ScanError, Store};
+use crate::store::{Batch, DIRECTORY, ScanError, Store};
 
 /// The text of the identity file.
 pub const IDENTITY: &str = "i/identity";
@@ -19,10 +19,12 @@ const USER: &str = "m/";
 
 pub fn put(store: &Store, key: &str, value: &[u8]) -> io::Result<()> {
     crate::failpoints::pass(crate::failpoints::META_WRITE)?;
-    let mut framed = Vec::with_capacity(4 + value.len());
-    framed.extend_from_slice(&checksum(key, value).to_le_bytes());
-    framed.extend_from_slice(value);
-    store.put_meta(key, &framed)
+    store.put_meta(key, &frame(key, value))
+}
+
+/// To be written together with the rest of the batch.
+pub fn stage(store: &Store, batch: &mut Batch, key: &str, value: &[u8]) {
+    store.stage_meta(batch, key, &frame(key, value));
 }
 
 pub fn put_user(store: &Store, key: &str, value: &[u8]) -> io::Result<()> {
@@ -60,6 +62,13 @@ pub fn scan_error(error: ScanError, round: Option<u64>, file: PathBuf) -> OpenEr
         ScanError::Damaged(reason) => OpenError::Corrupt { round, file, reason },
         ScanError::Io(source) => OpenError::Engine { path: file, source },
     }
+}
+
+fn frame(key: &str, value: &[u8]) -> Vec<u8> {
+    let mut framed = Vec::with_capacity(4 + value.len());
+    framed.extend_from_slice(&checksum(key, value).to_le_bytes());
+    framed.extend_from_slice(value);
+    framed
 }
 
 fn unframe(key: &[u8], mut value: Bytes) -> Option<(String, Bytes)> {

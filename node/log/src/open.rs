@@ -6,12 +6,14 @@ use bytes::Bytes;
 
 use crate::beacon::{self, Beacon, BeaconError};
 use crate::catalog::Catalog;
-use crate::directory::{self, Lock, Step};
+use crate::directory::{self, Lock, ROUND_FIRST, Step};
 use crate::error::OpenError;
 use crate::identity;
+use crate::ledger::{Kind, Ledger};
+use crate::log::Options;
 use crate::meta;
 use crate::points::Points;
-use crate::record;
+use crate::record::{self, Record};
 use crate::round::{FreshIdentity, Identity, Recovered};
 use crate::store::{self, Mode, Store, Use};
 
@@ -22,24 +24,31 @@ pub struct Opened {
     pub beacon: Beacon,
     pub catalog: Catalog,
     pub points: Points,
+    pub ledger: Ledger,
     pub identity: Identity,
+    /// The number of the first round that is kept.
+    pub first: u64,
     /// The number of the last round; 0 when there is none.
     pub last: u64,
 }
 
-pub fn open(dir: &Path, fresh: FreshIdentity) -> Result<(Opened, Recovered), OpenError> {
+pub fn open(
+    dir: &Path,
+    options: Options,
+    fresh: FreshIdentity,
+) -> Result<(Opened, Recovered), OpenError> {
     let lock = directory::lock(dir)?;
     let step = directory::inspect(dir)?;
     if step == Step::Create {
         directory::create(dir, fresh)?;
     }
     let file = identity::read(dir)?;
-    let store = Store::open(dir, Mode::Existing)?;
+    let store = Store::open(dir, Mode::Existing, options.memtable_bytes)?;
     let facts = meta::load(&store, dir)?;
     let identity = same_identity(dir, file, facts.own.get(meta::IDENTITY))?;
     let mut beacon = open_beacon(dir, identity.incarnation)?;
     let first = first_round(dir, facts.own.get(meta::FIRST_ROUND))?;
-    let scan = read_log(dir, &store, first)?;
+    let scan = Scan::read(dir, &store, first, Ledger::new(options.checkpoint_bytes))?;
     if scan.last < beacon.round() {
         let file = dir.join(store::DIRECTORY);
         return Err(OpenError::Shortened { file, beacon: beacon.round(), last: scan.last });
@@ -54,39 +63,83 @@ pub fn open(dir: &Path, fresh: FreshIdentity) -> Result<(Opened, Recovered), Ope
         peers: scan.catalog.peers(),
         meta: facts.user,
     };
-    let Scan { catalog, points, last } = scan;
-    Ok((Opened { store, lock, beacon, catalog, points, identity, last }, recovered))
+    let Scan { catalog, points, ledger, last, .. } = scan;
+    let opened = Opened { store, lock, beacon, catalog, points, ledger, identity, first, last };
+    Ok((opened, recovered))
 }
 
+/// What the rounds said, as far as they were read.
 struct Scan {
     catalog: Catalog,
     points: Points,
+    ledger: Ledger,
+    first: u64,
     last: u64,
 }
 
-fn read_log(dir: &Path, store: &Store, first: u64) -> Result<Scan, OpenError> {
-    let mut scan = Scan { catalog: Catalog::default(), points: Points::default(), last: first - 1 };
-    for found in store.scan(0, u64::MAX, Use::Whole) {
-        let number = scan.last + 1;
-        let (key, record) = found
-            .map_err(|error| meta::scan_error(error, Some(number), dir.join(store::DIRECTORY)))?;
-        let damaged = |reason: String| OpenError::Corrupt {
-            round: Some(number),
-            file: store.file_of(number),
-            reason,
-        };
-        if *key != number.to_be_bytes() {
-            return Err(damaged(format!("missing; the next record's key is {key:x}")));
+impl Scan {
+    /// Reads every round from the first that is kept. What is before it is not part of the log:
+    /// trimming may leave single records there.
+    fn read(dir: &Path, store: &Store, first: u64, ledger: Ledger) -> Result<Self, OpenError> {
+        let (catalog, points) = (Catalog::default(), Points::default());
+        let mut scan = Self { catalog, points, ledger, first, last: first - 1 };
+        for found in store.scan(first, u64::MAX, Use::Whole) {
+            let number = scan.last + 1;
+            let (key, record) = found.map_err(|error| {
+                meta::scan_error(error, Some(number), dir.join(store::DIRECTORY))
+            })?;
+            scan.add(number, &key, record).map_err(|reason| damaged(store, number, reason))?;
         }
-        let round = record::decode(number, record).map_err(|damage| damaged(damage.into()))?;
-        let changes = scan
-            .catalog
-            .apply(&round)
-            .map_err(|broken| damaged(format!("group {}: {}", broken.group, broken.rule)))?;
-        scan.points.note(number, &changes);
-        scan.last = number;
+        scan.finish().map_err(|reason| damaged(store, first, reason))?;
+        Ok(scan)
     }
-    Ok(scan)
+
+    fn add(&mut self, number: u64, key: &[u8], record: Bytes) -> Result<(), String> {
+        if *key != number.to_be_bytes() {
+            return Err(format!("missing; the next record's key is {key:x?}"));
+        }
+        let bytes = record.len() as u64;
+        let starts = number == self.first && number > ROUND_FIRST;
+        let kind = match record::decode(number, record)? {
+            Record::Checkpoint(checkpoint) if starts => {
+                self.points = Points::of_groups(number, &checkpoint.groups);
+                self.catalog = Catalog::of_checkpoint(checkpoint);
+                Kind::Checkpoint
+            }
+            Record::Checkpoint(checkpoint) if self.catalog.agrees_with(&checkpoint) => {
+                self.points.note(number, &[]);
+                Kind::Checkpoint
+            }
+            Record::Checkpoint(_) => {
+                return Err("the checkpoint differs from the rounds before it".into());
+            }
+            Record::Round(_) if starts => return Err("the log starts without a checkpoint".into()),
+            Record::Round(round) => {
+                let changes = self.catalog.apply(&round);
+                let changes =
+                    changes.map_err(|broken| format!("group {}: {}", broken.group, broken.rule))?;
+                self.points.note(number, &changes);
+                Kind::Round
+            }
+        };
+        self.ledger.note(number, bytes, kind);
+        self.last = number;
+        Ok(())
+    }
+
+    fn finish(&self) -> Result<(), String> {
+        if self.first > ROUND_FIRST && self.last < self.first {
+            return Err("the checkpoint at which the log starts is missing".into());
+        }
+        match self.points.uncovered() {
+            Some(group) => Err(format!("group {group}: its oldest entries are missing")),
+            None => Ok(()),
+        }
+    }
+}
+
+fn damaged(store: &Store, number: u64, reason: String) -> OpenError {
+    OpenError::Corrupt { round: Some(number), file: store.file_of(number), reason }
 }
 
 /// The file and the database must name the same directory. Only the cluster's name may be

@@ -5,14 +5,17 @@
 //! that is replaced always makes a new point, so no round between two points replaces what
 //! another of them wrote, and a reader may stop at any round.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::catalog::Change;
 use crate::limits::{POINT_ENTRIES, POINT_ROUNDS};
+use crate::round::RecoveredGroup;
 
 #[derive(Debug, Default)]
 pub struct Points {
     groups: HashMap<u32, Group>,
+    /// What is before it is or will be gone: no point is there.
+    first_round: u64,
     last_round: u64,
 }
 
@@ -20,6 +23,8 @@ pub struct Points {
 struct Point {
     index: u64,
     round: u64,
+    /// Of the entries up to the next point's, and of those that they replaced.
+    bytes: u64,
 }
 
 #[derive(Debug)]
@@ -38,6 +43,14 @@ pub struct Segment {
     pub to: u64,
 }
 
+/// The oldest round that holds entries of a group's log, and how many bytes the whole log has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pin {
+    pub group: u32,
+    pub round: u64,
+    pub bytes: u64,
+}
+
 /// The group's log is this and not what was asked for.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Outside {
@@ -46,6 +59,43 @@ pub struct Outside {
 }
 
 impl Points {
+    /// At a checkpoint: how far the logs go is known, where their entries are is not.
+    pub fn of_groups(round: u64, groups: &BTreeMap<u32, RecoveredGroup>) -> Self {
+        let extent = |(id, group): (&u32, &RecoveredGroup)| {
+            let (first, last) = (group.first.0, group.last_index);
+            (*id, Group { first, last, points: Vec::new() })
+        };
+        let groups = groups.iter().map(extent).collect();
+        Self { groups, first_round: round, last_round: round }
+    }
+
+    /// A group whose oldest entries are in no round, if there is one.
+    pub fn uncovered(&self) -> Option<u32> {
+        let covers = |group: &Group| {
+            let oldest = group.points.first().map(|point| point.index);
+            group.last < group.first || oldest.is_some_and(|index| index <= group.first)
+        };
+        self.groups.iter().find(|(_, group)| !covers(group)).map(|(id, _)| *id)
+    }
+
+    /// What each log that is not empty needs. Looks at every group.
+    pub fn pins(&self) -> Vec<Pin> {
+        let pin = |(id, group): (&u32, &Group)| {
+            let bytes = group.points.iter().map(|point| point.bytes).sum();
+            group.points.first().map(|point| Pin { group: *id, round: point.round, bytes })
+        };
+        self.groups.iter().filter_map(pin).collect()
+    }
+
+    /// To be called before the rounds below `round`, in which no point is, go.
+    pub fn trim(&mut self, round: u64) {
+        self.first_round = round;
+    }
+
+    pub fn first_round(&self) -> u64 {
+        self.first_round
+    }
+
     /// To be called for every round in order, once it is durable.
     pub fn note(&mut self, number: u64, changes: &[Change]) {
         self.last_round = number;
@@ -55,8 +105,8 @@ impl Points {
                     self.groups.remove(&group);
                 }
                 Change::Start { group, first, last } => self.group(group).start_at(first, last),
-                Change::Append { group, first, last } => {
-                    self.group(group).append(number, first, last);
+                Change::Append { group, first, last, bytes } => {
+                    self.group(group).append(number, first, last, bytes);
                 }
             }
         }
@@ -108,7 +158,7 @@ impl Group {
         self.last = last;
     }
 
-    fn append(&mut self, round: u64, first: u64, last: u64) {
+    fn append(&mut self, round: u64, first: u64, last: u64, bytes: u64) {
         let replaces = first <= self.last;
         if replaces {
             self.points.truncate(self.points.partition_point(|point| point.index < first));
@@ -117,8 +167,9 @@ impl Group {
             round - point.round >= POINT_ROUNDS || first - point.index >= POINT_ENTRIES
         });
         if replaces || full {
-            self.points.push(Point { index: first, round });
+            self.points.push(Point { index: first, round, bytes: 0 });
         }
+        self.points.last_mut().expect("pushed when there was none").bytes += bytes;
         self.last = last;
     }
 }
@@ -128,7 +179,7 @@ mod tests {
     use super::*;
 
     fn append(first: u64, last: u64) -> [Change; 1] {
-        [Change::Append { group: 1, first, last }]
+        [Change::Append { group: 1, first, last, bytes: 10 * (last + 1 - first) }]
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! The readers' side of an open log.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use bytes::Bytes;
 
 use crate::error::LogError;
 use crate::log::Shared;
-use crate::points::{Outside, Segment};
+use crate::points::{Outside, Points, Segment};
 use crate::record;
 use crate::round::Entry;
 use crate::store::{ScanError, Use};
@@ -33,7 +33,8 @@ impl Reader {
 
     /// Entries with `low <= index < high`: at least the first, then as many as fit `bytes_max`.
     ///
-    /// It sees every append that returned before, and no half of one.
+    /// It sees every append that returned before, and no half of one. What is trimmed meanwhile
+    /// is out of range, never damage.
     pub fn read(
         &self,
         group: u32,
@@ -41,24 +42,41 @@ impl Reader {
         high: u64,
         bytes_max: usize,
     ) -> Result<Vec<Entry>, LogError> {
-        let segments = {
-            let points = self.shared.points.lock().expect("no code panics with this lock held");
-            points.segments(group, low, high)
-        };
-        let segments = segments.map_err(|Outside { first, last }| LogError::OutOfRange {
-            group,
-            low,
-            high,
-            first,
-            last,
-        })?;
-        let mut wanted = Wanted { group, bytes_left: bytes_max, found: Vec::new() };
+        loop {
+            let (segments, first_round) = self.segments(group, low, high)?;
+            let mut wanted = Wanted { group, bytes_left: bytes_max, found: Vec::new() };
+            match self.read_segments(&mut wanted, segments) {
+                // What was not found may have been trimmed, or copied forward, since it was
+                // looked up. The start of the log moved then, as it does now and then only.
+                Err(_) if self.points().first_round() > first_round => {}
+                Err(error) => return Err(error),
+                Ok(()) => return Ok(wanted.found),
+            }
+        }
+    }
+
+    /// Where the entries are, and where the log starts.
+    fn segments(&self, group: u32, low: u64, high: u64) -> Result<(Vec<Segment>, u64), LogError> {
+        let points = self.points();
+        match points.segments(group, low, high) {
+            Ok(segments) => Ok((segments, points.first_round())),
+            Err(Outside { first, last }) => {
+                Err(LogError::OutOfRange { group, low, high, first, last })
+            }
+        }
+    }
+
+    fn read_segments(&self, wanted: &mut Wanted, segments: Vec<Segment>) -> Result<(), LogError> {
         for segment in segments {
-            if !self.read_segment(&mut wanted, segment)? {
+            if !self.read_segment(wanted, segment)? {
                 break;
             }
         }
-        Ok(wanted.found)
+        Ok(())
+    }
+
+    fn points(&self) -> MutexGuard<'_, Points> {
+        self.shared.points.lock().expect("no code panics with this lock held")
     }
 
     /// False when the answer is full.

@@ -1,7 +1,7 @@
 //! The record of a round: a format that outlives releases.
 //!
 //! ```text
-//! format   u8     1
+//! format   u8     1; 2 is a checkpoint
 //! crc      u32    CRC-32 of the round's number (8 bytes, big-endian) and of all that follows
 //! groups   u32    count
 //! peers    u32    count
@@ -17,12 +17,17 @@
 //! ```
 //! Numbers are little-endian. The directory lets a reader of one group skip the others.
 
+mod checkpoint;
+
 use bytes::{Buf, BufMut, Bytes};
 use crc32fast::Hasher;
 
 use crate::round::{Entry, GroupRound, HardState, PeerMemory, Round, StoredConfig};
 
-const RECORD_FORMAT: u8 = 1;
+pub use checkpoint::{Checkpoint, encode as encode_checkpoint};
+
+const ROUND: u8 = 1;
+const CHECKPOINT: u8 = 2;
 /// Format and checksum.
 const HEAD_BYTES: usize = 5;
 
@@ -35,6 +40,14 @@ const DELETE: u8 = 16;
 /// Why bytes are not a record.
 pub type Damage = &'static str;
 const SHORT: Damage = "record ends too early";
+const LONG: Damage = "bytes after the end of the record";
+
+/// What a record holds.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Record {
+    Round(Round),
+    Checkpoint(Checkpoint),
+}
 
 pub fn encode(number: u64, round: &Round) -> Vec<u8> {
     let mut out = Vec::with_capacity(size_hint(round));
@@ -52,41 +65,48 @@ pub fn encode(number: u64, round: &Round) -> Vec<u8> {
         slot.put_u32_le(bytes);
     }
     for peer in &round.peers {
-        out.put_u64_le(peer.node);
-        out.put_u64_le(peer.incarnation);
-        out.put_u32_le(peer.group);
-        out.put_u64_le(peer.term);
-        out.put_u64_le(peer.index);
+        encode_peer(&mut out, peer);
     }
-    let crc = checksum(number, &out[HEAD_BYTES..]);
-    out[0] = RECORD_FORMAT;
+    seal(out, ROUND, number)
+}
+
+/// Fills the head of a record, for which `HEAD_BYTES` were left free.
+fn seal(mut out: Vec<u8>, format: u8, number: u64) -> Vec<u8> {
+    let crc = checksum(number, format, &out[HEAD_BYTES..]);
+    out[0] = format;
     out[1..HEAD_BYTES].copy_from_slice(&crc.to_le_bytes());
     out
 }
 
-/// The whole round; its bytes share the record's memory.
-pub fn decode(number: u64, record: Bytes) -> Result<Round, Damage> {
-    let Opened { mut rest, parts, peers } = open(number, record)?;
+/// The whole record; its bytes share the record's memory.
+pub fn decode(number: u64, record: Bytes) -> Result<Record, Damage> {
+    let (format, rest) = verify(number, record)?;
+    match format {
+        CHECKPOINT => checkpoint::decode(rest).map(Record::Checkpoint),
+        _ => decode_round(rest).map(Record::Round),
+    }
+}
+
+fn decode_round(rest: Bytes) -> Result<Round, Damage> {
+    let Opened { mut rest, parts, peers } = open(rest)?;
     let mut round = Round::default();
     for (group, bytes) in parts {
         round.groups.push(decode_part(group, take(&mut rest, bytes)?)?);
     }
     for _ in 0..peers {
-        round.peers.push(PeerMemory {
-            node: u64_of(&mut rest)?,
-            incarnation: u64_of(&mut rest)?,
-            group: u32_of(&mut rest)?,
-            term: u64_of(&mut rest)?,
-            index: u64_of(&mut rest)?,
-        });
+        round.peers.push(decode_peer(&mut rest)?);
     }
-    if rest.has_remaining() { Err("bytes after the end of the record") } else { Ok(round) }
+    if rest.has_remaining() { Err(LONG) } else { Ok(round) }
 }
 
 /// The parts of one group; the others are not looked at, but the whole record's checksum is.
 pub fn decode_group(number: u64, record: Bytes, wanted: u32) -> Result<Vec<GroupRound>, Damage> {
-    let Opened { mut rest, parts, .. } = open(number, record)?;
+    let (format, rest) = verify(number, record)?;
     let mut found = Vec::new();
+    if format == CHECKPOINT {
+        return Ok(found);
+    }
+    let Opened { mut rest, parts, .. } = open(rest)?;
     for (group, bytes) in parts {
         let part = take(&mut rest, bytes)?;
         if group == wanted {
@@ -96,7 +116,20 @@ pub fn decode_group(number: u64, record: Bytes, wanted: u32) -> Result<Vec<Group
     Ok(found)
 }
 
-/// A record whose checksum is right.
+/// The format of a record, and what follows its checksum, which is right.
+fn verify(number: u64, mut record: Bytes) -> Result<(u8, Bytes), Damage> {
+    let format = record.try_get_u8().map_err(|_| SHORT)?;
+    if ![ROUND, CHECKPOINT].contains(&format) {
+        return Err("unknown format of a record");
+    }
+    let crc = u32_of(&mut record)?;
+    if crc != checksum(number, format, &record) {
+        return Err("checksum does not match");
+    }
+    Ok((format, record))
+}
+
+/// A round before its parts are looked at.
 struct Opened {
     /// The parts, then the peers.
     rest: Bytes,
@@ -105,15 +138,7 @@ struct Opened {
     peers: u32,
 }
 
-fn open(number: u64, mut record: Bytes) -> Result<Opened, Damage> {
-    let format = record.try_get_u8().map_err(|_| SHORT)?;
-    if format != RECORD_FORMAT {
-        return Err("unknown format of a record");
-    }
-    let crc = u32_of(&mut record)?;
-    if crc != checksum(number, &record) {
-        return Err("checksum does not match");
-    }
+fn open(mut record: Bytes) -> Result<Opened, Damage> {
     let groups = u32_of(&mut record)? as usize;
     let peers = u32_of(&mut record)?;
     if record.len() / 8 < groups {
@@ -136,18 +161,14 @@ fn encode_part(out: &mut Vec<u8>, part: &GroupRound) {
             | flag(part.delete, DELETE),
     );
     if let Some(state) = part.state {
-        out.put_u64_le(state.term);
-        out.put_u64_le(state.vote);
-        out.put_u64_le(state.commit);
+        encode_state(out, state);
     }
     if let Some((index, term)) = part.first {
         out.put_u64_le(index);
         out.put_u64_le(term);
     }
     if let Some(config) = &part.config {
-        out.put_u64_le(config.applied);
-        out.put_u32_le(length(config.bytes.len()));
-        out.put_slice(&config.bytes);
+        encode_config(out, config);
     }
     let Some(first) = part.entries.first() else { return };
     out.put_u32_le(length(part.entries.len()));
@@ -169,16 +190,13 @@ fn decode_part(group: u32, mut part: Bytes) -> Result<GroupRound, Damage> {
     }
     let mut round = GroupRound { group, delete: flags & DELETE != 0, ..GroupRound::default() };
     if flags & STATE != 0 {
-        let (term, vote) = (u64_of(&mut part)?, u64_of(&mut part)?);
-        round.state = Some(HardState { term, vote, commit: u64_of(&mut part)? });
+        round.state = Some(decode_state(&mut part)?);
     }
     if flags & FIRST != 0 {
         round.first = Some((u64_of(&mut part)?, u64_of(&mut part)?));
     }
     if flags & CONFIG != 0 {
-        let applied = u64_of(&mut part)?;
-        let bytes = u32_of(&mut part)? as usize;
-        round.config = Some(StoredConfig { applied, bytes: take(&mut part, bytes)? });
+        round.config = Some(decode_config(&mut part)?);
     }
     if flags & ENTRIES != 0 {
         round.entries = decode_entries(&mut part)?;
@@ -201,19 +219,66 @@ fn decode_entries(part: &mut Bytes) -> Result<Vec<Entry>, Damage> {
     Ok(entries)
 }
 
+fn encode_peer(out: &mut Vec<u8>, peer: &PeerMemory) {
+    out.put_u64_le(peer.node);
+    out.put_u64_le(peer.incarnation);
+    out.put_u32_le(peer.group);
+    out.put_u64_le(peer.term);
+    out.put_u64_le(peer.index);
+}
+
+fn decode_peer(from: &mut Bytes) -> Result<PeerMemory, Damage> {
+    Ok(PeerMemory {
+        node: u64_of(from)?,
+        incarnation: u64_of(from)?,
+        group: u32_of(from)?,
+        term: u64_of(from)?,
+        index: u64_of(from)?,
+    })
+}
+
+fn encode_state(out: &mut Vec<u8>, state: HardState) {
+    out.put_u64_le(state.term);
+    out.put_u64_le(state.vote);
+    out.put_u64_le(state.commit);
+}
+
+fn decode_state(from: &mut Bytes) -> Result<HardState, Damage> {
+    Ok(HardState { term: u64_of(from)?, vote: u64_of(from)?, commit: u64_of(from)? })
+}
+
+fn encode_config(out: &mut Vec<u8>, config: &StoredConfig) {
+    out.put_u64_le(config.applied);
+    out.put_u32_le(length(config.bytes.len()));
+    out.put_slice(&config.bytes);
+}
+
+fn decode_config(from: &mut Bytes) -> Result<StoredConfig, Damage> {
+    let applied = u64_of(from)?;
+    let bytes = u32_of(from)? as usize;
+    Ok(StoredConfig { applied, bytes: take(from, bytes)? })
+}
+
 /// The number is covered too, so that a record under another number is noticed.
-fn checksum(number: u64, rest: &[u8]) -> u32 {
+fn checksum(number: u64, format: u8, rest: &[u8]) -> u32 {
     let mut hasher = Hasher::new();
     hasher.update(&number.to_be_bytes());
+    if format != ROUND {
+        hasher.update(&[format]);
+    }
     hasher.update(rest);
     hasher.finalize()
+}
+
+/// Bytes of an entry in a record.
+pub fn entry_bytes(entry: &Entry) -> usize {
+    17 + entry.data.len() + entry.context.len()
 }
 
 pub fn size_hint(round: &Round) -> usize {
     let part = |part: &GroupRound| {
         let config = part.config.as_ref().map_or(0, |config| config.bytes.len());
-        let entries: usize =
-            part.entries.iter().map(|entry| 17 + entry.data.len() + entry.context.len()).sum();
+        let entries: usize = part.entries.iter().map(entry_bytes).sum();
         80 + config + entries
     };
     16 + 36 * round.peers.len() + round.groups.iter().map(part).sum::<usize>()
@@ -264,7 +329,7 @@ mod tests {
     #[test]
     fn a_record_gives_back_its_round() {
         let record = Bytes::from(encode(12, &round()));
-        assert_eq!(decode(12, record.clone()), Ok(round()));
+        assert_eq!(decode(12, record.clone()), Ok(Record::Round(round())));
         assert_eq!(decode_group(12, record.clone(), 7), Ok(vec![round().groups[0].clone()]));
         assert_eq!(decode_group(12, record, 6), Ok(vec![]));
     }

@@ -117,3 +117,12 @@ pub struct Written {
     pub bytes: u64,
     pub records: u64,
 }
+
+/// What a trim did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Trimmed {
+    /// Rounds that are gone.
+    pub rounds: u64,
+    /// Bytes written to copy quiet groups forward.
+    pub copied_bytes: u64,
+}

@@ -18,10 +18,18 @@ pub fn taken(directory: &Path) -> io::Result<u64> {
     Ok(total)
 }
 
-/// Bytes of the volume that are free for us.
-pub fn free(directory: &Path) -> io::Result<u64> {
+/// A volume, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Space {
+    /// Free for us.
+    pub free: u64,
+    pub total: u64,
+}
+
+pub fn of(directory: &Path) -> io::Result<Space> {
     let volume = rustix::fs::statvfs(directory)?;
-    Ok(volume.f_bavail.saturating_mul(volume.f_frsize))
+    let bytes = |blocks: u64| blocks.saturating_mul(volume.f_frsize);
+    Ok(Space { free: bytes(volume.f_bavail), total: bytes(volume.f_blocks) })
 }
 
 /// Files may be allocated ahead of their length, or have holes.
@@ -42,7 +50,8 @@ mod tests {
         file.sync_all().expect("sync");
         let bytes = taken(dir.path()).expect("taken");
         assert!((100_000..200_000).contains(&bytes), "{bytes}");
-        assert!(free(dir.path()).expect("free") > 0);
-        free(&dir.path().join("none")).expect_err("no such directory");
+        let Space { free, total } = of(dir.path()).expect("a volume");
+        assert!(0 < free && free <= total);
+        of(&dir.path().join("none")).expect_err("no such directory");
     }
 }

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
-    DBRecoveryMode, Direction, ErrorKind, IteratorMode, LogLevel, Options, ReadOptions, WriteBatch,
-    WriteOptions,
+    DBRecoveryMode, Direction, ErrorKind, FlushOptions, IteratorMode, LogLevel, Options,
+    ReadOptions, WriteBatch, WriteOptions,
 };
 
 use crate::error::OpenError;
@@ -45,9 +45,10 @@ pub enum Mode {
 }
 
 impl Store {
-    pub fn open(dir: &Path, mode: Mode) -> Result<Self, OpenError> {
+    pub fn open(dir: &Path, mode: Mode, memtable_bytes: usize) -> Result<Self, OpenError> {
         let path = dir.join(DIRECTORY);
-        let families = [LOG, META].map(|name| ColumnFamilyDescriptor::new(name, family_options()));
+        let family = |name| ColumnFamilyDescriptor::new(name, family_options(memtable_bytes));
+        let families = [LOG, META].map(family);
         match DB::open_cf_descriptors(&database_options(dir, mode), &path, families) {
             Ok(db) => Ok(Self { db, path }),
             Err(error) => Err(refusal(dir, path, error)),
@@ -56,6 +57,36 @@ impl Store {
 
     pub fn put(&self, batch: &mut Batch, number: u64, record: &[u8]) {
         batch.batch.put_cf(self.family(LOG), number.to_be_bytes(), record);
+    }
+
+    pub fn stage_meta(&self, batch: &mut Batch, key: &str, value: &[u8]) {
+        batch.batch.put_cf(self.family(META), key, value);
+    }
+
+    /// Deletes the records before `number` that are in memory still, with one tombstone, so that
+    /// they never reach a file. What is in files goes with them: a tombstone over older files
+    /// would make the engine rewrite all that are live. Until then single old records may be
+    /// there, so whoever scans must start at the first round that is kept.
+    pub fn delete_before(&self, batch: &mut Batch, number: u64) {
+        let from = self.last_in_files().map_or(0, |last| last.saturating_add(1));
+        if from < number {
+            let (from, to) = (from.to_be_bytes(), number.to_be_bytes());
+            batch.batch.delete_range_cf(self.family(LOG), from, to);
+        }
+    }
+
+    /// Deletes the files that hold only records before `number`, without reading them, and lets
+    /// go of old write-ahead logs: the small facts, whose buffer never fills, would hold on to
+    /// all of them. (Flushing both families together would do that too, but in the engine that
+    /// we link it fails an assertion now and then.)
+    pub fn release_before(&self, number: u64) -> io::Result<()> {
+        let (from, to) = (0u64.to_be_bytes(), number.saturating_sub(1).to_be_bytes());
+        let mut in_background = FlushOptions::default();
+        in_background.set_wait(false);
+        self.db
+            .delete_file_in_range_cf(self.family(LOG), from, to)
+            .and_then(|()| self.db.flush_cf_opt(self.family(META), &in_background))
+            .map_err(io::Error::other)
     }
 
     /// Durable when it returns without an error; after one, nobody knows.
@@ -114,6 +145,14 @@ impl Store {
                 && within(&file.end_key, false)
         });
         found.map_or(self.path.clone(), |file| self.path.join(file.name.trim_start_matches('/')))
+    }
+
+    /// The newest record that is in a file.
+    fn last_in_files(&self) -> Option<u64> {
+        let files = self.db.live_files().unwrap_or_default();
+        let of_log = files.iter().filter(|file| file.column_family_name == LOG);
+        let last = |key: &Vec<u8>| key[..].try_into().ok().map(u64::from_be_bytes);
+        of_log.filter_map(|file| file.end_key.as_ref().and_then(last)).max()
     }
 
     fn family(&self, name: &str) -> &ColumnFamily {
@@ -175,7 +214,7 @@ fn database_options(dir: &Path, mode: Mode) -> Options {
     options
 }
 
-fn family_options() -> Options {
+fn family_options(memtable_bytes: usize) -> Options {
     let mut table = BlockBasedOptions::default();
     match Cache::new_lru_cache(limits::BLOCK_CACHE_BYTES) {
         Ok(cache) => table.set_block_cache(&cache),
@@ -183,7 +222,10 @@ fn family_options() -> Options {
     }
     let mut options = Options::default();
     options.set_block_based_table_factory(&table);
-    options.set_write_buffer_size(limits::MEMTABLE_BYTES);
+    options.set_write_buffer_size(memtable_bytes);
+    // Files of the log do not overlap: moving one down costs nothing, and only there can it be
+    // dropped when all of it is trimmed.
+    options.set_level_zero_file_num_compaction_trigger(1);
     options.set_max_write_buffer_number(limits::MEMTABLES_MAX);
     options.set_compression_type(DBCompressionType::None);
     options

@@ -2,11 +2,15 @@
 
 mod support;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use multiraft_log::OpenError;
-use support::{copy, files, lazy, open, options, refused, round};
+use fastrand::Rng;
+use multiraft_log::{Log, OpenError, Options, SnapshotError};
+use support::model::Model;
+use support::snapshots::{id, write};
+use support::{FRESH, copy, files, lazy, memory, open, options, refused, round};
 
 const ROUNDS: u64 = 400;
 
@@ -191,6 +195,127 @@ fn refused_or_whole(dir: &Path) {
             "{error}"
         ),
     }
+}
+
+/// A directory with everything in it, in files small enough to hit everything.
+fn rich(random: &mut Rng, closed: bool) -> (tempfile::TempDir, Model) {
+    let dir = memory();
+    let small = Options { memtable_bytes: 64 << 10, checkpoint_bytes: 2_000, ..options() };
+    let (mut log, _) = Log::open(dir.path(), small, FRESH).expect("the directory opens");
+    let mut model = Model::new(300);
+    for step in 0..150 {
+        log.append(&[model.round(random)]).expect("append");
+        if step % 20 == 19 {
+            log.trim(5_000).expect("trim");
+        }
+        if step == 100 {
+            log.close().expect("close");
+            log = Log::open(dir.path(), small, FRESH).expect("the directory opens").0;
+        }
+    }
+    write(&log.snapshots(), id(1, 9), &[vec![1; 700], vec![2; 900]]);
+    write(&log.snapshots(), id(2, 5), &[vec![3; 100]]);
+    if closed {
+        log.close().expect("close");
+    }
+    (dir, model)
+}
+
+/// Files that may be damaged: all that hold data, with a name for their kind.
+fn targets(dir: &Path) -> Vec<(&'static str, PathBuf)> {
+    let of = |kind, paths: Vec<PathBuf>| paths.into_iter().map(move |path| (kind, path));
+    let named = |start: &str| {
+        let entries = fs::read_dir(dir.join("db")).expect("list").map(|entry| entry.expect("list"));
+        let with_start =
+            |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(start);
+        entries.filter(with_start).map(|entry| entry.path()).collect::<Vec<_>>()
+    };
+    let snapshots = fs::read_dir(dir.join("snapshots")).expect("list");
+    let snapshots = snapshots.map(|entry| entry.expect("list").path()).collect();
+    let wal = files(dir, ".log");
+    let mut targets: Vec<_> = of("table", files(dir, ".sst")).chain(of("wal", wal)).collect();
+    targets.extend(of("manifest", named("MANIFEST")).chain(of("snapshot", snapshots)));
+    targets.sort();
+    targets
+}
+
+/// Flips a bit, cuts the file, or overwrites some of it.
+fn damage(random: &mut Rng, path: &Path) -> String {
+    let mut bytes = fs::read(path).expect("read");
+    let at = random.usize(0..bytes.len());
+    let what = match random.u32(0..3) {
+        0 => {
+            bytes[at] ^= 1 << random.u32(0..8);
+            "bit flipped"
+        }
+        1 => {
+            bytes.truncate(at);
+            "cut"
+        }
+        _ => {
+            let end = bytes.len().min(at + random.usize(1..200));
+            bytes[at..end].fill_with(|| random.u8(..));
+            "overwritten"
+        }
+    };
+    fs::write(path, bytes).expect("write");
+    format!("{what} at {at} of {}", path.display())
+}
+
+/// True if the directory and its snapshots are whole, false if the damage is named.
+fn is_whole(dir: &Path, model: &Model) -> bool {
+    let (log, recovered) = match Log::open(dir, options(), FRESH) {
+        Ok(opened) => opened,
+        Err(OpenError::Corrupt { .. } | OpenError::Shortened { .. } | OpenError::Engine { .. }) => {
+            return false;
+        }
+        Err(error) => panic!("not a clear refusal: {error}"),
+    };
+    model.check_recovered(&recovered);
+    model.check_entries(&log);
+    let snapshots = log.snapshots();
+    let listed = match snapshots.list() {
+        Ok(listed) => listed,
+        Err(SnapshotError::Damaged { .. } | SnapshotError::Format { .. }) => return false,
+        Err(error) => panic!("not a clear refusal: {error}"),
+    };
+    assert_eq!(listed.len(), 2);
+    for info in listed {
+        match snapshots.open(info.id).and_then(|reader| reader.collect::<Result<Vec<_>, _>>()) {
+            Ok(chunks) => assert_eq!(chunks.len(), if info.id.group == 1 { 2 } else { 1 }),
+            Err(SnapshotError::Damaged { .. }) => return false,
+            Err(error) => panic!("not a clear refusal: {error}"),
+        }
+    }
+    true
+}
+
+#[test]
+fn random_damage_is_refused_or_harms_nothing() {
+    let seed =
+        std::env::var("SEED").map_or_else(|_| fastrand::u64(..), |s| s.parse().expect("number"));
+    println!("SEED={seed}");
+    let mut random = Rng::with_seed(seed);
+    let mut counts: BTreeMap<&str, (u32, u32)> = BTreeMap::new();
+    for closed in [false, true, false, true] {
+        let (dir, model) = rich(&mut random, closed);
+        assert!(is_whole(copy(dir.path()).path(), &model));
+        for number in 0..60 {
+            let copy = copy(dir.path());
+            let targets = targets(copy.path());
+            let kinds: BTreeSet<&str> = targets.iter().map(|(kind, _)| *kind).collect();
+            let wanted = *kinds.iter().nth(number % kinds.len()).expect("some kind");
+            let of_kind: Vec<_> = targets.iter().filter(|(kind, _)| *kind == wanted).collect();
+            let (_, target) = of_kind[random.usize(0..of_kind.len())];
+            println!("{}", damage(&mut random, target));
+            let count = counts.entry(wanted).or_default();
+            if is_whole(copy.path(), &model) { count.1 += 1 } else { count.0 += 1 }
+        }
+    }
+    println!("(refused, harmless): {counts:?}");
+    let refused: u32 = counts.values().map(|(refused, _)| refused).sum();
+    assert_eq!(counts.len(), 4);
+    assert!(refused >= 150, "{refused}");
 }
 
 fn assert_shortened(error: &OpenError, expected: u64) {

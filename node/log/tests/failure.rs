@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use fail::FailScenario;
-use multiraft_log::{Log, LogError, SnapshotError, failpoints};
+use multiraft_log::{Log, LogError, Options, SnapshotError, failpoints};
 use support::snapshots::{CONFIGURATION, chunks, id, ids, read, transfer, write};
 use support::{FRESH, open, options, round};
 
@@ -122,6 +122,36 @@ fn a_snapshot_that_could_not_be_written_is_not_there() {
         assert_eq!(ids(&to).len(), if there { 2 } else { 0 }, "{place}");
         transfer(&from, &to, id(1, 9)).expect("once more");
         assert_eq!(read(&to, id(1, 9)).expect("read"), chunks());
+    }
+    scenario.teardown();
+}
+
+#[test]
+fn a_trim_that_stops_loses_nothing() {
+    let scenario = FailScenario::setup();
+    let small = Options { checkpoint_bytes: 2_000, ..options() };
+    for place in [failpoints::TRIM_COPIED, failpoints::TRIM_WRITE, failpoints::TRIM_FILES] {
+        let dir = tempfile::tempdir().expect("directory");
+        let (mut log, _) = Log::open(dir.path(), small, FRESH).expect("open");
+        log.append(&[round(2, 1, 3, 1)]).expect("append");
+        for index in 1..=60 {
+            let mut next = round(1, index, index, 1);
+            next.groups[0].first = Some((index, u64::from(index > 1)));
+            log.append(&[next]).expect("append");
+        }
+        refuse(place);
+        log.trim(10_000).expect_err("stopped");
+        allow(place);
+        assert!(matches!(log.trim(10_000), Err(LogError::Poisoned)));
+        drop(log);
+        for _ in 0..2 {
+            let (mut log, recovered) = Log::open(dir.path(), small, FRESH).expect("open");
+            let group = &recovered.groups[&1];
+            assert_eq!((group.first, group.last_index), ((60, 1), 60), "{place}");
+            assert_eq!(log.reader().read(2, 1, 4, usize::MAX).expect("read").len(), 3);
+            log.trim(10_000).expect("trim");
+            assert_eq!(log.reader().read(2, 1, 4, usize::MAX).expect("read").len(), 3);
+        }
     }
     scenario.teardown();
 }

@@ -189,7 +189,7 @@ impl Shard {
         replica.plant(self.planted);
         replica.plan_hash = plan_hash;
         replica.auto_promote = auto_promote;
-        replica.group.set_reluctant(self.drain.is_on);
+        replica.group.set_reluctant(self.drain.is_on());
         let part: &mut GroupPersist = self.ctx.record_group(id);
         part.first = Some((1, 0));
         part.configuration = Some((0, replica.stored_configuration()));
@@ -283,9 +283,11 @@ impl Shard {
         self.settle_all_changes();
         let reachable = self.reachable_nodes();
         let mut answers = Vec::new();
-        for (id, replica) in &mut self.replicas {
+        let asking = self.awake.iter().chain(self.leaves.keys()).copied();
+        for id in asking.collect::<BTreeSet<u32>>() {
+            let Some(replica) = self.replicas.get_mut(&id) else { continue };
             let member_id = replica.group.member_id();
-            let ask = if self.leaves.contains_key(id) {
+            let ask = if self.leaves.contains_key(&id) {
                 ask::Ask::Leave(member_id)
             } else if replica.wants_promotion() {
                 ask::Ask::Promote(member_id)
@@ -294,8 +296,9 @@ impl Shard {
             } else {
                 continue;
             };
-            if let Some(answer) = replica.ask_leader(ask, &reachable, &mut self.ctx) {
-                answers.push((*id, answer));
+            let holders = self.directory.holders(id);
+            if let Some(answer) = replica.ask_leader(ask, &reachable, holders, &mut self.ctx) {
+                answers.push((id, answer));
             }
         }
         for (id, answer) in answers {

@@ -44,7 +44,7 @@ impl Shard {
         let facts = self.check_fence(fence)?;
         self.store_facts(facts);
         let own_node = self.ctx.node_id();
-        let reachable = self.reachable_nodes();
+        let (connected, reachable) = (self.connected_nodes(), self.reachable_nodes());
         let replica = self.open_replica(id)?;
         if let Some(answer) = replica.holds(&wanted, own_node) {
             self.ctx.out.admin.push((token, Ok(answer)));
@@ -59,7 +59,7 @@ impl Shard {
                 )));
             }
             let replica = self.open_replica(id)?;
-            replica.start_change(&wanted, version, &reachable)?;
+            replica.start_change(&wanted, version, &connected, &reachable)?;
             self.mark(id);
         }
         let patience = match wanted {
@@ -79,10 +79,16 @@ impl Shard {
         })
     }
 
-    /// Nodes that hear us and that take leaderships.
+    /// Nodes in session.
+    pub(crate) fn connected_nodes(&self) -> BTreeSet<u64> {
+        self.ctx.peers.iter().filter(|(_, p)| p.pair.is_up()).map(|(n, _)| *n).collect()
+    }
+
+    /// Nodes in session that take leaderships.
     pub(crate) fn reachable_nodes(&self) -> BTreeSet<u64> {
-        let up = self.ctx.peers.iter().filter(|(_, p)| p.pair.is_up()).map(|(n, _)| *n);
-        up.filter(|n| !self.directory.is_draining(*n)).collect()
+        let mut nodes = self.connected_nodes();
+        nodes.retain(|n| !self.directory.is_draining(*n));
+        nodes
     }
 
     /// Answers the calls whose change is done, or can no more be done by this member.
@@ -175,6 +181,7 @@ impl Replica {
         &mut self,
         wanted: &Wanted,
         version: u64,
+        connected: &BTreeSet<u64>,
         reachable: &BTreeSet<u64>,
     ) -> Result<(), AdminError> {
         let id = self.id;
@@ -197,7 +204,7 @@ impl Replica {
             Wanted::Leader(node) => return self.start_transfer(*node, reachable),
             Wanted::Learner(member) => self.addition(member)?,
             Wanted::Voter(member_id) => self.promotion(*member_id)?,
-            Wanted::Removed(member_id) => self.removal(*member_id, reachable)?,
+            Wanted::Removed(member_id) => self.removal(*member_id, connected, reachable)?,
         };
         self.group.propose_change(&change).map_err(|e| match e {
             multiraft_group::ProposeError::ChangeInFlight => {
@@ -239,7 +246,12 @@ impl Replica {
         Ok(Change::Put(Member { role: Role::Voter, ..member.clone() }))
     }
 
-    fn removal(&mut self, member_id: u64, reachable: &BTreeSet<u64>) -> Result<Change, AdminError> {
+    fn removal(
+        &mut self,
+        member_id: u64,
+        connected: &BTreeSet<u64>,
+        reachable: &BTreeSet<u64>,
+    ) -> Result<Change, AdminError> {
         let member = self.present(member_id)?;
         let (id, is_voter) = (self.id, member.role == Role::Voter);
         let voters = self.group.configuration().voters();
@@ -248,7 +260,8 @@ impl Replica {
         if is_voter && left.is_empty() {
             return Err(failed(format!("member_id {member_id}: is the last voter of group {id}")));
         }
-        let connected = self.connected_voters().into_iter().filter(|m| left.contains(m)).count();
+        let connected = self.connected_voters(connected);
+        let connected = connected.into_iter().filter(|m| left.contains(m)).count();
         if is_voter && connected <= left.len() / 2 {
             return Err(failed(format!(
                 "member_id {member_id}: of the {} voters that group {id} would be left with only \
@@ -303,13 +316,13 @@ impl Replica {
         (*matched > 0).then(|| self.group.last_index().saturating_sub(*matched))
     }
 
-    /// On the leader: member ids of the voters that it hears, itself included.
-    pub fn connected_voters(&self) -> Vec<u64> {
+    /// Voters on connected nodes, this one included: member ids. raft's own record of who was active
+    /// stands still while a group rests.
+    pub fn connected_voters(&self, connected: &BTreeSet<u64>) -> Vec<u64> {
         let own = self.group.member_id();
-        let progress = self.group.progress();
-        let hears = |id: u64| id == own || progress.iter().any(|(p, _, a)| *p == id && *a);
-        let voters = self.group.configuration().voters().map(|m| m.member_id);
-        voters.filter(|id| hears(*id)).collect()
+        let voters = self.group.configuration().voters();
+        let hears = |m: &&Member| m.member_id == own || connected.contains(&m.node_id);
+        voters.filter(hears).map(|m| m.member_id).collect()
     }
 }
 

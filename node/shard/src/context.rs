@@ -1,12 +1,13 @@
 //! What every part of a shard shares: who we are, what time it is, the peers, the outputs.
 
+use crate::calls::Held;
 use crate::frame::{ItemKind, Outbox};
 use crate::io::{GroupPersist, Identity, LinkCommand, NodeFacts, Now, Outputs, Persist};
 use crate::limits::FRAME_BYTES_MAX;
 use crate::pair::Pair;
 use bytes::Bytes;
 use multiraft_proto::v1::event::Event;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A node that we keep a connection to.
 pub(crate) struct Peer {
@@ -33,6 +34,12 @@ pub(crate) struct Context {
     pub now: Now,
     pub facts: NodeFacts,
     pub peers: BTreeMap<u64, Peer>,
+    /// Peers that said in their present session what their disks hold. Raft hears of nobody before.
+    pub introduced: BTreeSet<u64>,
+    /// Members whose disks went back: (node, group).
+    pub refused: BTreeSet<(u64, u32)>,
+    /// For callers, in all groups.
+    pub held: Held,
     pub out: Outputs,
     pub counters: Counters,
     /// Number of the last record.
@@ -54,6 +61,9 @@ impl Context {
             now,
             facts,
             peers: BTreeMap::new(),
+            introduced: BTreeSet::new(),
+            refused: BTreeSet::new(),
+            held: Held::default(),
             out: Outputs::default(),
             counters: Counters::default(),
             record: 0,
@@ -100,6 +110,11 @@ impl Context {
 
     pub fn is_up(&self, node: u64) -> bool {
         self.peers.get(&node).is_some_and(|p| p.pair.is_up())
+    }
+
+    /// Whether raft messages of a group may pass between us and the node.
+    pub fn trusts(&self, node: u64, group: u32) -> bool {
+        self.introduced.contains(&node) && !self.refused.contains(&(node, group))
     }
 
     /// Queues an item for a peer; false when no session stands and the item is dropped.

@@ -13,11 +13,21 @@ use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Default)]
 pub(crate) struct Drain {
-    pub is_on: bool,
+    /// Somebody asked for it.
+    wanted: bool,
+    /// The disk stands still, or has no space: it must lead nothing.
+    disk_fails: bool,
+    announced: bool,
     /// Led groups that wait for their turn.
     queue: BTreeSet<u32>,
     /// Transfers under way, with the time at which they count as failed.
     in_flight: BTreeMap<u32, u64>,
+}
+
+impl Drain {
+    pub fn is_on(&self) -> bool {
+        self.wanted || self.disk_fails
+    }
 }
 
 impl Shard {
@@ -36,13 +46,7 @@ impl Shard {
 
     /// The same without a fence: the process itself is about to stop.
     pub(crate) fn set_draining(&mut self, token: u64, drain: bool) {
-        if self.drain.is_on != drain {
-            self.drain = Drain { is_on: drain, ..Drain::default() };
-            for replica in self.replicas.values_mut() {
-                replica.group.set_reluctant(drain);
-            }
-            self.announce_groups();
-        }
+        self.drain.wanted = drain;
         self.drain_tick();
         let reachable = self.reachable_nodes();
         let led = self.replicas.values().filter(|r| r.heir(&reachable).is_some());
@@ -52,7 +56,17 @@ impl Shard {
 
     /// Every tick: whatever is led has to go.
     pub(crate) fn drain_tick(&mut self) {
-        if !self.drain.is_on {
+        self.drain.disk_fails = self.disk_stands_still() || self.space_is_low;
+        let is_on = self.drain.is_on();
+        if is_on != self.drain.announced {
+            self.drain.announced = is_on;
+            for replica in self.replicas.values_mut() {
+                replica.group.set_reluctant(is_on);
+            }
+            self.announce_groups();
+        }
+        if !is_on {
+            (self.drain.queue, self.drain.in_flight) = Default::default();
             return;
         }
         let now = self.ctx.now.micros;
@@ -66,7 +80,7 @@ impl Shard {
     /// After a group was driven: the next one may have its turn.
     pub(crate) fn drained(&mut self, id: u32) {
         let leads = self.replicas.get(&id).is_some_and(|r| r.group.is_leader());
-        if self.drain.is_on && !leads && self.drain.in_flight.remove(&id).is_some() {
+        if self.drain.is_on() && !leads && self.drain.in_flight.remove(&id).is_some() {
             self.drain_some();
         }
     }
@@ -88,6 +102,7 @@ impl Shard {
     pub(crate) fn check_disruption(&self, node: u64, lag_max: u64) -> AdminAnswer {
         let node = if node == 0 { self.ctx.node_id() } else { node };
         let lag_max = if lag_max == 0 { DRAIN_LAG_MAX } else { lag_max };
+        let connected = self.connected_nodes();
         let mut answer = CheckDisruptionResponse::default();
         for replica in self.replicas.values().filter(|r| !r.is_closed()) {
             let concerned = replica.group.configuration().on_node(node).is_some();
@@ -95,21 +110,26 @@ impl Shard {
                 continue;
             }
             answer.checked_groups += 1;
-            answer.groups.extend(replica.disruption(node, lag_max));
+            answer.groups.extend(replica.disruption(node, &connected, lag_max));
         }
         AdminAnswer::Disruption(answer)
     }
 }
 
 impl Replica {
-    fn disruption(&self, node: u64, lag_max: u64) -> Option<GroupDisruption> {
+    fn disruption(
+        &self,
+        node: u64,
+        connected: &BTreeSet<u64>,
+        lag_max: u64,
+    ) -> Option<GroupDisruption> {
         let danger = |reason: Reason, nodes| {
             Some(GroupDisruption { group_id: self.id, reason: reason as i32, nodes })
         };
         if !self.group.is_leader() {
             return danger(Reason::NoLeader, Vec::new());
         }
-        let (connected, own) = (self.connected_voters(), self.group.member_id());
+        let (connected, own) = (self.connected_voters(connected), self.group.member_id());
         let voters: Vec<_> = self.group.configuration().voters().collect();
         let majority = voters.len() / 2 + 1;
         let others = || voters.iter().filter(|m| m.node_id != node);
@@ -137,8 +157,7 @@ impl Replica {
             member.is_some_and(|m| reachable.contains(&m.node_id))
         };
         let candidates = self.group.progress().into_iter().filter(|(id, _, _)| is_candidate(*id));
-        let best = candidates.max_by_key(|(id, matched, active)| (*active, *matched, *id));
-        best.filter(|(_, _, active)| *active).map(|(id, _, _)| id)
+        candidates.max_by_key(|(id, matched, _)| (*matched, *id)).map(|(id, _, _)| id)
     }
 
     /// Hands leadership over. False: this member does not lead, or nobody takes it.

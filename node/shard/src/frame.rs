@@ -35,14 +35,42 @@ pub enum ItemKind {
     Ask = 8,
     /// The leader's answer.
     AskAnswer = 9,
+    /// The leader may rest if the receiver's member gives it its clock ([`crate::contract`]). The
+    /// payload of this and the next three is the leader's term.
+    Offer = 10,
+    /// The sender's member did so.
+    Grant = 11,
+    /// The sender's member took its clock back.
+    Revoke = 12,
+    /// The sender's member leads no more.
+    Resign = 13,
+    /// What the sender's member promised to hold: term and index ([`crate::memory`]).
+    Promise = 14,
+    /// The receiver's member has as committed what the leader never had.
+    Contradiction = 15,
 }
 
 impl ItemKind {
     fn from_code(code: u8) -> Option<Self> {
         use ItemKind::*;
-        [Raft, Forward, Proxy, ProxyAnswer, Hello, RolledBack, Directory, Ask, AskAnswer]
-            .into_iter()
-            .find(|k| *k as u8 == code)
+        let all = [
+            Raft,
+            Forward,
+            Proxy,
+            ProxyAnswer,
+            Hello,
+            RolledBack,
+            Directory,
+            Ask,
+            AskAnswer,
+            Offer,
+            Grant,
+            Revoke,
+            Resign,
+            Promise,
+            Contradiction,
+        ];
+        all.into_iter().find(|k| *k as u8 == code)
     }
 }
 

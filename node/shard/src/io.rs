@@ -73,6 +73,11 @@ pub enum Input {
         ticket: u64,
         entries: Vec<Entry>,
     },
+    /// Bytes that are free on the disk's volume, of those that it has; told every second.
+    Space {
+        free: u64,
+        total: u64,
+    },
     /// A snapshot that was asked for is durable and this large, or could not be written.
     SnapshotTaken {
         group: u32,

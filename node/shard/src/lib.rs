@@ -7,8 +7,10 @@
 
 mod admin;
 mod call;
+mod calls;
 mod changes;
 mod context;
+mod contract;
 mod directory;
 mod drain;
 mod error;
@@ -16,6 +18,7 @@ mod frame;
 mod io;
 mod item;
 pub mod limits;
+mod liveness;
 mod membership;
 mod memory;
 mod pair;

@@ -6,6 +6,27 @@ pub const TICK_MICROS: u64 = 100_000;
 /// Silence after which a node-pair session breaks: six missed heartbeats (`quiet-groups.md`).
 pub const PAIR_SILENCE_MICROS: u64 = 600_000;
 
+/// The same, when no connection to the node stands any more: its process has ended, most likely.
+pub const PAIR_SILENCE_UNCONNECTED_MICROS: u64 = 350_000;
+
+/// A leader whose node is silent for this long is not protected from candidates any more.
+pub const SUSPECT_MICROS: u64 = 350_000;
+
+/// A leader offers rest to its followers after this many ticks without work, and again after so
+/// many without an answer.
+pub const OFFER_AFTER_TICKS: u32 = 5;
+pub const OFFER_AGAIN_TICKS: u32 = 10;
+
+/// It rests after this many itself: groups that are used now and then must not fall asleep and
+/// wake all the time (cockroach#103266).
+pub const REST_AFTER_TICKS: u32 = 20;
+
+/// Lost requests for pre-votes that are repeated within ticks after a node died.
+pub const CAMPAIGN_RETRIES: u8 = 3;
+
+/// Orphaned groups that campaign in one round.
+pub const CAMPAIGNS_PER_ROUND: usize = 64;
+
 /// A tick that comes later than this says that this node itself slept: what it did not hear
 /// meanwhile proves nothing about its peers.
 pub const LATE_TICK_MICROS: u64 = 300_000;
@@ -21,13 +42,28 @@ pub const ENTRY_BYTES_MAX: usize = 64 << 10;
 /// What an entry takes in a record beside its payload.
 pub const ENTRY_OVERHEAD_BYTES: u64 = 32;
 
-/// Bytes of commands of one group that wait to be proposed. Four times the largest message that a
-/// client may send (4 MiB); more is refused with a retry hint.
-pub const PROPOSAL_BYTES_MAX: usize = 16 << 20;
+/// Bytes of commands of one group that wait to be proposed. Twice the largest message that a client
+/// may send (4 MiB); more is refused with a retry hint.
+pub const PROPOSAL_BYTES_MAX: usize = 8 << 20;
 
-/// Calls of one group that wait for an answer on this node: bounds memory when a group has no
-/// leader. 256 clients with 64 calls each.
+/// Calls that wait for an answer on this node, commands and queries each: bounds memory when groups
+/// have no leader. 256 clients with 64 calls each.
 pub const CALLS_MAX: usize = 16_384;
+/// Bytes of their commands, with what each takes beside its input.
+pub const CALLS_BYTES_MAX: usize = 64 << 20;
+pub const CALL_OVERHEAD_BYTES: usize = 256;
+
+/// When even the quickest command of a second waited this long, new ones are refused: a client that
+/// is told to wait does better than one whose call is given up.
+pub const DELAY_MICROS_MAX: u64 = 1_500_000;
+/// Fewer commands are no queue.
+pub const DELAY_CALLS_MIN: usize = 64;
+
+/// Bytes of records that are not durable. With more the disk is behind, and large messages of peers
+/// are dropped: raft sends them again.
+pub const UNSYNCED_BYTES_MAX: usize = 64 << 20;
+/// Heartbeats and votes are smaller than this.
+pub const SMALL_MESSAGE_BYTES: usize = 1 << 10;
 
 /// A call without an answer is given up after this long; its client retries with the same number.
 pub const CALL_MICROS_MAX: u64 = 15_000_000;
@@ -54,6 +90,8 @@ pub const CACHE_BYTES_MIN: usize = 64 << 10;
 pub const SNAPSHOT_LOG_BYTES_MAX: u64 = 4 << 20;
 /// The logs of all groups together stay about this small: with many groups each gets less.
 pub const SNAPSHOT_LOG_BYTES_ALL: u64 = 512 << 20;
+/// A group that comes to rest with more than this in its log is snapshotted then.
+pub const RESTING_LOG_BYTES_MAX: u64 = 1 << 20;
 /// Snapshots that are written at a time: each holds on to a view of its machine.
 pub const SNAPSHOTS_AT_ONCE: usize = 2;
 /// After a snapshot that could not be written (no space, most likely).
@@ -77,6 +115,20 @@ pub const HAND_OVERS_AT_ONCE: usize = 50;
 pub const HAND_OVER_MICROS: u64 = 1_500_000;
 /// Entries that a member may be behind and still count as caught up when a node is to stop.
 pub const DRAIN_LAG_MAX: u64 = 64;
+
+/// A record that is not durable after this long: the disk stands still, and whoever leads must go
+/// elsewhere (design: node decisions, 2).
+pub const DISK_STALL_MICROS: u64 = 1_000_000;
+
+/// With less space than this, commands are refused: what is left is for the log's own files (one
+/// memtable is written out while the next fills), for snapshots and for being mended. RocksDB 7.8
+/// aborts when it runs out while it recovers from running out.
+/// On a small volume an eighth of it.
+pub const SPACE_LOW_BYTES: u64 = 96 << 20;
+pub const SPACE_LOW_SHARE: u64 = 8;
+/// With less than this share of that the node stops in order, before the log's engine is in the
+/// middle of a write.
+pub const SPACE_NONE_SHARE: u64 = 6;
 
 /// A learner is promoted when it lags by no more than this many entries.
 pub const PROMOTE_LAG_MAX: u64 = 64;

@@ -24,7 +24,7 @@ impl Replica {
             ask::Ask::Promote(member_id) => return self.ask_promote(member_id),
             ask::Ask::Present(member_id) => {
                 let gone = self.group.configuration().member(member_id).is_none();
-                gone.then_some(ask_answer::Answer::Left(member_id))?
+                (gone && self.has_departed()).then_some(ask_answer::Answer::Left(member_id))?
             }
             ask::Ask::Leave(member_id) => self.ask_leave(member_id, reachable)?,
         };
@@ -68,7 +68,7 @@ impl Replica {
     ) -> Option<ask_answer::Answer> {
         let configuration = self.group.configuration();
         let Some(member) = configuration.member(member_id) else {
-            return Some(ask_answer::Answer::Left(member_id));
+            return self.has_departed().then_some(ask_answer::Answer::Left(member_id));
         };
         if member.role == Role::Voter && configuration.voters().count() == 1 {
             return Some(refused(format!(
@@ -85,6 +85,11 @@ impl Replica {
         None
     }
 
+    /// Most voters know of the last removal: the removed member's vote is not needed any more.
+    fn has_departed(&self) -> bool {
+        self.group.is_known_by_quorum(self.group.configuration().version)
+    }
+
     fn propose_change(&mut self, change: &Change) {
         // Refused while another is in flight: the asker asks again.
         let _ = self.group.propose_change(change);
@@ -95,8 +100,11 @@ impl Replica {
         self.auto_promote && self.role() == Some(Role::Learner)
     }
 
-    /// Whether it has been without a leader for so long that it may have been removed meanwhile.
+    /// Whether it was removed, or has been without a leader for so long that it may have been removed meanwhile.
     pub fn is_forlorn(&mut self, now: u64) -> bool {
+        if self.role().is_none() {
+            return true;
+        }
         if self.group.leader() != 0 {
             self.led_at = now;
         }
@@ -108,6 +116,7 @@ impl Replica {
         &mut self,
         ask: ask::Ask,
         reachable: &BTreeSet<u64>,
+        holders: &[u64],
         ctx: &mut Context,
     ) -> Option<AskAnswer> {
         let ask = Ask { ask: Some(ask) };
@@ -118,10 +127,10 @@ impl Replica {
         if leader != 0 {
             ctx.send(leader, ItemKind::Ask, self.id, &ask.encode_to_vec());
         } else {
-            // A removed member hears of no leader: whoever leads will answer.
-            let nodes: Vec<u64> =
-                self.group.configuration().members.iter().map(|m| m.node_id).collect();
-            for node in nodes {
+            // A removed member hears of no leader, and all that it knows may have left since:
+            // whoever leads will answer.
+            let known = self.group.configuration().members.iter().map(|m| m.node_id);
+            for node in known.chain(holders.iter().copied()).collect::<BTreeSet<u64>>() {
                 ctx.send(node, ItemKind::Ask, self.id, &ask.encode_to_vec());
             }
         }

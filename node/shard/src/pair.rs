@@ -7,7 +7,7 @@
 //! an up session: a one-way partition becomes a break of the pair, and no stale or repeated frame
 //! reaches raft. (Simulated on 11,200 seeds: `quiet-groups.md`, "Pair session".)
 
-use crate::limits::{PAIR_REPLY_MICROS, PAIR_SILENCE_MICROS};
+use crate::limits::{PAIR_REPLY_MICROS, PAIR_SILENCE_MICROS, PAIR_SILENCE_UNCONNECTED_MICROS};
 
 /// One life of a node process and one session of it: (boot count of the directory, epoch).
 pub type Life = (u64, u64);
@@ -34,6 +34,8 @@ pub struct Heard {
     pub reply: bool,
     /// The frame's payload belongs to the session: take it.
     pub accept: bool,
+    /// The peer leads nothing of what it led: it began anew, or it takes us for dead.
+    pub dead: bool,
 }
 
 #[derive(Debug)]
@@ -48,7 +50,8 @@ pub struct Pair {
     /// Highest life ever heard: older frames are from an earlier session.
     newest: Life,
     up: bool,
-    deaf: bool,
+    /// It was silent for too long, or says that it hears nothing of us.
+    dead: bool,
     heard: u64,
     replied: u64,
 }
@@ -64,7 +67,7 @@ impl Pair {
             peer_stream: 0,
             newest: (0, 0),
             up: false,
-            deaf: false,
+            dead: false,
             heard: now,
             replied: 0,
         }
@@ -83,7 +86,7 @@ impl Pair {
             me: (self.boot, self.epoch),
             echo: self.peer.unwrap_or((0, 0)),
             stream: self.stream,
-            deaf: self.deaf && self.peer.is_none(),
+            deaf: self.dead && self.peer.is_none(),
         }
     }
 
@@ -107,8 +110,10 @@ impl Pair {
         if header.me < self.newest || (!newer_boot && header.stream < self.peer_stream) {
             return heard;
         }
+        let restarted = newer_boot && self.newest != (0, 0);
         if newer_boot || header.stream > self.peer_stream {
             heard.broke |= self.break_if_up();
+            heard.dead |= heard.broke && (restarted || header.deaf);
             self.peer_stream = header.stream;
         }
         self.heard = now;
@@ -116,12 +121,15 @@ impl Pair {
         let changed = self.peer != Some(header.me);
         if changed {
             heard.broke |= self.break_if_up();
+            // Also outside a session: it may have died and come back while none stood.
+            heard.dead |= restarted || header.deaf;
+            self.dead |= header.deaf;
         }
         self.peer = Some(header.me);
         let echoed = header.echo == (self.boot, self.epoch);
         if echoed && !self.up {
             self.up = true;
-            self.deaf = false;
+            self.dead = false;
             heard.came_up = true;
         } else if !echoed && self.up {
             heard.broke |= self.break_if_up();
@@ -135,15 +143,31 @@ impl Pair {
         heard
     }
 
-    /// Breaks the session after silence. True: it broke, and our connection should be made anew.
+    /// Declares a silent peer dead. True: just now, and our connection should be made anew.
     pub fn check_silence(&mut self, now: u64) -> bool {
-        let broke = self.is_silent(now) && self.break_if_up();
-        self.deaf |= broke;
-        broke
+        if self.dead || !self.is_silent(now) {
+            return false;
+        }
+        self.break_if_up();
+        self.dead = true;
+        true
     }
 
     pub fn is_silent(&self, now: u64) -> bool {
-        now.saturating_sub(self.heard) >= PAIR_SILENCE_MICROS
+        let enough = match self.is_connected() {
+            true => PAIR_SILENCE_MICROS,
+            false => PAIR_SILENCE_UNCONNECTED_MICROS,
+        };
+        self.silence(now) >= enough
+    }
+
+    /// Microseconds since the peer was heard.
+    pub fn silence(&self, now: u64) -> u64 {
+        now.saturating_sub(self.heard)
+    }
+
+    pub fn is_dead(&self) -> bool {
+        self.dead
     }
 
     /// This node itself slept: what it did not hear proves nothing yet.

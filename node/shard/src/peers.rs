@@ -4,13 +4,16 @@ use crate::call::Reply;
 use crate::context::Context;
 use crate::frame::{Frame, Item, ItemKind};
 use crate::io::Remembered;
+use crate::item::Promise;
+use crate::limits::{SMALL_MESSAGE_BYTES, UNSYNCED_BYTES_MAX};
 use crate::replica::Replica;
 use crate::shard::Shard;
 use crate::{CallError, Consistency};
 use bytes::Bytes;
+use multiraft_group::StepError;
 use multiraft_machine::Query;
 use multiraft_proto::link::{
-    Ask, AskAnswer, Directory as DirectoryWire, DurableMember, Hello, Proxy, ProxyAnswer, proxy,
+    Ask, AskAnswer, Directory as DirectoryWire, Hello, Proxy, ProxyAnswer, proxy,
 };
 use multiraft_proto::v1::event::Event;
 use multiraft_proto::v1::{
@@ -27,7 +30,7 @@ impl Shard {
         let event = ConnectionEstablishedEvent { info: Some(info) };
         self.ctx.out.events.push((0, Event::ConnectionEstablished(event)));
         if broke {
-            self.session_broke(node);
+            self.session_broke(node, false);
         }
         self.directory.introduce(node, &mut self.ctx);
     }
@@ -43,7 +46,7 @@ impl Shard {
             self.ctx.out.events.push((0, Event::ConnectionFailed(event)));
         }
         if broke {
-            self.session_broke(node);
+            self.session_broke(node, false);
         }
     }
 
@@ -61,7 +64,9 @@ impl Shard {
         let heard = peer.pair.hear(frame.pair, now);
         if heard.broke {
             peer.outbox.clear();
-            self.session_broke(from);
+            self.session_broke(from, heard.dead);
+        } else if heard.dead {
+            self.node_died(from);
         }
         if heard.came_up {
             self.session_up(from);
@@ -76,37 +81,6 @@ impl Shard {
                 self.item(from, item);
             }
         }
-    }
-
-    /// The session with a peer began: it hears what our disk holds and what we know.
-    fn session_up(&mut self, node: u64) {
-        let shares = |r: &Replica| r.node_is_member(node);
-        let members = self.replicas.values().filter(|r| shares(r) && !r.is_closed());
-        let hello = Hello {
-            incarnation: self.ctx.identity.incarnation,
-            members: members
-                .map(|r| {
-                    let (term, last_index) = r.group.durable();
-                    DurableMember { group_id: r.id, term, last_index }
-                })
-                .collect(),
-        };
-        self.ctx.send(node, ItemKind::Hello, 0, &hello.encode_to_vec());
-        self.directory.greet(node, &mut self.ctx);
-        let shared: Vec<u32> = self.replicas.values().filter(|r| shares(r)).map(|r| r.id).collect();
-        for id in shared {
-            if let Some(replica) = self.replicas.get_mut(&id) {
-                replica.peer_returned(node, &mut self.ctx);
-            }
-            self.campaign_if_new(id);
-            self.mark(id);
-        }
-        self.resend_proxied(None);
-    }
-
-    pub(crate) fn session_broke(&mut self, node: u64) {
-        self.incarnations.remove(&node);
-        self.resend_proxied(Some(node));
     }
 
     pub(crate) fn resend_proxied(&mut self, lost: Option<u64>) {
@@ -140,6 +114,8 @@ impl Shard {
             }),
             ItemKind::Hello => decoded(&payload, |hello| self.hello(from, hello)),
             ItemKind::RolledBack => self.rolled_back(from, group),
+            ItemKind::Contradiction => self.contradicted(from, group),
+            ItemKind::Promise => self.promised(from, group, &payload),
             ItemKind::Directory => decoded(&payload, |wire: DirectoryWire| {
                 self.directory.learn(from, wire, &mut self.ctx);
             }),
@@ -147,51 +123,121 @@ impl Shard {
             ItemKind::AskAnswer => {
                 decoded(&payload, |answer: AskAnswer| self.ask_answered(group, answer));
             }
+            ItemKind::Offer | ItemKind::Grant | ItemKind::Revoke | ItemKind::Resign => {
+                self.contract_item(from, kind, group, &payload);
+            }
         }
     }
 
-    fn raft_message(&mut self, from: u64, group: u32, message: &[u8]) {
-        if self.memory.is_refused(from, group) {
-            return;
-        }
+    fn contract_item(&mut self, from: u64, kind: ItemKind, group: u32, payload: &[u8]) {
         let Some(replica) = self.replicas.get_mut(&group).filter(|r| !r.is_closed()) else {
             return;
         };
-        if let Some(stepped) = replica.step(from, message)
-            && let Some(index) = stepped.acknowledged
-            && let Some(incarnation) = self.incarnations.get(&from).copied()
-        {
-            let term = stepped.term;
-            self.memory.acknowledged(Remembered { node: from, incarnation, group, term, index });
+        let Ok(term) = payload.try_into().map(u64::from_be_bytes) else { return };
+        match kind {
+            ItemKind::Offer => replica.offered(from, term, &mut self.ctx),
+            ItemKind::Grant => replica.granted(from, term),
+            ItemKind::Revoke => replica.revoked(from),
+            _ => replica.resigned(from, term),
         }
         self.mark(group);
+    }
+
+    fn raft_message(&mut self, from: u64, group: u32, message: &[u8]) {
+        let is_behind =
+            self.unsynced_bytes > UNSYNCED_BYTES_MAX && message.len() > SMALL_MESSAGE_BYTES;
+        if is_behind || !self.ctx.trusts(from, group) {
+            return;
+        }
+        let leader = self.replicas.get(&group).map_or(0, Replica::leader_node);
+        let suspect = leader != 0 && self.is_suspect(leader);
+        let Some(replica) = self.replicas.get_mut(&group).filter(|r| !r.is_closed()) else {
+            return;
+        };
+        match replica.step(from, message, suspect, &mut self.ctx) {
+            Ok(stepped) => {
+                if let Some(index) = stepped.acknowledged {
+                    self.remember(from, group, stepped.from, (stepped.term, index));
+                }
+            }
+            Err(StepError::NotForUs) => return,
+            Err(StepError::LogIsShort) => self.rolled_back(from, group),
+            Err(StepError::LogsContradict) => {
+                self.ctx.refused.insert((from, group));
+                self.ctx.send(from, ItemKind::Contradiction, group, &[]);
+            }
+        }
+        self.mark(group);
+    }
+
+    fn promised(&mut self, from: u64, group: u32, payload: &[u8]) {
+        let Some(promise) = Promise::decode(payload) else { return };
+        self.remember(from, group, promise.member_id, (promise.term, promise.index));
+    }
+
+    fn remember(&mut self, node: u64, group: u32, member_id: u64, (term, index): (u64, u64)) {
+        let Some(incarnation) = self.incarnations.get(&node).copied() else { return };
+        // One that was removed may speak still, after it was forgotten.
+        if !self.knows_member(node, group, member_id) {
+            return;
+        }
+        self.memory.acknowledged(Remembered { node, incarnation, group, term, index });
     }
 
     fn hello(&mut self, from: u64, hello: Hello) {
         self.incarnations.insert(from, hello.incarnation);
         for member in hello.members {
+            let group = member.group_id;
             let stated = Remembered {
                 node: from,
                 incarnation: hello.incarnation,
-                group: member.group_id,
+                group,
                 term: member.term,
                 index: member.last_index,
             };
-            if self.memory.is_rolled_back(stated) {
-                self.ctx.send(from, ItemKind::RolledBack, member.group_id, &[]);
+            // It hears so before anything of raft, which would panic on a log that went back.
+            let known = member.member_id == 0 || self.knows_member(from, group, member.member_id);
+            if known && self.memory.is_rolled_back(stated) {
+                self.ctx.refused.insert((from, group));
+                self.ctx.send(from, ItemKind::RolledBack, group, &[]);
             }
         }
+        self.ctx.introduced.insert(from);
+        self.greeted(from);
+    }
+
+    /// Whether this is the member that we know on that node: a node may join a group again as
+    /// another one, and either side may have missed that.
+    fn knows_member(&self, node: u64, group: u32, member_id: u64) -> bool {
+        let replica = self.replicas.get(&group);
+        let known = replica.and_then(|r| r.group.configuration().on_node(node));
+        known.is_some_and(|known| known.member_id == member_id)
     }
 
     /// A peer remembers more of our member than our disk holds: the member never votes again.
     fn rolled_back(&mut self, from: u64, group: u32) {
-        let Some(replica) = self.replicas.get_mut(&group) else { return };
-        replica.phase = GroupPhase::RolledBack;
         let reason = format!(
             "group {group} is closed on this node: node {from} remembers more of its log than \
              its disk holds"
         );
-        replica.close(&reason, &mut self.ctx);
+        self.close_member(group, &reason);
+    }
+
+    /// Our member has as committed what the leader never had: others lost it, and nobody can say
+    /// which is right.
+    fn contradicted(&mut self, from: u64, group: u32) {
+        let reason = format!(
+            "group {group} is closed on this node: it holds committed entries that the leader on \
+             node {from} never had, so acknowledged data was lost on other disks"
+        );
+        self.close_member(group, &reason);
+    }
+
+    fn close_member(&mut self, group: u32, reason: &str) {
+        let Some(replica) = self.replicas.get_mut(&group) else { return };
+        replica.phase = GroupPhase::RolledBack;
+        replica.close(reason, &mut self.ctx);
+        self.mark(group);
     }
 
     fn proxied_call(&mut self, from: u64, group: u32, proxy: Proxy) {
@@ -234,16 +280,12 @@ impl Shard {
 }
 
 impl Replica {
-    fn node_is_member(&self, node: u64) -> bool {
-        self.group.configuration().on_node(node).is_some()
-    }
-
     /// A member's node is back: probe it instead of trusting what was in flight, and send again
     /// what went to it.
-    fn peer_returned(&mut self, node: u64, ctx: &mut Context) {
+    pub fn peer_returned(&mut self, node: u64, ctx: &mut Context) {
+        self.tell_promise_to(node, ctx);
         if let Some(member) = self.group.configuration().on_node(node) {
-            let member_id = member.member_id;
-            self.group.unreachable(member_id);
+            self.feed_again(member.member_id);
         }
         if self.leader_node() == node {
             self.dispatch_all(ctx);

@@ -41,6 +41,10 @@ impl Reads {
         self.waiting.len() + in_flight + confirmed + parked
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     pub fn wants_round(&self) -> bool {
         !self.waiting.is_empty()
     }

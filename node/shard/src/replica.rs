@@ -1,7 +1,9 @@
 //! One group on this node: its raft member, its machine, and the calls that wait for it.
 
 use crate::call::{Command, Read, Reply, no_leader};
+use crate::calls::Calls;
 use crate::context::Context;
+use crate::contract::Contract;
 use crate::frame::ItemKind;
 use crate::io::FetchEntries;
 use crate::limits::{CALL_MICROS_MAX, CALL_RESEND_MICROS, CALLS_MAX, ENTRY_OVERHEAD_BYTES};
@@ -10,7 +12,7 @@ use crate::reads::Reads;
 use crate::snapshots::Snapshots;
 use crate::{CallError, Consistency, item};
 use bytes::{Bytes, BytesMut};
-use multiraft_group::{Committed, Configuration, Envelope, Group, Persist, Role};
+use multiraft_group::{Committed, Configuration, Envelope, Group, Persist, Role, StepError};
 use multiraft_machine::{Answer, Effect, Machine, Output, Query};
 use multiraft_proto::v1::event::Event;
 use multiraft_proto::v1::{
@@ -34,14 +36,19 @@ pub(crate) struct Replica {
     nodes: BTreeMap<u64, u64>,
     /// The commit index to reach before the member counts as ready.
     ready_at: Option<u64>,
+    /// What peers were told last of what this member promised.
+    told: (u64, u64),
     /// When it was last seen to have a leader.
     pub led_at: u64,
     /// (term, node id of the leader) as last announced.
     announced: (u64, u64),
     proposals: Proposals,
-    calls: BTreeMap<(u64, u64), Command>,
+    calls: Calls,
     pub reads: Reads,
     pub snapshots: Snapshots,
+    pub contract: Contract,
+    /// On the leader: members that were removed and not told yet: (node, member id, index of it).
+    removed: Vec<(u64, u64, u64)>,
     /// Log time of the tick that is on its way; 0 = none.
     tick_proposed: u64,
     effects: Vec<Effect>,
@@ -56,9 +63,8 @@ pub(crate) struct Replica {
 pub(crate) struct Driven {
     /// The configuration changed: peers, record and directory follow.
     pub reconfigured: bool,
-    /// Members that were removed, with their nodes. A node that joined again meets the removal of
-    /// its earlier member in the log.
-    pub departed: Vec<(u64, u64)>,
+    /// Nodes of members that were removed.
+    pub departed: Vec<u64>,
 }
 
 impl Replica {
@@ -74,12 +80,15 @@ impl Replica {
             auto_promote: false,
             nodes,
             ready_at: None,
+            told: (0, 0),
             led_at: 0,
             announced: (0, 0),
             proposals: Proposals::default(),
-            calls: BTreeMap::new(),
+            calls: Calls::default(),
             reads: Reads::default(),
             snapshots: Snapshots::default(),
+            contract: Contract::default(),
+            removed: Vec::new(),
             tick_proposed: 0,
             effects: Vec::new(),
             #[cfg(feature = "planted")]
@@ -121,13 +130,11 @@ impl Replica {
         cancel: Option<(u64, u64)>,
         ctx: &mut Context,
     ) {
-        if self.calls.len() >= CALLS_MAX {
-            let e = CallError::Overloaded(format!("group {} has {CALLS_MAX} open calls", self.id));
-            ctx.answer(self.id, reply, Err(e));
-            return;
+        if let Err(e) = self.calls.admit(self.id, input.len(), ctx) {
+            return ctx.answer(self.id, reply, Err(e));
         }
         let command = Command { reply, input, cancel, since: ctx.now.micros, sent: 0 };
-        self.calls.insert(key, command);
+        self.calls.insert(key, command, ctx);
         self.dispatch(key, ctx);
     }
 
@@ -154,7 +161,7 @@ impl Replica {
     /// The caller went away. A command that is in the log already may wait there (for a lock):
     /// it is cancelled, so that nothing is granted to nobody.
     pub fn abandon(&mut self, key: (u64, u64), ctx: &mut Context) {
-        let Some(command) = self.calls.remove(&key).filter(|c| c.sent != 0) else { return };
+        let Some(command) = self.calls.remove(key, ctx).filter(|c| c.sent != 0) else { return };
         let Some((session_id, sequence_num)) = command.cancel else { return };
         let mut encoded = BytesMut::new();
         item::put_cancel(&mut encoded, session_id, sequence_num);
@@ -170,12 +177,12 @@ impl Replica {
     fn dispatch(&mut self, key: (u64, u64), ctx: &mut Context) {
         let leads = self.group.is_leader();
         let leader = self.leader_node();
-        let Some(command) = self.calls.get_mut(&key) else { return };
+        let Some(command) = self.calls.get_mut(key) else { return };
         if leads {
             command.sent = ctx.now.micros;
             if self.proposals.push_command(key.0, key.1, &command.input).is_err() {
                 let reply = command.reply;
-                self.calls.remove(&key);
+                self.calls.remove(key, ctx);
                 let e = format!("group {} has too many bytes waiting", self.id);
                 ctx.answer(self.id, reply, Err(CallError::Overloaded(e)));
             }
@@ -191,8 +198,7 @@ impl Replica {
     /// Sends every open command again: the leader changed, or the way to it broke. Replicas
     /// recognise what they applied already.
     pub fn dispatch_all(&mut self, ctx: &mut Context) {
-        let keys: Vec<_> = self.calls.keys().copied().collect();
-        for key in keys {
+        for key in self.calls.keys() {
             self.dispatch(key, ctx);
         }
     }
@@ -208,7 +214,18 @@ impl Replica {
     // ------------------------------------------------------------------------------- time
 
     pub fn tick(&mut self, ctx: &mut Context) {
-        self.group.tick();
+        if self.is_ticking() {
+            self.tick_group(ctx);
+        }
+        self.tick_machine(ctx);
+    }
+
+    /// Log time at which the machine wants to be told the time.
+    pub fn next_timer(&self) -> Option<u64> {
+        self.machine.next_timer()
+    }
+
+    fn tick_machine(&mut self, ctx: &mut Context) {
         #[cfg(feature = "planted")]
         self.planted_tick(ctx);
         let now = ctx.now.unix_millis;
@@ -219,31 +236,78 @@ impl Replica {
         }
     }
 
+    /// Every second: all members' nodes hear what this member's disk holds for certain, so that any
+    /// of them notices when it holds less one day. (An acknowledgement goes to the leader alone,
+    /// and a leader acknowledges to nobody.)
+    fn tell_promise(&mut self, ctx: &mut Context) {
+        let promised = self.group.promised();
+        if promised == self.told {
+            return;
+        }
+        self.told = promised;
+        let members = self.group.configuration().members.iter();
+        for node in members.map(|m| m.node_id).collect::<Vec<_>>() {
+            self.tell_promise_to(node, ctx);
+        }
+    }
+
+    /// One node hears it: it was away when the others did.
+    pub fn tell_promise_to(&self, node: u64, ctx: &mut Context) {
+        let (term, index) = self.group.promised();
+        if term > 0 {
+            let promise = item::Promise { member_id: self.group.member_id(), term, index };
+            ctx.send(node, ItemKind::Promise, self.id, &promise.encode());
+        }
+    }
+
     /// Every second: what waits too long is sent again or given up.
     pub fn slow_tick(&mut self, ctx: &mut Context) {
         self.reads.tick(self.id, ctx);
+        self.tell_promise(ctx);
         let now = ctx.now.micros;
-        let late = |c: &Command| now >= c.since + CALL_MICROS_MAX;
-        let given_up: Vec<_> = self.calls.extract_if(.., |_, c| late(c)).collect();
-        for (_, command) in given_up {
+        for command in self.calls.tick(now.saturating_sub(CALL_MICROS_MAX), ctx) {
             ctx.answer(self.id, command.reply, Err(no_leader(self.id)));
         }
-        let again = |c: &Command| now >= c.sent + CALL_RESEND_MICROS;
-        let stale: Vec<_> = self.calls.iter().filter(|(_, c)| again(c)).map(|(k, _)| *k).collect();
-        for key in stale {
+        for key in self.calls.sent_before(now.saturating_sub(CALL_RESEND_MICROS)) {
             self.dispatch(key, ctx);
         }
     }
 
     // ------------------------------------------------------------------------------ rounds
 
+    /// Whether it wants its ticks: raft's clock runs, or something waits for time to pass.
+    pub fn wants_ticks(&self) -> bool {
+        let waits = self.is_ticking() || !self.calls.is_empty() || !self.reads.is_empty();
+        let has_news = self.told != self.group.promised();
+        !self.is_closed() && (waits || has_news || self.wants_promotion() || self.role().is_none())
+    }
+
+    /// On the leader: nothing that its followers must still hear of.
+    pub fn has_nothing_pending(&self) -> bool {
+        self.proposals.is_empty() && self.reads.is_empty() && self.removed.is_empty()
+    }
+
+    /// Members that were removed, once most voters know it: (node, member id).
+    pub fn take_released(&mut self) -> Vec<(u64, u64)> {
+        if !self.group.is_leader() {
+            self.removed.clear();
+        }
+        let group = &self.group;
+        let known = |(_, _, index): &mut (u64, u64, u64)| group.is_known_by_quorum(*index);
+        self.removed.extract_if(.., known).map(|(node, member_id, _)| (node, member_id)).collect()
+    }
+
     /// Steps everything that waits and carries out what raft asks.
     pub fn drive(&mut self, ctx: &mut Context) -> Driven {
         let mut driven = Driven::default();
+        let rested = self.rests();
         self.propose(ctx);
         self.reads.start(&mut self.group, ctx);
         while self.group.has_ready() {
             let ready = self.group.ready();
+            if rested || ready.persist.is_some() || !ready.committed.is_empty() {
+                self.wake();
+            }
             self.send(ready.messages, ctx);
             if let Some(persist) = ready.persist {
                 ctx.counters.entries += persist.entries.len() as u64;
@@ -273,6 +337,7 @@ impl Replica {
             self.send_snapshots(ready.snapshots, ctx);
         }
         self.forget_received();
+        self.keep_contract(ctx);
         self.reads.release(self.id, self.group.applied_index(), &self.machine, ctx);
         self.announce_leader(ctx);
         self.check_ready(ctx);
@@ -305,7 +370,9 @@ impl Replica {
 
     pub fn send(&mut self, messages: Vec<Envelope>, ctx: &mut Context) {
         for envelope in messages {
-            if let Some(node) = self.node_of(envelope.to) {
+            if let Some(node) = self.node_of(envelope.to)
+                && ctx.trusts(node, self.id)
+            {
                 ctx.send(node, ItemKind::Raft, self.id, &envelope.message);
             }
         }
@@ -329,11 +396,14 @@ impl Replica {
                 }
                 self.effects = effects;
             }
-            Committed::Changed { member_id, node_id, configuration, .. } => {
+            Committed::Changed { index, member_id, node_id, configuration } => {
                 self.heard_of(&configuration);
                 driven.reconfigured = true;
                 if configuration.member(member_id).is_none() {
-                    driven.departed.push((member_id, node_id));
+                    driven.departed.push(node_id);
+                    if self.group.is_leader() {
+                        self.removed.push((node_id, member_id, index));
+                    }
                 }
                 let event = Event::MembershipChanged(MembershipChangedEvent {
                     group_id: self.id,
@@ -356,19 +426,32 @@ impl Replica {
             return;
         }
         if is_last(&answer) {
-            if let Some(command) = self.calls.remove(&(origin, number)) {
+            if let Some(command) = self.calls.answered((origin, number), ctx) {
                 ctx.answer(self.id, command.reply, Ok(answer));
             }
-        } else if let Some(command) = self.calls.get(&(origin, number)) {
+        } else if let Some(command) = self.calls.get((origin, number)) {
             ctx.answer(self.id, command.reply, Ok(answer));
         }
     }
 
     /// A message of another member; `node` is its sender.
-    pub fn step(&mut self, node: u64, message: &[u8]) -> Option<multiraft_group::Stepped> {
-        let stepped = self.group.step(message).ok()?;
+    pub fn step(
+        &mut self,
+        node: u64,
+        message: &[u8],
+        suspect: bool,
+        ctx: &mut Context,
+    ) -> Result<multiraft_group::Stepped, StepError> {
+        let stepped = self.group.step(message, suspect)?;
         self.nodes.insert(stepped.from, node);
-        Some(stepped)
+        if stepped.forgot_leader {
+            self.vote_asked(ctx);
+        }
+        if stepped.is_vote && self.rests() {
+            self.wake();
+            self.group.ping();
+        }
+        Ok(stepped)
     }
 
     // ------------------------------------------------------------------------ announcements
@@ -405,7 +488,7 @@ impl Replica {
 
     /// Every call that waits is told that the group went away.
     pub fn close(&mut self, reason: &str, ctx: &mut Context) {
-        let calls = std::mem::take(&mut self.calls).into_values().map(|c| c.reply);
+        let calls = self.calls.drain(ctx).into_iter().map(|c| c.reply);
         let reads = self.reads.drain().into_iter().map(|r| r.reply);
         for reply in calls.chain(reads).collect::<Vec<_>>() {
             ctx.answer(self.id, reply, Err(CallError::Unavailable(reason.to_owned())));

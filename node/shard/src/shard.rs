@@ -10,8 +10,8 @@ use crate::io::{
     AdminAnswer, GroupPersist, Identity, Input, LinkCommand, NodeFacts, Now, Outputs, Remembered,
 };
 use crate::limits::{
-    ASK_MICROS, CACHE_BYTES_MAX, CACHE_BYTES_MIN, LATE_TICK_MICROS, SNAPSHOT_LOG_BYTES_MAX,
-    TICK_MICROS,
+    ASK_MICROS, CACHE_BYTES_MAX, CACHE_BYTES_MIN, DISK_STALL_MICROS, LATE_TICK_MICROS,
+    SNAPSHOT_LOG_BYTES_MAX, SPACE_LOW_BYTES, SPACE_LOW_SHARE, SPACE_NONE_SHARE, TICK_MICROS,
 };
 use crate::memory::Memory;
 use crate::proxy::Proxied;
@@ -27,11 +27,13 @@ use multiraft_proto::log::StoredConfiguration;
 use multiraft_proto::v1::ServiceConfigChangedEvent;
 use multiraft_proto::v1::event::Event;
 use prost::Message as _;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A record on its way to the disk.
 struct Unsynced {
     record: u64,
+    since: u64,
+    bytes: usize,
     /// (group, ready number) that it makes durable.
     acks: Vec<(u32, u64)>,
     /// What may be told then.
@@ -48,6 +50,12 @@ pub struct Shard {
     pub(crate) joins: BTreeMap<u32, Join>,
     pub(crate) leaves: BTreeMap<u32, Leave>,
     dirty: Vec<u32>,
+    /// Groups that want their ticks; the others cost nothing.
+    pub(crate) awake: BTreeSet<u32>,
+    /// Groups at rest that are to wake at a log time: (time, group).
+    alarms: BTreeSet<(u64, u32)>,
+    /// Orphaned groups whose turn to campaign comes.
+    pub(crate) campaigns: VecDeque<u32>,
     pub(crate) memory: Memory,
     pub(crate) directory: Directory,
     pub(crate) proxied: Proxied,
@@ -55,8 +63,11 @@ pub struct Shard {
     pub(crate) incarnations: BTreeMap<u64, u64>,
     /// Records that are not durable yet, oldest first.
     unsynced: VecDeque<Unsynced>,
+    /// Bytes of their entries.
+    pub(crate) unsynced_bytes: usize,
     pub(crate) changes: Changes,
     pub(crate) drain: Drain,
+    pub(crate) space_is_low: bool,
     pub(crate) snapshots: SnapshotQueue,
     pub(crate) snapshot_log_bytes: u64,
     ticks: u64,
@@ -80,13 +91,18 @@ impl Shard {
             joins: BTreeMap::new(),
             leaves: BTreeMap::new(),
             dirty: Vec::new(),
+            awake: BTreeSet::new(),
+            alarms: BTreeSet::new(),
+            campaigns: VecDeque::new(),
             memory: Memory::new(memory),
             directory: Directory::default(),
             proxied: Proxied::default(),
             incarnations: BTreeMap::new(),
             unsynced: VecDeque::new(),
+            unsynced_bytes: 0,
             changes: Changes::default(),
             drain: Drain::default(),
+            space_is_low: false,
             snapshots: SnapshotQueue::default(),
             snapshot_log_bytes: SNAPSHOT_LOG_BYTES_MAX,
             ticks: 0,
@@ -166,13 +182,18 @@ impl Shard {
         }
     }
 
+    pub(crate) fn disk_stands_still(&self) -> bool {
+        let oldest = self.unsynced.front().map(|u| u.since);
+        oldest.is_some_and(|since| self.ctx.now.micros >= since + DISK_STALL_MICROS)
+    }
+
     pub(crate) fn has_unsynced_records(&self) -> bool {
         !self.unsynced.is_empty()
     }
 
     pub(crate) fn announce_groups(&mut self) {
         let groups = self.replicas.keys().copied().collect();
-        self.directory.announce(groups, self.drain.is_on, &mut self.ctx);
+        self.directory.announce(groups, self.drain.is_on(), &mut self.ctx);
     }
 
     // ------------------------------------------------------------------------------ inputs
@@ -190,6 +211,7 @@ impl Shard {
                     self.mark(group);
                 }
             }
+            Input::Space { free, total } => self.space(free, total),
             Input::SnapshotTaken { group, bytes } => self.snapshot_taken(group, bytes),
             Input::SnapshotSent { group, member_id, index, arrived } => {
                 self.snapshot_sent(group, member_id, index, arrived);
@@ -213,7 +235,7 @@ impl Shard {
     }
 
     fn command(&mut self, call: u64, group: u32, input: Bytes, cancel: Option<(u64, u64)>) {
-        if let Err(e) = self.check_open(group) {
+        if let Err(e) = self.check_open(group).and_then(|()| self.check_space(cancel)) {
             return self.ctx.out.answers.push((call, Err(e)));
         }
         let origin = self.ctx.origin;
@@ -258,6 +280,26 @@ impl Shard {
         }
     }
 
+    fn space(&mut self, free: u64, total: u64) {
+        let low = SPACE_LOW_BYTES.min(total / SPACE_LOW_SHARE);
+        // Taken again when there is clearly more.
+        let enough = if self.space_is_low { low + low / 3 } else { low };
+        self.space_is_low = free < enough;
+        if free < low / SPACE_NONE_SHARE {
+            let broken = format!("the disk is full: {free} bytes are left, make space");
+            self.ctx.out.broken.get_or_insert(broken);
+        }
+    }
+
+    /// Operations are refused while space is low; sessions live on.
+    fn check_space(&self, operation: Option<(u64, u64)>) -> Result<(), CallError> {
+        if self.space_is_low && operation.is_some() {
+            let reason = "this node's disk is nearly full: make space, or use another node";
+            return Err(CallError::Overloaded(reason.into()));
+        }
+        Ok(())
+    }
+
     /// Whether clients may call the group through this node.
     pub(crate) fn check_open(&self, group: u32) -> Result<(), CallError> {
         if !self.ctx.facts.activated {
@@ -288,15 +330,15 @@ impl Shard {
         self.ticks += 1;
         self.tick_peers(slept);
         let seconds = self.ticks.is_multiple_of(1_000_000 / TICK_MICROS);
-        for replica in self.replicas.values_mut().filter(|r| !r.is_closed()) {
+        self.ring_alarms();
+        for id in self.awake.iter().copied().collect::<Vec<_>>() {
+            let Some(replica) = self.replicas.get_mut(&id) else { continue };
             replica.tick(&mut self.ctx);
             if seconds {
                 replica.slow_tick(&mut self.ctx);
             }
-            if replica.has_work() && !replica.dirty {
-                replica.dirty = true;
-                self.dirty.push(replica.id);
-            }
+            self.release_removed(id);
+            self.mark(id);
         }
         self.take_snapshots();
         self.drain_tick();
@@ -313,6 +355,39 @@ impl Shard {
         }
     }
 
+    /// Wakes the groups whose machines have something to do at this time.
+    fn ring_alarms(&mut self) {
+        let now = self.ctx.now.unix_millis;
+        while let Some(&(due, id)) = self.alarms.first()
+            && due <= now
+        {
+            self.alarms.pop_first();
+            if let Some(replica) = self.replicas.get_mut(&id) {
+                replica.wake();
+                self.awake.insert(id);
+            }
+        }
+    }
+
+    /// Keeps the lists of groups that cost something each tick.
+    fn keep_awake(&mut self, id: u32) {
+        let Some(replica) = self.replicas.get_mut(&id) else {
+            self.awake.remove(&id);
+            return;
+        };
+        if replica.wants_ticks() {
+            self.awake.insert(id);
+        } else if self.awake.remove(&id) {
+            replica.group.shrink_cache(0);
+            if replica.pins_log() {
+                self.snapshots.want(id);
+            }
+            if let Some(due) = replica.next_timer().filter(|_| replica.rests()) {
+                self.alarms.insert((due, id));
+            }
+        }
+    }
+
     fn tick_peers(&mut self, slept: bool) {
         let now = self.ctx.now.micros;
         let redial_again = self.ticks.is_multiple_of(10);
@@ -322,27 +397,30 @@ impl Shard {
             if slept {
                 peer.pair.forgive_silence(now.saturating_sub(2 * TICK_MICROS));
             }
-            let broke = peer.pair.check_silence(now);
+            let died = peer.pair.check_silence(now);
             let silent = peer.pair.is_silent(now) && peer.pair.is_connected();
-            if broke || silent && redial_again {
+            if died || silent && redial_again {
                 self.ctx.out.links.push(LinkCommand::Redial { node });
             }
-            if broke {
-                self.session_broke(node);
+            if died {
+                self.session_broke(node, true);
             }
             self.ctx.flush_to(node);
         }
     }
 
+    /// Groups at rest have none.
     fn shrink_caches(&mut self) {
-        let share = CACHE_BYTES_MAX / self.replicas.len().max(1);
-        for replica in self.replicas.values_mut() {
-            replica.group.shrink_cache(share.max(CACHE_BYTES_MIN));
+        let share = CACHE_BYTES_MAX / self.awake.len().max(1);
+        for id in &self.awake {
+            if let Some(replica) = self.replicas.get_mut(id) {
+                replica.group.shrink_cache(share.max(CACHE_BYTES_MIN));
+            }
         }
     }
 
     fn persisted(&mut self, round: u64) {
-        while let Some(Unsynced { acks, events, tokens, .. }) =
+        while let Some(Unsynced { bytes, acks, events, tokens, .. }) =
             self.unsynced.pop_front_if(|u| u.record <= round)
         {
             for (group, number) in acks {
@@ -351,6 +429,7 @@ impl Shard {
                     self.mark(group);
                 }
             }
+            self.unsynced_bytes -= bytes;
             self.ctx.out.events.extend(events);
             self.ctx
                 .out
@@ -361,13 +440,15 @@ impl Shard {
 
     // ------------------------------------------------------------------------------ rounds
 
-    /// Whether a round would do anything.
-    pub fn has_work(&self) -> bool {
-        !self.dirty.is_empty()
+    /// Whether the next round should come at once, although nothing came in: there is more than one
+    /// round should do.
+    pub fn is_busy(&self) -> bool {
+        !self.campaigns.is_empty()
     }
 
     /// Drives the groups that have work and returns everything to be done outside.
     pub fn round(&mut self) -> Outputs {
+        self.campaign_some();
         let dirty = std::mem::take(&mut self.dirty);
         self.ctx.counters.rounds += u64::from(!dirty.is_empty());
         for id in dirty {
@@ -394,6 +475,7 @@ impl Shard {
         self.snapshot_if_due(id);
         self.settle_changes(id);
         self.drained(id);
+        self.keep_awake(id);
         // What a drive itself brought up (a new leader's commands) is the next round's.
         if let Some(replica) = self.replicas.get_mut(&id)
             && replica.has_work()
@@ -408,17 +490,16 @@ impl Shard {
         let Some(replica) = self.replicas.get(&id) else { return };
         let configuration = replica.group.configuration().clone();
         let stored = replica.stored_configuration();
-        let member_id = replica.group.member_id();
         let part: &mut GroupPersist = self.ctx.record_group(id);
         part.configuration = Some((configuration.version, stored));
         for member in &configuration.members {
             self.ctx.know_peer(member.node_id, member.address());
         }
-        for (departed, node) in driven.departed {
-            self.memory.forget(node, id);
-            if departed == member_id {
-                self.left(id, member_id);
-            }
+        // This member may be one of them: it goes when the leader says that most voters know.
+        for node in driven.departed {
+            let forgotten = self.memory.forget(node, id);
+            self.ctx.record().memory.extend(forgotten);
+            self.ctx.refused.remove(&(node, id));
         }
     }
 
@@ -444,6 +525,10 @@ impl Shard {
         let acks = std::mem::take(&mut self.ctx.acks);
         let events = std::mem::take(&mut self.ctx.durable_events);
         let tokens = std::mem::take(&mut self.ctx.tokens);
-        self.unsynced.push_back(Unsynced { record: self.ctx.record, acks, events, tokens });
+        let (record, since) = (self.ctx.record, self.ctx.now.micros);
+        let bytes =
+            self.ctx.record().groups.iter().flat_map(|g| &g.entries).map(|e| e.data.len()).sum();
+        self.unsynced_bytes += bytes;
+        self.unsynced.push_back(Unsynced { record, since, bytes, acks, events, tokens });
     }
 }

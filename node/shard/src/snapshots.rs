@@ -5,7 +5,9 @@
 
 use crate::context::Context;
 use crate::io::{Input, SendSnapshot, TakeSnapshot};
-use crate::limits::{SNAPSHOT_LOG_BYTES_ALL, SNAPSHOT_RETRY_MICROS, SNAPSHOTS_AT_ONCE};
+use crate::limits::{
+    RESTING_LOG_BYTES_MAX, SNAPSHOT_LOG_BYTES_ALL, SNAPSHOT_RETRY_MICROS, SNAPSHOTS_AT_ONCE,
+};
 use crate::replica::{Driven, Replica};
 use crate::shard::Shard;
 use multiraft_group::{Installed, Member, SnapshotMark, SnapshotToSend};
@@ -53,6 +55,12 @@ pub(crate) struct SnapshotQueue {
     retry_at: u64,
 }
 
+impl SnapshotQueue {
+    pub fn want(&mut self, id: u32) {
+        self.due.insert(id);
+    }
+}
+
 impl Shard {
     /// Asks for snapshots of the groups that are due, a few at a time.
     pub(crate) fn take_snapshots(&mut self) {
@@ -96,7 +104,7 @@ impl Shard {
         let Input::SnapshotReceived { from, group, index, bytes, message, machine } = input else {
             return;
         };
-        if self.memory.is_refused(from, group) {
+        if self.ctx.refused.contains(&(from, group)) {
             return;
         }
         let Some(replica) = self.replicas.get_mut(&group).filter(|r| !r.is_closed()) else {
@@ -135,6 +143,13 @@ impl Replica {
         let Snapshots { log_bytes, bytes, taking, .. } = &self.snapshots;
         let grown = *log_bytes >= least.max(*bytes) || self.group.is_snapshot_outdated();
         taking.is_none() && grown && !self.is_closed()
+    }
+
+    /// A group at rest keeps on disk what all others write after its last entry: it is snapshotted
+    /// sooner when it has more than the log copies out of the way.
+    pub fn pins_log(&self) -> bool {
+        let Snapshots { log_bytes, bytes, taking, .. } = &self.snapshots;
+        taking.is_none() && *log_bytes >= RESTING_LOG_BYTES_MAX.max(*bytes / 8)
     }
 
     fn take_snapshot(&mut self) -> Option<TakeSnapshot> {
@@ -192,7 +207,7 @@ impl Replica {
         self.heard_of(&mark.configuration);
         driven.reconfigured = true;
         let gone = |m: &&Member| mark.configuration.member(m.member_id).is_none();
-        let gone = replaced.members.iter().filter(gone).map(|m| (m.member_id, m.node_id));
+        let gone = replaced.members.iter().filter(gone).map(|m| m.node_id);
         driven.departed.extend(gone);
         let event = SnapshotRecoveredEvent { group_id: self.id, index: mark.index };
         ctx.out.events.push((self.id, Event::SnapshotRecovered(event)));

@@ -13,6 +13,11 @@ impl Shard {
         &self.ctx.facts
     }
 
+    /// Commands are refused: the disk is nearly full.
+    pub fn space_is_low(&self) -> bool {
+        self.space_is_low
+    }
+
     pub fn counters(&self) -> Counters {
         self.ctx.counters
     }
@@ -52,6 +57,11 @@ impl Shard {
             leader: self.client_address(leader),
             followers: followers.filter(|a| !a.is_empty()).collect(),
         })
+    }
+
+    /// Whether this node leads the group and lets it rest.
+    pub fn rests(&self, id: u32) -> bool {
+        self.replicas.get(&id).is_some_and(Replica::rests)
     }
 
     /// A hash of a group's machine, for checks that compare replicas.

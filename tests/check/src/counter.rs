@@ -109,7 +109,10 @@ mod tests {
         assert_eq!(check_with_unknown(&calls, 1, 3), Ok(()));
         assert_eq!(check_with_unknown(&calls[..1], 1, 1), Ok(()));
         assert_eq!(check_with_unknown(&calls[..1], 1, 2), Ok(()));
-        assert_eq!(check_with_unknown(&calls[..1], 1, 3), Err(Fault::Sum { least: 1, most: 2, value: 3 }));
+        assert_eq!(
+            check_with_unknown(&calls[..1], 1, 3),
+            Err(Fault::Sum { least: 1, most: 2, value: 3 })
+        );
     }
 
     #[test]

@@ -1,3 +1,7 @@
-//! Clients whose history is checked; what the tests on processes and on Kubernetes share.
+//! What the tests on processes and on Kubernetes share: nodes as processes, clients whose history
+//! is checked, a network that fails on demand.
 
 pub mod load;
+pub mod nodes;
+pub mod proxy;
+pub mod reads;

@@ -1,6 +1,7 @@
 //! Clients that increment one counter, put into one map, write and read shared entries, and
 //! remember all answers.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -10,59 +11,127 @@ use multiraft_check::register::{self, Action, Fault, Operation};
 use multiraft_client::{Cluster, Counter, Map, Options, Routing};
 use tokio::task::JoinHandle;
 
+use crate::reads::Reads;
+
 /// Long enough for every election and restart: a call that ends with an error fails the test.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Entries that all clients write and read, in a map of their own.
+/// A write that a client gives up so soon may have happened or not, or may happen later.
+const HASTY_TIMEOUT: Duration = Duration::from_millis(1);
+/// One write in so many.
+const HASTY: u64 = 64;
+
+/// Entries that all clients write and read at one time, in a map of their own.
 const SHARED: u64 = 4;
+/// After so many increments come other shared entries: the search for an order grows with its
+/// history, which stays below 1,000 operations.
+const CHAPTER: u64 = 1_600;
+
+/// A node that is well answers sooner.
+const LATE: Duration = Duration::from_millis(200);
+
+/// No progress for so long fails a test.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Acknowledged entries that are read in the end, besides counting all of them.
+const SAMPLE: usize = 200;
 
 /// What one client saw.
 #[derive(Default)]
 struct Seen {
     calls: Vec<Call>,
-    /// Of each shared entry.
-    shared: [Vec<Operation<u64>>; SHARED as usize],
+    puts: u64,
+    /// By shared entry.
+    shared: BTreeMap<u64, Vec<Operation<u64>>>,
+    longest: Duration,
+}
+
+/// What all clients saw; every answer fits.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Outcome {
+    /// Commands that were answered.
+    pub acknowledged: u64,
+    pub reads: u64,
+    /// Commands that were given up, with an unknown outcome.
+    pub unknown: u64,
+    /// Reads at one node that took longer than [`LATE`]: of one that stood still, or was cut off.
+    pub late: u64,
+    /// The longest that any client waited for any answer.
+    pub longest: Duration,
 }
 
 /// Clients at work.
 pub struct Load {
     endpoints: Vec<String>,
     name: String,
-    acknowledged: Arc<AtomicU64>,
+    epoch: Instant,
+    /// Increments by client.
+    acknowledged: Arc<[AtomicU64]>,
     stop: Arc<AtomicBool>,
     clients: Vec<JoinHandle<Seen>>,
+    reads: Option<Reads>,
 }
 
 impl Load {
     /// Starts clients, each with another one of the nodes' addresses as its first. `name`: of the
-    /// counter, and with an ending of the map; nothing of that name was used before.
+    /// counter, and with an ending of the maps; nothing of that name was used before.
     pub async fn start(endpoints: Vec<String>, name: &str, clients: usize) -> Self {
-        let acknowledged = Arc::new(AtomicU64::new(0));
-        let stop = Arc::new(AtomicBool::new(false));
-        let epoch = Instant::now();
-        let mut tasks = Vec::new();
-        for client in 0..clients {
-            let cluster = connect(&endpoints, client).await;
-            let (acknowledged, stop) = (acknowledged.clone(), stop.clone());
-            tasks.push(tokio::spawn(run(
-                cluster,
-                name.to_owned(),
-                client,
-                epoch,
-                acknowledged,
-                stop,
-            )));
+        let mut load = Self {
+            endpoints,
+            name: name.to_owned(),
+            epoch: Instant::now(),
+            acknowledged: (0..clients).map(|_| AtomicU64::new(0)).collect(),
+            stop: Arc::new(AtomicBool::new(false)),
+            clients: Vec::new(),
+            reads: None,
+        };
+        for number in 0..clients {
+            let cluster = connect(&load.endpoints, number).await;
+            let client = Client {
+                number,
+                counter: cluster.counter(name),
+                map: cluster.map(entries(name)),
+                shared: cluster.map(format!("{name}-shared")),
+                epoch: load.epoch,
+                acknowledged: load.acknowledged.clone(),
+                seen: Seen::default(),
+            };
+            load.clients.push(tokio::spawn(client.run(load.stop.clone())));
         }
-        Self { endpoints, name: name.to_owned(), acknowledged, stop, clients: tasks }
+        load
+    }
+
+    /// From now on reads the counter at every node, too, also at one that stands still.
+    pub async fn read_everywhere(&mut self) {
+        let reads = Reads::start(&self.endpoints, &self.name, self.epoch, self.stop.clone());
+        self.reads = Some(reads.await);
+    }
+
+    /// Increments that were acknowledged so far.
+    pub fn acknowledged(&self) -> u64 {
+        self.acknowledged.iter().map(|count| count.load(Ordering::Relaxed)).sum()
     }
 
     /// Waits until `count` more increments are acknowledged; how long that took.
     pub async fn progress(&self, count: u64) -> Duration {
+        let wanted = self.acknowledged() + count;
+        self.wait(|| self.acknowledged() >= wanted).await
+    }
+
+    /// Waits until every client has gone on; how long that took.
+    pub async fn all_go_on(&self) -> Duration {
+        let now = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let before: Vec<u64> = self.acknowledged.iter().map(now).collect();
+        // The first may have been on its way already.
+        let passed = || self.acknowledged.iter().zip(&before).all(|(count, b)| now(count) > b + 1);
+        self.wait(passed).await
+    }
+
+    async fn wait(&self, done: impl Fn() -> bool) -> Duration {
         let started = Instant::now();
-        let wanted = self.acknowledged.load(Ordering::Relaxed) + count;
-        while self.acknowledged.load(Ordering::Relaxed) < wanted {
+        while !done() {
             let waited = started.elapsed();
-            assert!(waited < Duration::from_secs(90), "no progress for {waited:?}");
+            assert!(waited < PATIENCE, "no progress for {waited:?}");
             let failed = self.clients.iter().any(|client| client.is_finished());
             assert!(!failed, "a client ended early; its error stands above");
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -72,44 +141,86 @@ impl Load {
 
     /// Ends the clients and checks all that they saw: the counter has exactly the increments, no
     /// acknowledged entry is missing, and no read went back.
-    pub async fn check(self) {
+    pub async fn check(self) -> Outcome {
         self.stop.store(true, Ordering::Relaxed);
-        let mut calls = Vec::new();
+        let mut all = Seen::default();
         let mut puts = Vec::new();
-        let mut shared: [Vec<Operation<u64>>; SHARED as usize] = Default::default();
-        for (client, task) in self.clients.into_iter().enumerate() {
+        for task in self.clients {
             let own = task.await.expect("every call is answered");
-            puts.push((client, own.calls.iter().filter(|call| call.delta > 0).count()));
-            calls.extend(own.calls);
-            shared.iter_mut().zip(own.shared).for_each(|(all, own)| all.extend(own));
-        }
-        for (key, history) in shared.iter().enumerate() {
-            if let Err(Fault { order, misfit }) = register::check(0, history) {
-                let last = &order[order.len().saturating_sub(10)..];
-                panic!("shared entry {key}: {misfit:?} fits nowhere; the order ends {last:?}");
+            puts.push(own.puts);
+            all.calls.extend(own.calls);
+            all.longest = all.longest.max(own.longest);
+            for (key, history) in own.shared {
+                all.shared.entry(key).or_default().extend(history);
             }
         }
+        let increments: u64 = puts.iter().sum();
+        let mut outcome = Outcome { longest: all.longest, ..Outcome::default() };
+        check_shared(&all.shared, &mut outcome);
+        let elsewhere = match self.reads {
+            Some(reads) => reads.end().await,
+            None => Vec::new(),
+        };
+        let is_late = |call: &&Call| u128::from(call.ended - call.started) > LATE.as_nanos();
+        outcome.late = elsewhere.iter().filter(is_late).count() as u64;
+        let pinned = elsewhere.len();
+        all.calls.extend(elsewhere);
+        outcome.acknowledged += 2 * increments;
+        outcome.reads += all.calls.len() as u64 - increments;
+
         let cluster = connect(&self.endpoints, 0).await;
-        let (counter, map) = primitives(&cluster, &self.name);
-        let value = counter.get().await.expect("readable").value as u64;
-        let increments = calls.iter().filter(|call| call.delta > 0).count();
-        counter::check(&calls, value).expect("the history has an order");
-        assert_eq!(value, increments as u64);
-        for (client, count) in puts {
-            for number in 0..count {
-                let key = format!("{client}-{number}");
-                let entry = map.get(&key).await.expect("readable").value;
-                let entry = entry.unwrap_or_else(|| panic!("acknowledged entry {key} is missing"));
-                assert_eq!(entry.value, key.as_bytes(), "entry {key}");
+        let value = cluster.counter(&self.name).get().await.expect("readable").value as u64;
+        counter::check(&all.calls, value).expect("the history has an order");
+        assert_eq!(value, increments);
+        check_entries(&cluster.map(entries(&self.name)), &puts).await;
+        let Outcome { acknowledged, reads, unknown, late, longest } = outcome;
+        println!(
+            "{acknowledged} commands acknowledged, {unknown} given up, {reads} reads ({pinned} at \
+             one node, {late} of them late), longest call {longest:?}"
+        );
+        cluster.close().await;
+        outcome
+    }
+}
+
+fn check_shared(shared: &BTreeMap<u64, Vec<Operation<u64>>>, outcome: &mut Outcome) {
+    for (key, history) in shared {
+        if let Err(Fault { order, misfit }) = register::check(0, history) {
+            let last = &order[order.len().saturating_sub(10)..];
+            panic!("shared entry {key}: {misfit:?} fits nowhere; the order ends {last:?}");
+        }
+        for operation in history {
+            match (operation.action, operation.ended) {
+                (Action::Read(_), _) => outcome.reads += 1,
+                (Action::Write(_), Some(_)) => outcome.acknowledged += 1,
+                (Action::Write(_), None) => outcome.unknown += 1,
             }
         }
-        let size = map.size().await.expect("countable").value;
-        assert_eq!(size, increments as u64, "each entry once");
-        let shared: usize = shared.iter().map(Vec::len).sum();
-        let reads = calls.len() - increments;
-        println!("{increments} increments and puts, {reads} reads, {shared} of shared entries");
-        cluster.close().await;
     }
+}
+
+/// Every entry is there once: nothing else was put, so their number says it. Some are read, and
+/// all of them to name one that is missing.
+async fn check_entries(map: &Map, puts: &[u64]) {
+    let all =
+        puts.iter().enumerate().flat_map(|(client, count)| (0..*count).map(move |n| (client, n)));
+    let all: Vec<String> = all.map(|(client, number)| key(client, number)).collect();
+    let size = map.size().await.expect("countable").value;
+    let step = if size == all.len() as u64 { all.len().div_ceil(SAMPLE).max(1) } else { 1 };
+    for key in all.iter().step_by(step) {
+        let entry = map.get(key).await.expect("readable").value;
+        let entry = entry.unwrap_or_else(|| panic!("acknowledged entry {key} is missing"));
+        assert_eq!(entry.value, key.as_bytes(), "entry {key}");
+    }
+    assert_eq!(size, all.len() as u64, "each entry once");
+}
+
+fn entries(name: &str) -> String {
+    format!("{name}-entries")
+}
+
+fn key(client: usize, number: u64) -> String {
+    format!("{client}-{number}")
 }
 
 async fn connect(endpoints: &[String], first: usize) -> Cluster {
@@ -124,67 +235,91 @@ async fn connect(endpoints: &[String], first: usize) -> Cluster {
         .expect("the cluster is there")
 }
 
-fn primitives(cluster: &Cluster, name: &str) -> (Counter, Map) {
-    (cluster.counter(name), cluster.map(format!("{name}-entries")))
-}
-
-/// One client: put, increment, read, and again.
-async fn run(
-    cluster: Cluster,
-    name: String,
-    client: usize,
+struct Client {
+    number: usize,
+    counter: Counter,
+    map: Map,
+    shared: Map,
     epoch: Instant,
-    acknowledged: Arc<AtomicU64>,
-    stop: Arc<AtomicBool>,
-) -> Seen {
-    let (counter, map) = primitives(&cluster, &name);
-    let shared = cluster.map(format!("{name}-shared"));
-    let now = || epoch.elapsed().as_nanos() as u64;
-    let mut seen = Seen::default();
-    let mut number = 0;
-    while !stop.load(Ordering::Relaxed) {
-        let key = format!("{client}-{number}");
-        map.put(&key, key.clone()).await.expect("a put is retried to an answer");
-        number += 1;
-        let entry = number % SHARED;
-        let operation = touch(&shared, entry, client as u64, number, &now).await;
-        seen.shared[entry as usize].push(operation);
-        for delta in [1, 0] {
-            let started = now();
-            let answer = match delta {
-                0 => counter.get().await,
-                _ => counter.increment(1).await,
-            };
-            let value = answer.expect("a call is retried to an answer").value as u64;
-            seen.calls.push(Call { started, ended: now(), delta, value });
+    acknowledged: Arc<[AtomicU64]>,
+    seen: Seen,
+}
+
+impl Client {
+    /// Put, touch a shared entry, increment, read, and again.
+    async fn run(mut self, stop: Arc<AtomicBool>) -> Seen {
+        while !stop.load(Ordering::Relaxed) {
+            let key = key(self.number, self.seen.puts);
+            let started = self.now();
+            self.map.put(&key, key.clone()).await.expect("a put is retried to an answer");
+            self.waited(started);
+            self.seen.puts += 1;
+            self.touch().await;
+            for delta in [1, 0] {
+                let started = self.now();
+                let answer = match delta {
+                    0 => self.counter.get().await,
+                    _ => self.counter.increment(1).await,
+                };
+                let value = answer.expect("a call is retried to an answer").value as u64;
+                let ended = self.waited(started);
+                self.seen.calls.push(Call { started, ended, delta, value });
+            }
+            self.acknowledged[self.number].fetch_add(1, Ordering::Relaxed);
         }
-        acknowledged.fetch_add(1, Ordering::Relaxed);
+        self.seen
     }
-    seen
+
+    /// Writes a shared entry, which no other write of any client equals, or reads it.
+    async fn touch(&mut self) {
+        let (client, number) = (self.number as u64, self.seen.puts);
+        let sum: u64 = self.acknowledged.iter().map(|n| n.load(Ordering::Relaxed)).sum();
+        let entry = sum / CHAPTER * SHARED + number % SHARED;
+        let key = format!("shared-{entry}");
+        let started = self.now();
+        let (action, is_answered) = if (number / SHARED + client).is_multiple_of(2) {
+            let value = (client << 32) + number;
+            (Action::Write(value), self.write(&key, value).await)
+        } else {
+            let read = self.shared.get(&key).await.expect("a read is retried to an answer").value;
+            // Nobody writes 0: what is read before the first write.
+            (Action::Read(read.map_or(0, |e| parse(&e.value))), true)
+        };
+        let ended = self.waited(started);
+        let operation = Operation { started, ended: is_answered.then_some(ended), action };
+        self.seen.shared.entry(entry).or_default().push(operation);
+    }
+
+    /// False when the write was given up.
+    async fn write(&self, key: &str, value: u64) -> bool {
+        if !value.is_multiple_of(HASTY) {
+            let written = self.shared.put(key, value.to_string()).await;
+            written.expect("a put is retried to an answer");
+            return true;
+        }
+        let hasty = self.shared.clone().timeout(HASTY_TIMEOUT);
+        match hasty.put(key, value.to_string()).await {
+            Ok(_) => true,
+            Err(error) => {
+                assert!(error.is_outcome_unknown(), "a write in haste: {error}");
+                false
+            }
+        }
+    }
+
+    fn now(&self) -> u64 {
+        self.epoch.elapsed().as_nanos() as u64
+    }
+
+    /// A call that began then has ended now.
+    fn waited(&mut self, started: u64) -> u64 {
+        let ended = self.now();
+        self.seen.longest = self.seen.longest.max(Duration::from_nanos(ended - started));
+        ended
+    }
 }
 
-/// Writes a shared entry, which no other write of any client equals, or reads it.
-async fn touch(
-    shared: &Map,
-    entry: u64,
-    client: u64,
-    number: u64,
-    now: impl Fn() -> u64,
-) -> Operation<u64> {
-    let key = format!("shared-{entry}");
-    let started = now();
-    let action = if (number / SHARED + client).is_multiple_of(2) {
-        let value = (client << 32) + number;
-        shared.put(&key, value.to_string()).await.expect("a put is retried to an answer");
-        Action::Write(value)
-    } else {
-        let read = shared.get(&key).await.expect("a read is retried to an answer").value;
-        // Nobody writes 0: what is read before the first write.
-        Action::Read(read.map_or(0, |e| text(&e.value).parse().expect("we wrote numbers")))
-    };
-    Operation { started, ended: Some(now()), action }
-}
-
-fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).expect("we wrote text")
+fn parse(bytes: &[u8]) -> u64 {
+    let text = std::str::from_utf8(bytes).expect("we wrote text");
+    text.parse().expect("we wrote numbers")
 }

@@ -36,7 +36,7 @@ async fn main() -> ExitCode {
         eprintln!("multiraft-history: {}: {ended:?}", options.command.join(" "));
         return ExitCode::FAILURE;
     }
-    let gap = load.progress(u64::from(options.clients) + 1).await;
+    let gap = load.all_go_on().await;
     println!("all clients went on within {} ms of the command's end", gap.as_millis());
     load.check().await;
     ExitCode::SUCCESS

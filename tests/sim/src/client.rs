@@ -305,10 +305,11 @@ impl Client {
 
     /// How long until the next operation begins: now and then the client stays away for so long
     /// that its session may end.
-    pub fn pause(&mut self, ends: bool) -> u64 {
+    pub fn pause(&mut self, longest: u64, ends: bool) -> u64 {
         match self.rng.u32(..60) {
             0 if !ends => self.rng.u64(1_000_000..12_000_000),
-            _ => self.rng.u64(100..400_000),
+            _ if ends => self.rng.u64(100..400_000),
+            _ => self.rng.u64(100..longest),
         }
     }
 

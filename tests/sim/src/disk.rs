@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use fastrand::Rng;
+use multiraft_proto::log::StoredConfiguration;
 use multiraft_shard::{
     Entry, HardState, NodeFacts, Persist, Recovery, Remembered, Shard, StoredLog, StoredSnapshot,
 };
+use prost::Message as _;
 
 use crate::planted::Defect;
 
@@ -230,6 +232,11 @@ impl Stored {
 impl StoredGroup {
     pub fn last_index(&self) -> u64 {
         self.entries.last_key_value().map_or(self.first.0 - 1, |(index, _)| *index)
+    }
+
+    pub fn member_id(&self) -> u64 {
+        let stored = StoredConfiguration::decode(&self.configuration[..]);
+        stored.expect("the shard wrote it").own_member_id
     }
 
     pub fn term(&self, index: u64) -> Option<u64> {

@@ -76,7 +76,7 @@ impl World {
                 self.moves.traps.push((leader, after, micros));
             }
             Fault::Copy { node } => self.nodes[node].copy = Some(self.nodes[node].disk.copy()),
-            Fault::RollBack { node } | Fault::Wipe { node } | Fault::Lose { node } => {
+            Fault::RollBack { node, .. } | Fault::Wipe { node, .. } | Fault::Lose { node } => {
                 self.renew(node, fault);
             }
         }
@@ -121,6 +121,9 @@ impl World {
         for from in 0..self.nodes.len() {
             self.nodes[from].paused_until = 0;
             self.nodes[from].disk.slow_until = 0;
+            // The step of a paused process was put off to the end of the pause.
+            let boot = self.nodes[from].boot;
+            self.at(0, Event::Step { node: from, boot });
             self.at(0, Event::Start { node: from });
             for to in 0..self.nodes.len() {
                 self.join(from, to);

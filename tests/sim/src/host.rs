@@ -1,7 +1,7 @@
 //! What stands in for the host: runs each node's loop and carries out what its shard asks.
 
 use multiraft_shard::limits::TICK_MICROS;
-use multiraft_shard::{Input, LinkCommand, Outputs};
+use multiraft_shard::{Frame, Input, LinkCommand, Outputs};
 
 use crate::node::{Node, place_of};
 use crate::planted::Defect;
@@ -51,6 +51,9 @@ impl World {
         }
         let Some(outputs) = self.nodes[node].step(self.now) else { return };
         self.carry_out(node, boot, outputs);
+        if self.nodes[node].life.as_ref().is_some_and(|life| life.shard.is_busy()) {
+            self.wake(node);
+        }
         self.invariants.check(&self.nodes, node);
     }
 
@@ -76,6 +79,7 @@ impl World {
         for (to, frame) in outputs.frames {
             self.trace.word(to);
             self.trace.bytes(&frame);
+            self.items += Frame::parse(frame.clone()).map_or(0, Iterator::count) as u64;
             let sent = self.network.send(id, to, frame, self.now, &mut self.rng);
             if let Some((connection, at)) = sent {
                 self.at(at - self.now, Event::Arrive { connection });

@@ -143,6 +143,13 @@ impl World {
         self.call(place, AdminRequest::Drain { drain, fence: None });
     }
 
+    /// All nodes take leaderships again.
+    pub(crate) fn end_drains(&mut self) {
+        for place in std::mem::take(&mut self.moves.draining) {
+            self.call(place, AdminRequest::Drain { drain: false, fence: None });
+        }
+    }
+
     /// Place of the leader with the highest term.
     pub(crate) fn leader_of(&self, group: u32) -> Option<usize> {
         let states = self.nodes.iter().filter_map(|node| {

@@ -1,11 +1,11 @@
 //! A disk that goes back, is emptied or is lost, and the member's replacement.
 //!
 //! A disk that goes back is more than Raft allows for: its member breaks what it promised. Its peers
-//! guard against it while those that remember are there, so the world is calm from before the disk
-//! goes back until a new member has taken the old one's place. In between, the peers have to refuse
-//! the old one.
+//! remember what it held and refuse it, each what it heard up to a second or two ago. So the world
+//! is calm from before the disk goes back until a new member has taken the old one's place, but for
+//! the leaders, which may stand still: the others have to refuse the old member all the same.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use multiraft_proto::v1::{GroupPhase, GroupState, MemberRole};
 use multiraft_shard::{AdminRequest, GroupSpec, Input, Wanted};
@@ -17,8 +17,12 @@ use crate::world::{Event, World};
 const POLL_MICROS: u64 = 200_000;
 /// The groups are to be whole before a disk goes back; if this takes longer, it does not.
 const GATHER_MICROS: u64 = 20_000_000;
+/// What a member holds is known to all within this time: it is told and written every second.
+const TELL_MICROS: u64 = 3_000_000;
 /// The peers refuse the member within this time: connections are made, and a Hello is sent.
 const REFUSE_MICROS: u64 = 4_000_000;
+/// Leaders that pause come back after the member was to be refused without them.
+const PAUSE_MICROS: u64 = REFUSE_MICROS + 2 * POLL_MICROS;
 /// The member is replaced within this time.
 const REPLACE_MICROS: u64 = 60_000_000;
 
@@ -29,14 +33,24 @@ pub struct Renewal {
     fault: Fault,
     stage: Stage,
     since: u64,
-    /// Groups that the node has to be a member of again.
-    groups: BTreeSet<u32>,
+    /// What the node's members acknowledged, by group: it has to have a member there again.
+    groups: BTreeMap<u32, Acknowledged>,
+}
+
+/// Of one member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Acknowledged {
+    member_id: u64,
+    term: u64,
+    index: u64,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Stage {
     /// Until all groups of the node are whole.
     Gather,
+    /// Until all peers know what its members hold.
+    Tell,
     /// The old disk is in place; the peers refuse it in these groups.
     Refused(BTreeSet<u32>),
     /// The old member is removed.
@@ -50,9 +64,10 @@ impl World {
         if matches!(fault, Fault::RollBack { .. }) && self.nodes[place].copy.is_none() {
             return;
         }
-        let (stage, since, groups) = (Stage::Gather, self.now, BTreeSet::new());
+        let (stage, since, groups) = (Stage::Gather, self.now, BTreeMap::new());
         self.renewal = Some(Renewal { place, fault, stage, since, groups });
         self.mend();
+        self.end_drains();
         self.at(POLL_MICROS, Event::Renew);
     }
 
@@ -76,7 +91,21 @@ impl World {
                 }
                 let Some(groups) = self.whole_groups(place) else { return true };
                 renewal.groups = groups;
-                self.set_back(renewal);
+                (renewal.stage, renewal.since) = (Stage::Tell, self.now);
+            }
+            Stage::Tell if took < TELL_MICROS => {}
+            Stage::Tell => {
+                let same = |a: &Acknowledged, b: &Acknowledged| {
+                    (a.member_id, a.term) == (b.member_id, b.term)
+                };
+                let now = self.whole_groups(place).unwrap_or_default();
+                let then = &renewal.groups;
+                let stays = now.len() == then.len()
+                    && then.iter().all(|(g, a)| now.get(g).is_some_and(|b| same(a, b)));
+                match stays {
+                    true => self.set_back(renewal),
+                    false => (renewal.stage, renewal.since) = (Stage::Gather, self.now),
+                }
             }
             Stage::Refused(groups) => {
                 let open: Vec<u32> =
@@ -95,7 +124,7 @@ impl World {
                 self.assert_in_time(renewal, "removed");
                 let id = self.nodes[place].id();
                 let mut left = false;
-                for group in renewal.groups.clone() {
+                for group in renewal.groups.keys().copied() {
                     let member = self.member_on(group, id);
                     left |= member.is_some();
                     if let Some(member_id) = member {
@@ -111,7 +140,7 @@ impl World {
                 self.assert_in_time(renewal, "replaced");
                 let id = self.nodes[place].id();
                 let mut missing = false;
-                for group in renewal.groups.clone() {
+                for group in renewal.groups.keys().copied() {
                     let votes = self.configuration(group).is_some_and(|c| {
                         c.members.iter().any(|m| m.node_id == id && m.role() == MemberRole::Member)
                     });
@@ -147,9 +176,9 @@ impl World {
 
     /// The groups of a node, if in each of them another node leads, hears all members, and all of
     /// them hold the whole log.
-    fn whole_groups(&mut self, place: usize) -> Option<BTreeSet<u32>> {
+    fn whole_groups(&mut self, place: usize) -> Option<BTreeMap<u32, Acknowledged>> {
         let id = self.nodes[place].id();
-        let mut groups = BTreeSet::new();
+        let mut groups = BTreeMap::new();
         let mut whole = self.nodes.iter().all(|node| node.life.is_some());
         for group in 1..=self.options.shape.groups {
             let Some(state) = self.leader_state(group) else {
@@ -157,12 +186,11 @@ impl World {
                 continue;
             };
             let held = self.nodes[place].disk.synced.groups.contains_key(&group);
-            let is_member = state.members.iter().any(|m| m.node_id == id);
-            whole &= held == is_member;
-            if !is_member {
-                continue;
-            }
-            groups.insert(group);
+            let member = state.members.iter().find(|m| m.node_id == id);
+            whole &= held == member.is_some();
+            let Some(member) = member else { continue };
+            let (member_id, term, index) = (member.member_id, state.term, state.last_index);
+            groups.insert(group, Acknowledged { member_id, term, index });
             if state.leader == id {
                 whole = false;
                 self.ask_leader(group, Wanted::Leader(0));
@@ -189,24 +217,24 @@ impl World {
         let place = renewal.place;
         self.kill(place, Unsynced::Torn, 100_000);
         renewal.since = self.now;
+        let mut pause = false;
         match renewal.fault {
-            Fault::RollBack { .. } => {
+            Fault::RollBack { leaders_pause, .. } => {
+                pause = leaders_pause;
                 let disk = self.nodes[place].copy.take().expect("asked when the fault began");
                 self.report.roll_backs += 1;
-                let refused = renewal.groups.iter().copied();
-                let refused = refused.filter(|g| self.is_behind(place, *g, &disk)).collect();
-                renewal.stage = Stage::Refused(refused);
+                let behind = renewal.groups.iter().filter(|(g, held)| is_behind(&disk, **g, held));
+                renewal.stage = Stage::Refused(behind.map(|(group, _)| *group).collect());
                 self.nodes[place].disk = disk;
             }
-            Fault::Wipe { .. } => {
+            Fault::Wipe { leaders_pause, .. } => {
+                pause = leaders_pause;
                 self.report.wiped_disks += 1;
-                let formed: Vec<GroupSpec> =
-                    renewal.groups.iter().filter_map(|g| self.spec(*g, place)).collect();
                 // An operator forms a group with a member that it never removed.
-                let id = self.nodes[place].id();
-                let same =
-                    |spec: &GroupSpec| self.member_on(spec.group, id) == Some(spec.member_id);
-                let formed: Vec<GroupSpec> = formed.into_iter().filter(same).collect();
+                let first = renewal.groups.iter().filter_map(|(group, held)| {
+                    self.spec(*group, place).filter(|spec| spec.member_id == held.member_id)
+                });
+                let formed: Vec<GroupSpec> = first.collect();
                 renewal.stage = Stage::Refused(formed.iter().map(|spec| spec.group).collect());
                 self.nodes[place].disk.wipe();
                 self.formed_again = Some((place, formed));
@@ -217,31 +245,24 @@ impl World {
                 self.nodes[place].disk.lose();
             }
         }
+        for group in renewal.groups.keys().filter(|_| pause) {
+            if let Some(leader) = self.leader_of(*group) {
+                self.nodes[leader].paused_until = self.now + PAUSE_MICROS;
+            }
+        }
         self.nodes[place].set_back += 1;
         self.invariants.set_back = Some(place);
-    }
-
-    /// Whether a disk holds less of a group than its member acknowledged to the leader.
-    fn is_behind(&self, place: usize, group: u32, disk: &Disk) -> bool {
-        let id = self.nodes[place].id();
-        let (Some(old), Some(leader)) = (disk.synced.groups.get(&group), self.leader_state(group))
-        else {
-            return false;
-        };
-        let member = leader.members.iter().find(|m| m.node_id == id).map(|m| m.member_id);
-        let progress = leader.progress.iter().find(|p| Some(p.member_id) == member);
-        let acknowledged = progress.map_or(0, |p| p.matched_index);
-        (old.state.term, old.last_index()) < (leader.term, acknowledged)
     }
 
     /// Closed, or not heard at all.
     fn is_refused(&self, place: usize, group: u32) -> bool {
         let Some(life) = &self.nodes[place].life else { return false };
         let Some(state) = life.shard.group_state(group) else { return false };
-        let Some(leader) = self.leader_of(group) else { return false };
-        let id = self.nodes[leader].id();
-        let heard = life.shard.peers().iter().any(|peer| peer.node_id == id && peer.connected);
-        state.phase() == GroupPhase::RolledBack || leader != place && !heard
+        let peers = life.shard.peers();
+        let heard = |id: u64| peers.iter().any(|peer| peer.node_id == id && peer.connected);
+        let members = self.configuration(group).map(|c| c.members).unwrap_or_default();
+        let heard = members.iter().any(|m| heard(m.node_id));
+        state.phase() == GroupPhase::RolledBack || !heard
     }
 
     /// A node with an empty directory, and so with another id, takes the place.
@@ -266,4 +287,12 @@ impl World {
             self.input(place, Input::Admin { token: 1, request });
         }
     }
+}
+
+/// Whether a disk holds less of a group than its member acknowledged. An earlier member of the node
+/// has no part in the group any more.
+fn is_behind(disk: &Disk, group: u32, held: &Acknowledged) -> bool {
+    let Some(old) = disk.synced.groups.get(&group) else { return false };
+    old.member_id() == held.member_id
+        && (old.state.term, old.last_index()) < (held.term, held.index)
 }

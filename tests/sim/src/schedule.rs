@@ -48,10 +48,12 @@ pub enum Fault {
     CrashAtStep { leader: bool, after: u64, micros: u64 },
     /// The disk is copied, for a later [`Fault::RollBack`].
     Copy { node: usize },
-    /// The disk goes back to its copy; the member has to be refused, and is replaced.
-    RollBack { node: usize },
-    /// The disk is emptied and the groups are formed anew on it, under the same ids.
-    Wipe { node: usize },
+    /// The disk goes back to its copy; the member has to be refused, and is replaced. Meanwhile the
+    /// leaders of its groups stand still, or not.
+    RollBack { node: usize, leaders_pause: bool },
+    /// The disk is emptied and the groups are formed anew on it, under the same ids; the rest as
+    /// above.
+    Wipe { node: usize, leaders_pause: bool },
     /// The disk is lost; a new node takes its place.
     Lose { node: usize },
 }
@@ -133,10 +135,11 @@ pub fn draw(rng: &mut Rng, shape: &Shape) -> Vec<(u64, Fault)> {
         let node = rng.usize(..shape.nodes);
         let copied = rng.u64(FORMING_MICROS..end);
         faults.push((copied, Fault::Copy { node }));
+        let leaders_pause = rng.bool();
         let replaced = match rng.u32(..4) {
             0 => Fault::Lose { node },
-            1 => Fault::Wipe { node },
-            _ => Fault::RollBack { node },
+            1 => Fault::Wipe { node, leaders_pause },
+            _ => Fault::RollBack { node, leaders_pause },
         };
         faults.push((rng.u64(copied..end), replaced));
     }

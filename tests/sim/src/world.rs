@@ -4,8 +4,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use fastrand::Rng;
+use multiraft_machine::Answer;
 use multiraft_shard::limits::TICK_MICROS;
-use multiraft_shard::{AdminRequest, Consistency, GroupSpec, Input, Member};
+use multiraft_shard::{AdminRequest, CallError, Consistency, GroupSpec, Input, Member};
 
 use crate::client::{Client, Heard};
 use crate::disk::Unsynced;
@@ -135,6 +136,10 @@ pub(crate) struct World {
     pub invariants: Invariants,
     pub trace: Trace,
     pub report: Report,
+    /// Items in all frames so far: everything but heartbeats between nodes.
+    pub items: u64,
+    /// Answers to calls of a script, by number.
+    pub answers: BTreeMap<u64, Result<Answer, CallError>>,
     healed: bool,
 }
 
@@ -158,7 +163,7 @@ pub fn run_recorded(options: Options) -> (Report, Vec<History>) {
 }
 
 impl World {
-    fn new(options: Options) -> Self {
+    pub fn new(options: Options) -> Self {
         let mut rng = Rng::with_seed(options.seed ^ 0x5151_5151);
         let node = |place, rng: &mut Rng| Node::new(place, rng.i64(-500..500), rng.u64(..200));
         let shape = &options.shape;
@@ -183,6 +188,8 @@ impl World {
             invariants: Invariants::new(options.planted),
             trace: Trace::new(),
             report: Report { runs: 1, ticks: shape.ticks, ..Report::default() },
+            items: 0,
+            answers: BTreeMap::new(),
             healed: false,
             options,
         }
@@ -234,12 +241,21 @@ impl World {
         Some(GroupSpec { group, member_id: own.member_id, members })
     }
 
+    /// Lets the next event happen, if it is due by `until`.
+    pub fn next_event(&mut self, until: u64) -> bool {
+        if self.queue.peek().is_none_or(|Reverse((at, ..))| *at > until) {
+            return false;
+        }
+        let Some(Reverse((at, _, event))) = self.queue.pop() else { return false };
+        self.now = at;
+        self.report.events += 1;
+        self.trace.word(at);
+        self.happen(event);
+        true
+    }
+
     fn go_on(&mut self) {
-        while let Some(Reverse((at, _, event))) = self.queue.pop() {
-            self.now = at;
-            self.report.events += 1;
-            self.trace.word(at);
-            self.happen(event);
+        while self.next_event(u64::MAX) {
             let busy = self.renewal.is_some() || self.clients.iter().any(|c| !c.done);
             if self.healed && !busy {
                 return;
@@ -395,12 +411,11 @@ impl World {
         self.input(place, Input::Abandon { call, group });
     }
 
-    pub fn answered(
-        &mut self,
-        key: (usize, u64, u64),
-        result: Result<multiraft_machine::Answer, multiraft_shard::CallError>,
-    ) {
-        let Some(Attempt { client, operation, command }) = self.calls.remove(&key) else { return };
+    pub fn answered(&mut self, key: (usize, u64, u64), result: Result<Answer, CallError>) {
+        let Some(Attempt { client, operation, command }) = self.calls.remove(&key) else {
+            self.answers.insert(key.2, result);
+            return;
+        };
         let one = &mut self.clients[client];
         if let (Ok(answer), Some(command)) = (&result, command) {
             self.oracle.output(one.group, command, answer);
@@ -423,7 +438,7 @@ impl World {
                 let index = result.map_or(0, |answer| answer.index);
                 self.oracle.done(one, &done, index, self.now);
                 // It is begun when it is sent, after the pause.
-                let pause = one.pause(self.healed);
+                let pause = one.pause(self.options.shape.pause_micros, self.healed);
                 one.next(self.now + pause, self.healed);
                 self.oracle.begun(one);
                 let (operation, attempt) = (one.operation, one.attempt);

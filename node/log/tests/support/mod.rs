@@ -1,7 +1,9 @@
 //! What the tests of this crate share: small rounds, directories and their copies.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod model;
 pub mod snapshots;
+pub mod trace;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +18,7 @@ pub const FRESH: FreshIdentity = FreshIdentity { node_id: 11, incarnation: 22 };
 
 /// The beacon follows every append.
 pub fn options() -> Options {
-    Options { sync: Sync::Always, beacon_period: Duration::ZERO }
+    Options { sync: Sync::Always, beacon_period: Duration::ZERO, ..Options::default() }
 }
 
 /// The beacon is written at close only.
@@ -48,9 +50,16 @@ pub fn round(group: u32, first: u64, last: u64, term: u64) -> Round {
     Round { groups: vec![part], peers: vec![] }
 }
 
+/// Where syncs cost little, if there is such a place: nothing here depends on the disk.
+pub fn memory() -> tempfile::TempDir {
+    let place = Path::new("/dev/shm");
+    if place.is_dir() { tempfile::tempdir_in(place) } else { tempfile::tempdir() }
+        .expect("directory")
+}
+
 /// A byte copy of a directory, as a volume snapshot would make it.
 pub fn copy(from: &Path) -> tempfile::TempDir {
-    let to = tempfile::tempdir().expect("directory");
+    let to = memory();
     copy_into(from, to.path());
     to
 }

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
-use crate::nodes;
+use multiraft_e2e::nodes;
 
 /// `multiraft dev`, asked to stop at the end of the test.
 struct Dev {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use multiraft_e2e::load::Load;
 
-use crate::nodes::{Node, Nodes};
+use multiraft_e2e::nodes::{Node, Nodes};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_copy_of_a_running_directory_opens_or_is_refused_clearly() {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use multiraft_client::position;
 use multiraft_e2e::load::Load;
 
-use crate::nodes::Nodes;
+use multiraft_e2e::nodes::Nodes;
 
 const GROUPS: u32 = 16;
 const CLIENTS: usize = 8;
@@ -21,7 +21,7 @@ async fn every_command_takes_effect_once_while_leaders_are_killed() {
         let leader = nodes.leader(group).await;
         nodes.nodes[leader].kill();
         nodes.nodes[leader].wait();
-        let gap = load.progress(CLIENTS as u64 + 1).await;
+        let gap = load.all_go_on().await;
         println!("leader killed; all clients went on after {gap:?}");
         load.progress(500).await;
         nodes.nodes[leader].start();
@@ -45,7 +45,7 @@ async fn nothing_acknowledged_is_lost_when_all_nodes_are_killed_at_once() {
             node.wait();
             node.start();
         }
-        load.progress(CLIENTS as u64 + 1).await;
+        load.all_go_on().await;
         println!("all killed; all clients went on after {:?}", killed.elapsed());
     }
     load.check().await;

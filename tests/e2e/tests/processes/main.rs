@@ -5,5 +5,4 @@
 mod command_line;
 mod copies;
 mod kills;
-mod nodes;
 mod placement;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use multiraft_client::{Options, position};
 
-use crate::nodes::Nodes;
+use multiraft_e2e::nodes::Nodes;
 
 const GROUPS: u32 = 16;
 const INCREMENTS: i64 = 20;

@@ -1,8 +1,9 @@
 //! Node processes that can be killed and started again where they were.
 
+use std::ffi::OsString;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use multiraft_client::{node_info, node_service, v1};
@@ -12,9 +13,19 @@ const BOOTSTRAP: &str = "/atomix.multiraft.v1.Node/Bootstrap";
 /// A node answers for itself within this time after its start, on a busy machine too.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// A node that says nothing for this long is not counted when a leader is looked for.
+const ASK_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// One node: its folder, its addresses, and its process while it runs.
 pub struct Node {
     folder: PathBuf,
+    /// Where clients reach it, and the host that it tells its peers.
+    pub host: String,
+    /// Where it listens for peers; another than [`Node::host`] when something stands between.
+    pub peer_host: String,
     ports: [u16; 3],
+    /// A command that runs the node's program as its last arguments, in its own process.
+    pub under: Vec<String>,
     process: Option<Child>,
 }
 
@@ -27,20 +38,26 @@ pub struct Nodes {
 impl Nodes {
     /// `count` nodes, with each of `groups` on `copies` of them in turn.
     pub async fn formed(count: usize, groups: u32, copies: usize) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let nodes = (0..count).map(|n| Node::new(&folder.path().join(n.to_string()))).collect();
-        let mut nodes = Self { nodes, folder };
+        let mut nodes = Self::prepared(count);
         nodes.nodes.iter_mut().for_each(Node::start);
         nodes.form(groups, copies).await;
         nodes
     }
 
-    async fn form(&self, groups: u32, copies: usize) {
+    /// Nodes that are not started yet.
+    pub fn prepared(count: usize) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let nodes = (0..count).map(|n| Node::new(&folder.path().join(n.to_string()))).collect();
+        Self { nodes, folder }
+    }
+
+    /// Forms the groups on nodes that run.
+    pub async fn form(&self, groups: u32, copies: usize) {
         let mut members = Vec::new();
         for node in &self.nodes {
             members.push(v1::MemberConfig {
                 node_id: node.info().await.node_id,
-                host: "127.0.0.1".into(),
+                host: node.host.clone(),
                 port: node.ports[1].into(),
                 role: v1::MemberRole::Member.into(),
                 ..Default::default()
@@ -73,17 +90,18 @@ impl Nodes {
         self.nodes.iter().map(Node::address).collect()
     }
 
-    /// Position of the node that leads a group, as the running nodes see it.
+    /// Position of the node that leads a group, as the nodes that answer see it.
     pub async fn leader(&self, group: u32) -> usize {
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
             let mut newest = (0, 0);
             let mut ids = Vec::new();
             for node in &self.nodes {
-                let info = match node.process {
-                    Some(_) => node.info().await,
-                    None => v1::GetInfoResponse::default(),
+                let asked = match node.process {
+                    Some(_) => node_info(&node.address(), ASK_TIMEOUT).await.ok(),
+                    None => None,
                 };
+                let info = asked.unwrap_or_default();
                 ids.push(info.node_id);
                 let state = info.groups.iter().find(|state| state.group_id == group);
                 newest = newest.max(state.map_or((0, 0), |state| (state.term, state.leader)));
@@ -101,35 +119,69 @@ impl Nodes {
 impl Node {
     pub fn new(folder: &Path) -> Self {
         std::fs::create_dir_all(folder).expect("the temporary folder is writable");
-        Self { folder: folder.to_owned(), ports: ports(), process: None }
+        let host = "127.0.0.1".to_owned();
+        Self {
+            folder: folder.to_owned(),
+            peer_host: host.clone(),
+            host,
+            ports: ports(),
+            under: Vec::new(),
+            process: None,
+        }
     }
 
+    /// Where clients reach the node.
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.ports[0])
+        format!("{}:{}", self.host, self.ports[0])
     }
 
+    /// Where the node says that its peers reach it, and where it listens for them.
+    pub fn peer_addresses(&self) -> [String; 2] {
+        [&self.host, &self.peer_host].map(|host| format!("{host}:{}", self.ports[1]))
+    }
+
+    /// The data directory.
     pub fn data(&self) -> PathBuf {
         self.folder.join("data")
     }
 
+    /// What the node wrote to its log since it was first started.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
 
+    /// Starts the program, again where it was.
     pub fn start(&mut self) {
         let log = std::fs::File::options().create(true).append(true).open(self.folder.join("log"));
-        let [client, peer, http] = self.ports.map(|port| format!("127.0.0.1:{port}"));
-        let process = Command::new(program("multiraft-node"))
+        let address = |host: &str, port: usize| format!("{host}:{}", self.ports[port]);
+        let mut words = self.under.iter().map(Into::into).collect::<Vec<OsString>>();
+        words.push(program("multiraft-node").into());
+        let process = Command::new(&words[0])
+            .args(&words[1..])
             .arg("--data-dir")
             .arg(self.data())
-            .args(["--client-address", &client, "--peer-address", &peer])
-            .args(["--http-address", &http, "--advertise-host", "127.0.0.1"])
+            .args(["--client-address", &address(&self.host, 0)])
+            .args(["--peer-address", &address(&self.peer_host, 1)])
+            .args(["--http-address", &address(&self.host, 2)])
+            .args(["--advertise-host", &self.host])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log.expect("the folder is writable"))
             .spawn()
             .expect("the node's program starts");
         self.process = Some(process);
+    }
+
+    /// Process id of a node that runs.
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("the node runs").id()
+    }
+
+    /// Sends a signal, such as STOP.
+    pub fn signal(&self, name: &str) {
+        let pid = self.pid().to_string();
+        let sent = Command::new("kill").args([&format!("-{name}"), &pid]).status();
+        assert!(sent.expect("kill runs").success(), "signal {name} for {pid}");
     }
 
     /// SIGKILL, without waiting for the end.
@@ -144,8 +196,21 @@ impl Node {
         process.wait().expect("a child can be waited for");
     }
 
+    /// Waits for a node that ends by itself, and tells how it did.
+    pub async fn end(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + START_TIMEOUT;
+        loop {
+            if let Some(status) = self.ended() {
+                self.process = None;
+                return status;
+            }
+            assert!(Instant::now() < deadline, "the node goes on; its log:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// How the process ended, if it did.
-    pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
+    pub fn ended(&mut self) -> Option<ExitStatus> {
         self.process.as_mut().and_then(|process| process.try_wait().expect("can be asked"))
     }
 

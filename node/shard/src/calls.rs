@@ -1,0 +1,159 @@
+//! Commands that wait for their answers, and how many more of them there may be.
+
+use crate::CallError;
+use crate::call::Command;
+use crate::context::Context;
+use crate::limits::{
+    CALL_OVERHEAD_BYTES, CALLS_BYTES_MAX, CALLS_MAX, DELAY_CALLS_MIN, DELAY_MICROS_MAX,
+};
+use std::collections::BTreeMap;
+
+/// (origin, number) of a command.
+pub(crate) type Key = (u64, u64);
+
+/// What all groups of the shard hold for callers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub calls: usize,
+    pub bytes: usize,
+}
+
+/// The open commands of one group.
+#[derive(Debug, Default)]
+pub(crate) struct Calls {
+    open: BTreeMap<Key, Command>,
+    delay: Delay,
+}
+
+/// How long commands wait at least. A command may wait for a lock as long as it likes; when even the
+/// quickest takes long, the queue does not drain (Nichols and Jacobson, CoDel, 2012).
+#[derive(Debug, Default)]
+struct Delay {
+    least: Option<u64>,
+    answers: usize,
+    is_long: bool,
+}
+
+impl Delay {
+    fn answered(&mut self, micros: u64) {
+        self.answers += 1;
+        self.least = Some(self.least.map_or(micros, |least| least.min(micros)));
+    }
+
+    /// Every second: judges the last one.
+    fn tick(&mut self) {
+        let enough = self.answers >= DELAY_CALLS_MIN;
+        self.is_long = enough && self.least.is_some_and(|least| least > DELAY_MICROS_MAX);
+        (self.least, self.answers) = (None, 0);
+    }
+}
+
+impl Calls {
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    pub fn keys(&self) -> Vec<Key> {
+        self.open.keys().copied().collect()
+    }
+
+    pub fn get(&self, key: Key) -> Option<&Command> {
+        self.open.get(&key)
+    }
+
+    pub fn get_mut(&mut self, key: Key) -> Option<&mut Command> {
+        self.open.get_mut(&key)
+    }
+
+    /// Whether one more command of this size may come; else nothing happened and the caller should
+    /// wait a little.
+    pub fn admit(&self, group: u32, bytes: usize, ctx: &Context) -> Result<(), CallError> {
+        let Held { calls, bytes: held } = ctx.held;
+        let refused = if self.delay.is_long && self.open.len() >= DELAY_CALLS_MIN {
+            format!("commands of group {group} wait for over {} ms", DELAY_MICROS_MAX / 1_000)
+        } else if calls >= CALLS_MAX {
+            format!("this node has {CALLS_MAX} open calls")
+        } else if held + bytes > CALLS_BYTES_MAX {
+            format!("this node holds {} MiB of open calls", CALLS_BYTES_MAX >> 20)
+        } else {
+            return Ok(());
+        };
+        Err(CallError::Overloaded(refused))
+    }
+
+    pub fn insert(&mut self, key: Key, command: Command, ctx: &mut Context) {
+        ctx.held.calls += 1;
+        ctx.held.bytes += cost(&command);
+        if let Some(replaced) = self.open.insert(key, command) {
+            release(&replaced, ctx);
+        }
+    }
+
+    pub fn remove(&mut self, key: Key, ctx: &mut Context) -> Option<Command> {
+        let command = self.open.remove(&key)?;
+        release(&command, ctx);
+        Some(command)
+    }
+
+    /// The command was answered for good.
+    pub fn answered(&mut self, key: Key, ctx: &mut Context) -> Option<Command> {
+        let command = self.remove(key, ctx)?;
+        self.delay.answered(ctx.now.micros.saturating_sub(command.since));
+        Some(command)
+    }
+
+    /// Every second: what came before this time is given up.
+    pub fn tick(&mut self, before: u64, ctx: &mut Context) -> Vec<Command> {
+        self.delay.tick();
+        let late: Vec<_> = self.open.extract_if(.., |_, c| c.since <= before).collect();
+        late.into_iter()
+            .map(|(_, command)| {
+                release(&command, ctx);
+                command
+            })
+            .collect()
+    }
+
+    /// What was sent before this time, or never.
+    pub fn sent_before(&self, time: u64) -> Vec<Key> {
+        self.open.iter().filter(|(_, c)| c.sent <= time).map(|(key, _)| *key).collect()
+    }
+
+    pub fn drain(&mut self, ctx: &mut Context) -> Vec<Command> {
+        let all: Vec<_> = std::mem::take(&mut self.open).into_values().collect();
+        all.iter().for_each(|command| release(command, ctx));
+        all
+    }
+}
+
+fn cost(command: &Command) -> usize {
+    command.input.len() + CALL_OVERHEAD_BYTES
+}
+
+fn release(command: &Command, ctx: &mut Context) {
+    ctx.held.calls -= 1;
+    ctx.held.bytes -= cost(command);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_that_does_not_drain_is_long_and_one_slow_command_is_not() {
+        let mut delay = Delay::default();
+        for _ in 0..DELAY_CALLS_MIN {
+            delay.answered(DELAY_MICROS_MAX + 1);
+        }
+        delay.tick();
+        assert!(delay.is_long);
+        for _ in 0..DELAY_CALLS_MIN {
+            delay.answered(10 * DELAY_MICROS_MAX);
+        }
+        delay.answered(100);
+        delay.tick();
+        assert!(!delay.is_long, "a lock may be waited for");
+        delay.tick();
+        assert!(!delay.is_long, "nothing is known of an idle second");
+    }
+}
