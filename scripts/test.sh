@@ -22,6 +22,7 @@ walls                    | both | 10 s   | cargo test --locked -p multiraft-wall
 pure crates              | both | 60 s   | cargo test --locked $(packages "${PURE[@]}")
 simulation               | all  | 60 s   | SIM_SEEDS=1000 SIM_TICKS=2000 cargo test --locked -p multiraft-sim --test seeds no_seed
 clippy                   | all  | 2 min  | cargo clippy --locked --workspace --all-targets -- -D warnings
+hostile bytes            | all  | 20 s   | cargo test --locked -p multiraft-fuzz
 node crates              | all  | 2 min  | cargo test --locked $(packages "${INSIDE[@]}")
 client                   | all  | 20 s   | cargo test --locked -p multiraft-client
 operator                 | all  | 1 min  | cargo test --locked -p multiraft-controller

@@ -192,7 +192,9 @@ where
         Ok(Err(status)) => status,
         Err(_) => Status::deadline_exceeded(format!("no answer for {} ms", timeout.as_millis())),
     };
-    if judge(&status) == Verdict::Final {
+    // Whatever the node itself answered is for the caller to judge: there is no other to ask.
+    let is_answer = status.source().is_none() && status.code() != Code::DeadlineExceeded;
+    if is_answer {
         return Err(Failure::Final { node: endpoint.into(), status }.into());
     }
     let last = describe(&status);

@@ -4,6 +4,7 @@
 //! [`Ready`] says what to persist, send and apply, with the order in the comments of its fields.
 //! Async Ready (raft thesis 10.2.1): a leader's messages leave before its own log is synced.
 
+mod check;
 mod entry;
 mod limits;
 mod member;
@@ -11,6 +12,7 @@ mod member;
 pub mod planted;
 mod quiet;
 mod ready;
+mod recover;
 mod snapshot;
 mod storage;
 
@@ -136,11 +138,21 @@ impl Group {
             store.set_snapshot(mark);
         }
         store.preload(origin.tail.into_iter().map(Entry::into_raft).collect());
+        Group::over(store, origin.member_id, configuration, origin.applied, timing)
+    }
+
+    fn over(
+        store: LogStorage,
+        member_id: u64,
+        configuration: Configuration,
+        applied: u64,
+        timing: Timing,
+    ) -> Self {
         let config = Config {
-            id: origin.member_id,
+            id: member_id,
             election_tick: timing.election_ticks,
             heartbeat_tick: timing.heartbeat_ticks,
-            applied: origin.applied,
+            applied,
             pre_vote: true,
             check_quorum: true,
             read_only_option: ReadOnlyOption::Safe,
@@ -156,10 +168,10 @@ impl Group {
         node.set_batch_append(true);
         let mut group = Group {
             node,
-            member_id: origin.member_id,
+            member_id,
             timing,
             configuration,
-            applied: origin.applied,
+            applied,
             outstanding: VecDeque::new(),
             acknowledged: (0, 0),
             installing: None,
@@ -201,6 +213,11 @@ impl Group {
 
     pub fn applied_index(&self) -> u64 {
         self.applied
+    }
+
+    /// Index of the log's first entry, behind a snapshot.
+    pub fn first_index(&self) -> u64 {
+        self.node.raft.raft_log.first_index()
     }
 
     pub fn last_index(&self) -> u64 {
@@ -298,25 +315,6 @@ impl Group {
     fn decode(&self, message: &[u8]) -> Result<Message, StepError> {
         let message = Message::decode(message).map_err(|_| StepError::NotForUs)?;
         if message.to == self.member_id { Ok(message) } else { Err(StepError::NotForUs) }
-    }
-
-    /// Refuses what raft would take or panic on.
-    fn check(&self, message: &Message) -> Result<(), StepError> {
-        let last = self.last_index();
-        match message.msg_type() {
-            MessageType::MsgSnapshot => Err(StepError::NotForUs),
-            // A leader tells a member to commit only what that member acknowledged.
-            MessageType::MsgHeartbeat if message.commit > last => Err(StepError::LogIsShort),
-            MessageType::MsgAppendResponse
-                if !message.reject
-                    && self.is_leader()
-                    && message.term == self.term()
-                    && message.index > last =>
-            {
-                Err(StepError::LogsContradict)
-            }
-            _ => Ok(()),
-        }
     }
 
     fn take(&mut self, message: Message) -> Stepped {

@@ -23,3 +23,10 @@ pub const RELUCTANT_TICKS: u8 = 3;
 /// Ticks after which a lost request for pre-votes is repeated when a leader's node died; one more for
 /// half of the members, so that they do not ask at once for ever.
 pub const WAITING_TICKS: usize = 4;
+
+/// Terms that a message may be ahead of its receiver's: what an election every 100 ms takes 13 years
+/// for. A damaged message must not move a group to where its terms end.
+pub const TERM_LEAP_MAX: u64 = 1 << 32;
+
+/// Highest index in a message: no log gets there, and raft adds to indexes without a check.
+pub const INDEX_MAX: u64 = 1 << 62;

@@ -2,6 +2,7 @@
 
 use multiraft_proto::log::StoredConfiguration;
 use multiraft_proto::v1::{GroupConfig, MemberConfig, MemberRole};
+use std::collections::BTreeSet;
 
 /// Role of a member. Witnesses do not exist here: they are refused where requests come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,6 +37,8 @@ pub struct Configuration {
     /// The first configuration. It stands in no log entry, so whoever is fed the log from its
     /// start must be told.
     pub initial: Vec<Member>,
+    /// How often the group was recovered by force ([`crate::Group::recover`]).
+    pub recovery: u64,
 }
 
 impl Configuration {
@@ -43,7 +46,22 @@ impl Configuration {
     pub fn first(mut members: Vec<Member>) -> Self {
         members.sort();
         let member_id_max = members.iter().map(|m| m.member_id).max().unwrap_or(0);
-        Configuration { version: 0, initial: members.clone(), members, member_id_max }
+        Configuration { initial: members.clone(), members, member_id_max, ..Default::default() }
+    }
+
+    /// Refuses what raft cannot start with; a peer or a disk may say anything.
+    ///
+    /// # Errors
+    /// There are no voters, or a member has no id or stands there twice.
+    pub fn check(&self) -> Result<(), &'static str> {
+        let ids: BTreeSet<u64> = self.members.iter().map(|m| m.member_id).collect();
+        if self.voters().next().is_none() {
+            return Err("the configuration has no voters");
+        }
+        if ids.len() < self.members.len() || ids.contains(&0) {
+            return Err("the configuration has a member without an id, or twice");
+        }
+        Ok(())
     }
 
     pub fn member(&self, member_id: u64) -> Option<&Member> {
@@ -87,6 +105,7 @@ impl Configuration {
             member_id_max: self.member_id_max,
             members: to_wire(&self.members),
             initial: to_wire(&self.initial),
+            recovery: self.recovery,
             ..Default::default()
         }
     }
@@ -97,6 +116,7 @@ impl Configuration {
             member_id_max: stored.member_id_max,
             members: from_wire(&stored.members),
             initial: from_wire(&stored.initial),
+            recovery: stored.recovery,
         }
     }
 }

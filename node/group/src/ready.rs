@@ -225,6 +225,8 @@ impl Group {
             EntryKind::Normal => {
                 out.push(Committed::Payload { index, term: entry.term, data: entry.data });
             }
+            // Known already: it was applied before the last start, or a recovery overruled it.
+            EntryKind::Change if index <= self.configuration.version => {}
             EntryKind::Change => {
                 if let Some((member_id, node_id)) = self.apply_change(index, &entry.data) {
                     let configuration = self.configuration.clone();

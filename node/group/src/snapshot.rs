@@ -8,7 +8,7 @@ use crate::{Configuration, Group, StepError, Stepped, conf_state};
 use bytes::Bytes;
 use prost::Message as _;
 use raft::SnapshotStatus;
-use raft::eraftpb::{MessageType, Snapshot, SnapshotMetadata};
+use raft::eraftpb::{Snapshot, SnapshotMetadata};
 
 /// Names a snapshot of a group's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,10 +96,7 @@ impl Group {
     /// The bytes are no snapshot for this member.
     pub fn install(&mut self, message: &[u8]) -> Result<Stepped, StepError> {
         let message = self.decode(message)?;
-        let known = message.snapshot.as_ref().and_then(SnapshotMark::from_raft).is_some();
-        if message.msg_type() != MessageType::MsgSnapshot || !known {
-            return Err(StepError::NotForUs);
-        }
+        self.check_snapshot(&message)?;
         Ok(self.take(message))
     }
 }

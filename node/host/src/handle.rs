@@ -1,6 +1,7 @@
 //! The handle that services hold: every way into the node.
 
 use crate::inbox::{Inbox, Message};
+use crate::measures::{CallKind, CallMeasures, Measures, Verdict};
 use bytes::Bytes;
 use multiraft_machine::{Answer, Query};
 use multiraft_proto::v1;
@@ -10,7 +11,8 @@ use multiraft_shard::{
 };
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// What the node as a whole is doing; drives the probes.
@@ -25,14 +27,29 @@ pub enum Phase {
 }
 
 type CallResult = Result<Answer, CallError>;
-type Waiting<T> = Mutex<HashMap<u64, oneshot::Sender<T>>>;
+type AdminResult = Result<AdminAnswer, AdminError>;
+
+/// Who waits for an answer, and since when.
+struct Waiting<T> {
+    reply: oneshot::Sender<T>,
+    kind: CallKind,
+    since: Instant,
+}
+
+/// Calls that wait, and how long those took that were answered. Measured under the one lock that an
+/// answer takes anyway.
+#[derive(Default)]
+struct Calls {
+    waiting: HashMap<u64, Waiting<CallResult>>,
+    admin: HashMap<u64, Waiting<AdminResult>>,
+    measures: CallMeasures,
+}
 
 /// What the handles and the loop share.
 pub(crate) struct Shared {
     pub inbox: Arc<Inbox>,
     pub phase: watch::Sender<Phase>,
-    calls: Waiting<CallResult>,
-    admin: Waiting<Result<AdminAnswer, AdminError>>,
+    calls: Mutex<Calls>,
     next: AtomicU64,
 }
 
@@ -42,7 +59,6 @@ impl Shared {
             inbox,
             phase: watch::Sender::new(Phase::Starting),
             calls: Mutex::default(),
-            admin: Mutex::default(),
             next: AtomicU64::new(1),
         }
     }
@@ -51,19 +67,36 @@ impl Shared {
         if answers.is_empty() {
             return;
         }
-        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let mut calls = self.calls();
         for (call, result) in answers {
-            if let Some(waiting) = calls.remove(&call) {
+            if let Some(Waiting { reply, kind, since }) = calls.waiting.remove(&call) {
+                calls.measures.record(kind, Verdict::of_call(&result), now.duration_since(since));
                 // The client may have gone away meanwhile.
-                let _ = waiting.send(result);
+                let _ = reply.send(result);
             }
         }
     }
 
+    fn calls(&self) -> MutexGuard<'_, Calls> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long calls took, and how many wait.
+    pub fn measured_calls(&self) -> (CallMeasures, usize) {
+        let calls = self.calls();
+        (calls.measures.clone(), calls.waiting.len() + calls.admin.len())
+    }
+
+    pub fn commands_answered(&self) -> u64 {
+        self.calls().measures.answered(CallKind::Command)
+    }
+
     pub fn answer_admin(&self, token: u64, result: Result<AdminAnswer, AdminError>) {
-        let waiting = self.admin.lock().unwrap_or_else(PoisonError::into_inner).remove(&token);
-        if let Some(waiting) = waiting {
-            let _ = waiting.send(result);
+        let mut calls = self.calls();
+        if let Some(Waiting { reply, kind, since }) = calls.admin.remove(&token) {
+            calls.measures.record(kind, Verdict::of_admin(&result), since.elapsed());
+            let _ = reply.send(result);
         }
     }
 }
@@ -86,18 +119,28 @@ impl Drop for Abandon<'_> {
     fn drop(&mut self) {
         if !self.answered {
             let (call, group) = (self.call, self.group);
-            self.shared.calls.lock().unwrap_or_else(PoisonError::into_inner).remove(&call);
+            let mut calls = self.shared.calls();
+            if let Some(Waiting { kind, since, .. }) = calls.waiting.remove(&call) {
+                calls.measures.record(kind, Verdict::ABANDONED, since.elapsed());
+            }
+            drop(calls);
             self.shared.inbox.push(Message::Shard(Input::Abandon { call, group }));
         }
     }
 }
 
 impl Handle {
-    async fn call(&self, group: u32, input: impl FnOnce(u64) -> Input) -> CallResult {
+    async fn call(
+        &self,
+        kind: CallKind,
+        group: u32,
+        input: impl FnOnce(u64) -> Input,
+    ) -> CallResult {
         let shared = &*self.shared;
         let call = shared.next.fetch_add(1, Relaxed);
         let (reply, answer) = oneshot::channel();
-        shared.calls.lock().unwrap_or_else(PoisonError::into_inner).insert(call, reply);
+        let waiting = Waiting { reply, kind, since: Instant::now() };
+        shared.calls().waiting.insert(call, waiting);
         let mut abandon = Abandon { shared, call, group, answered: false };
         shared.inbox.push(Message::Shard(input(call)));
         let result = answer.await;
@@ -114,7 +157,8 @@ impl Handle {
         input: Bytes,
         cancel: Option<(u64, u64)>,
     ) -> Result<Answer, CallError> {
-        self.call(group, |call| Input::Command { call, group, input, cancel }).await
+        let input = |call| Input::Command { call, group, input, cancel };
+        self.call(CallKind::Command, group, input).await
     }
 
     /// Asks the machine of a group.
@@ -126,14 +170,15 @@ impl Handle {
         consistency: Consistency,
     ) -> Result<Answer, CallError> {
         let input = |call| Input::Query { call, group, query, max_received_index, consistency };
-        self.call(group, input).await
+        self.call(CallKind::Query, group, input).await
     }
 
     /// Any administration call.
     pub async fn admin(&self, request: AdminRequest) -> Result<AdminAnswer, AdminError> {
         let token = self.shared.next.fetch_add(1, Relaxed);
         let (reply, answer) = oneshot::channel();
-        self.shared.admin.lock().unwrap_or_else(PoisonError::into_inner).insert(token, reply);
+        let waiting = Waiting { reply, kind: CallKind::Administration, since: Instant::now() };
+        self.shared.calls().admin.insert(token, waiting);
         self.shared.inbox.push(Message::Shard(Input::Admin { token, request }));
         answer.await.unwrap_or_else(|_| Err(stopping()))
     }
@@ -174,6 +219,16 @@ impl Handle {
     pub async fn info(&self) -> Result<v1::GetInfoResponse, AdminError> {
         let (reply, answer) = oneshot::channel();
         self.shared.inbox.push(Message::Info(reply));
+        answer.await.map_err(|_| stopping())
+    }
+
+    /// What the node measures of itself.
+    ///
+    /// # Errors
+    /// The node is stopping.
+    pub async fn measures(&self) -> Result<Measures, AdminError> {
+        let (reply, answer) = oneshot::channel();
+        self.shared.inbox.push(Message::Measures(reply));
         answer.await.map_err(|_| stopping())
     }
 

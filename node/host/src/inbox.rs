@@ -1,5 +1,6 @@
 //! The loop's inbox: swapped whole, one wake for a burst of pushes.
 
+use crate::measures::Measures;
 use multiraft_proto::v1;
 use multiraft_shard::{AdminError, Input};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -10,6 +11,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 pub enum Message {
     Shard(Input),
     Info(oneshot::Sender<v1::GetInfoResponse>),
+    Measures(oneshot::Sender<Measures>),
     Config {
         group: u32,
         reply: oneshot::Sender<Result<v1::GroupConfig, AdminError>>,
@@ -46,6 +48,10 @@ impl Inbox {
         if self.sleeping.load(SeqCst) && self.sleeping.swap(false, SeqCst) {
             self.wake.notify_one();
         }
+    }
+
+    pub fn len(&self) -> usize {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     fn take(&self, into: &mut Vec<Message>) {

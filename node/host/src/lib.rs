@@ -7,7 +7,9 @@
 
 mod handle;
 mod inbox;
+mod journal;
 pub mod limits;
+pub mod measures;
 mod node;
 mod recover;
 mod snapshots;
@@ -15,8 +17,14 @@ mod watchers;
 mod writer;
 
 pub use handle::{Handle, Phase};
+pub use measures::Measures;
 pub use multiraft_shard::{
     AdminAnswer, AdminError, AdminErrorKind, AdminRequest, CallError, Consistency, Fence,
     GroupSpec, Member, Role, Wanted,
 };
 pub use node::{Broken, Node, Options, StartError};
+// For tests of what may be on disk.
+#[doc(hidden)]
+pub use multiraft_shard::NodeFacts;
+#[doc(hidden)]
+pub use writer::{decode_facts, encode_facts};

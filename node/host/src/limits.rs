@@ -33,3 +33,7 @@ pub const SNAPSHOTS_RECEIVED_AT_ONCE: usize = 2;
 /// Leaderships get this long to move when the node stops: 10,000 groups, 50 at a time, and well
 /// within the 30 s that Kubernetes gives a pod.
 pub const HAND_OVER_TIME: Duration = Duration::from_secs(10);
+
+/// Lines of one kind in the log for each [`JOURNAL_PERIOD`]; what is more is counted.
+pub const JOURNAL_LINES_MAX: usize = 5;
+pub const JOURNAL_PERIOD: Duration = Duration::from_secs(1);

@@ -2,7 +2,9 @@
 
 use crate::handle::{Handle, Phase, Shared};
 use crate::inbox::{Inbox, Message};
+use crate::journal::Journal;
 use crate::limits::HAND_OVER_TIME;
+use crate::measures::{Depths, Measures, memory_bytes};
 use crate::recover;
 use crate::snapshots::Keeper;
 use crate::watchers::Watchers;
@@ -117,6 +119,9 @@ impl Node {
             keeper,
             links: Links::new(sink),
             watchers: Watchers::new(),
+            journal: Journal::new(identity.node_id),
+            draining: false,
+            full: false,
             shared: shared.clone(),
             identity,
             version: options.version,
@@ -222,6 +227,10 @@ struct Loop {
     keeper: Arc<Keeper>,
     links: Links,
     watchers: Watchers,
+    journal: Journal,
+    /// As last logged.
+    draining: bool,
+    full: bool,
     shared: Arc<Shared>,
     identity: Identity,
     version: String,
@@ -249,6 +258,7 @@ impl Loop {
             if now >= next {
                 self.shard.handle(Input::Tick);
                 self.watchers.tick();
+                self.journal.tick(|group| self.shard.member(group));
                 next = now + tick;
             }
             let outputs = self.shard.round();
@@ -270,6 +280,9 @@ impl Loop {
             Message::Info(reply) => {
                 let _ = reply.send(self.info());
             }
+            Message::Measures(reply) => {
+                let _ = reply.send(self.measures());
+            }
             Message::Config { group, reply } => {
                 let config = self.shard.group_config(group).ok_or_else(|| {
                     AdminError::new(
@@ -288,6 +301,10 @@ impl Loop {
             }
             Message::Event { group, event } => self.watchers.publish(vec![(group, event)]),
             Message::LogFailed(reason) => {
+                tracing::error!(
+                    reason,
+                    "the log cannot be written: nothing is acknowledged any more"
+                );
                 self.broken = Some(Broken(format!("write the log: {reason}")));
             }
         }
@@ -325,6 +342,8 @@ impl Loop {
         for send in outputs.send_snapshots {
             self.keeper.send(send);
         }
+        self.log_changes();
+        self.journal.note(&outputs.events, |group| self.shard.member(group));
         if !self.watchers.is_empty() {
             self.watchers.publish(outputs.events);
         }
@@ -359,6 +378,39 @@ impl Loop {
         });
     }
 
+    fn log_changes(&mut self) {
+        let full = self.shard.space_is_low();
+        if std::mem::replace(&mut self.full, full) != full {
+            match full {
+                true => tracing::warn!("the disk is nearly full: operations are refused"),
+                false => tracing::info!("the disk has space again"),
+            }
+        }
+        let draining = self.shard.is_draining();
+        if std::mem::replace(&mut self.draining, draining) != draining {
+            match draining {
+                true => tracing::info!("draining: leaderships go to other nodes"),
+                false => tracing::info!("not draining any more"),
+            }
+        }
+    }
+
+    fn measures(&self) -> Measures {
+        let (calls, waiting) = self.shared.measured_calls();
+        Measures {
+            info: self.info(),
+            calls,
+            syncs: self.writer.counters.syncs(),
+            snapshots: self.keeper.measures(),
+            counters: self.shard.counters(),
+            depths: Depths {
+                calls: waiting,
+                inbox: self.shared.inbox.len(),
+                records: self.shard.unsynced_records(),
+            },
+        }
+    }
+
     fn info(&self) -> v1::GetInfoResponse {
         let (facts, counters) = (self.shard.facts(), self.shard.counters());
         let writer = &self.writer.counters;
@@ -388,7 +440,10 @@ impl Loop {
                 read_rounds: counters.read_rounds,
                 forwarded: counters.forwarded,
                 sync_nanos: writer.sync_nanos.load(Relaxed),
+                commands: self.shared.commands_answered(),
+                memory_bytes: memory_bytes(),
             }),
+            draining: self.shard.is_draining(),
         }
     }
 }

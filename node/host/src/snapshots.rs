@@ -3,6 +3,7 @@
 
 use crate::inbox::{Inbox, Message};
 use crate::limits::{SNAPSHOT_READ_BYTES, SNAPSHOTS_RECEIVED_AT_ONCE};
+use crate::measures::SnapshotMeasures;
 use multiraft_link::{Incoming, Offer, Outgoing};
 use multiraft_log::{SnapshotError, SnapshotId, Snapshots};
 use multiraft_machine::{Machine, Restore, RestoreError};
@@ -11,8 +12,9 @@ use multiraft_proto::v1::{ConnectionEstablishedEvent, ConnectionFailedEvent, Con
 use multiraft_proto::v1::{SnapshotCompactedEvent, event};
 use multiraft_shard::{Input, SendSnapshot, TakeSnapshot};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
+use std::time::Instant;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
@@ -50,6 +52,7 @@ pub struct Keeper {
     stopping: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
     receiving: Semaphore,
+    measures: Arc<Mutex<SnapshotMeasures>>,
 }
 
 impl Drop for Keeper {
@@ -72,8 +75,13 @@ impl Keeper {
     ) -> std::io::Result<Arc<Keeper>> {
         let (jobs, queue) = mpsc::channel();
         let stopping = Arc::new(AtomicBool::new(false));
-        let worker =
-            Worker { files: files.clone(), inbox: inbox.clone(), stopping: stopping.clone() };
+        let measures = Arc::new(Mutex::default());
+        let worker = Worker {
+            files: files.clone(),
+            inbox: inbox.clone(),
+            stopping: stopping.clone(),
+            measures: measures.clone(),
+        };
         let thread = std::thread::Builder::new().name("snapshots".into()).spawn(move || {
             // Commands go first; failing to step back is no reason to do without snapshots.
             let _ = rustix::process::nice(10);
@@ -81,7 +89,15 @@ impl Keeper {
         })?;
         let (jobs, thread) = (Some(jobs), Some(thread));
         let receiving = Semaphore::new(SNAPSHOTS_RECEIVED_AT_ONCE);
-        Ok(Arc::new(Keeper { node_id, files, inbox, jobs, stopping, thread, receiving }))
+        Ok(Arc::new(Keeper { node_id, files, inbox, jobs, stopping, thread, receiving, measures }))
+    }
+
+    pub fn measures(&self) -> SnapshotMeasures {
+        *self.measures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn measure(&self, change: impl FnOnce(&mut SnapshotMeasures)) {
+        change(&mut self.measures.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     pub fn take(&self, take: TakeSnapshot) {
@@ -104,7 +120,10 @@ impl Keeper {
         let keeper = self.clone();
         tokio::spawn(async move {
             let SendSnapshot { group, node, member_id, index, ref address, .. } = send;
+            let started = Instant::now();
             let result = keeper.transfer(&send).await;
+            let bytes = result.as_ref().ok().copied();
+            keeper.measure(|m| m.sent.record(bytes, started.elapsed()));
             if let Err(e) = &result {
                 tracing::warn!(group, index, to = node, error = %e, "snapshot was not sent");
                 let info = Some(ConnectionInfo { address: address.clone(), snapshot: true });
@@ -120,7 +139,8 @@ impl Keeper {
         self.inbox.push(Message::Event { group: 0, event });
     }
 
-    async fn transfer(&self, send: &SendSnapshot) -> Result<(), TransferError> {
+    /// Bytes that were sent.
+    async fn transfer(&self, send: &SendSnapshot) -> Result<u64, TransferError> {
         let SendSnapshot { group, index, term, .. } = *send;
         let (id, files) = (SnapshotId { group, index, term }, self.files.clone());
         let file = Arc::new(spawn_blocking(move || files.open_raw(id)).await??);
@@ -139,8 +159,8 @@ impl Keeper {
             offset += bytes.len() as u64;
         }
         peer.finish().await?;
-        tracing::info!(group, index, to, bytes = length, "snapshot sent");
-        Ok(())
+        tracing::debug!(group, index, to, bytes = length, "snapshot sent");
+        Ok(length)
     }
 
     /// Receives what a peer offers, and hands it to the loop when it is whole and durable.
@@ -148,7 +168,11 @@ impl Keeper {
         let keeper = self;
         tokio::spawn(async move {
             let Offer { from, group, index, .. } = incoming.offer;
-            if let Err(e) = keeper.take_in(incoming).await {
+            let (started, length) = (Instant::now(), incoming.offer.length);
+            let result = keeper.take_in(incoming).await;
+            let bytes = result.is_ok().then_some(length);
+            keeper.measure(|m| m.received.record(bytes, started.elapsed()));
+            if let Err(e) = result {
                 tracing::warn!(group, index, from, error = %e, "snapshot was not received");
             }
         });
@@ -189,7 +213,7 @@ impl Keeper {
             Input::SnapshotReceived { from, group, index, bytes: length, message, machine };
         self.inbox.push(Message::Shard(received));
         peer.finish(true).await?;
-        tracing::info!(group, index, from, bytes = length, "snapshot received");
+        tracing::debug!(group, index, from, bytes = length, "snapshot received");
         Ok(())
     }
 }
@@ -213,6 +237,7 @@ struct Worker {
     files: Snapshots,
     inbox: Arc<Inbox>,
     stopping: Arc<AtomicBool>,
+    measures: Arc<Mutex<SnapshotMeasures>>,
 }
 
 impl Worker {
@@ -223,11 +248,14 @@ impl Worker {
             }
             match job {
                 Job::Take(take) => {
-                    let (group, index) = (take.group, take.index);
+                    let (group, index, started) = (take.group, take.index, Instant::now());
                     let written = self.write(*take).unwrap_or_else(|e| {
                         tracing::warn!(group, index, error = %e, "snapshot was not written");
                         None
                     });
+                    let mut measures = self.measures.lock().unwrap_or_else(PoisonError::into_inner);
+                    measures.taken.record(written, started.elapsed());
+                    drop(measures);
                     let taken = Input::SnapshotTaken { group, bytes: written };
                     self.inbox.push(Message::Shard(taken));
                 }

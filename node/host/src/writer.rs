@@ -3,6 +3,7 @@
 
 use crate::inbox::{Inbox, Message};
 use crate::limits::{HOUSEKEEPING, TRIM_COPY_BYTES};
+use crate::measures::Histogram;
 use crate::snapshots::Keeper;
 use multiraft_log::{
     Entry, GroupRound, HardState, Log, LogError, PeerMemory, Round, Space, StoredConfig,
@@ -32,9 +33,23 @@ pub struct WriterCounters {
     pub records: AtomicU64,
     pub bytes: AtomicU64,
     pub sync_nanos: AtomicU64,
+    /// Locked once for each sync.
+    pub sync_times: Mutex<Histogram>,
     /// Of the data directory's volume, and taken by the directory.
     pub free_bytes: AtomicU64,
     pub disk_bytes: AtomicU64,
+}
+
+impl WriterCounters {
+    pub fn syncs(&self) -> Histogram {
+        *self.sync_times.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn synced(&self, time: Duration) {
+        self.sync_nanos.fetch_add(time.as_nanos() as u64, Relaxed);
+        self.syncs.fetch_add(1, Relaxed);
+        self.sync_times.lock().unwrap_or_else(PoisonError::into_inner).record(time);
+    }
 }
 
 /// Sends records to the writer's thread.
@@ -148,8 +163,7 @@ impl Writing {
         let started = Instant::now();
         let written = self.log.append(&rounds)?;
         let counters = &self.counters;
-        counters.sync_nanos.fetch_add(started.elapsed().as_nanos() as u64, Relaxed);
-        counters.syncs.fetch_add(1, Relaxed);
+        counters.synced(started.elapsed());
         counters.records.fetch_add(written.records, Relaxed);
         counters.bytes.fetch_add(written.bytes, Relaxed);
         self.inbox.push(Message::Shard(Input::Persisted { round: last }));
@@ -214,7 +228,7 @@ fn store_facts(log: &mut Log, facts: &NodeFacts) -> Result<(), LogError> {
 }
 
 /// Epoch (u64, big-endian), activated (u8), cluster id.
-fn encode_facts(facts: &NodeFacts) -> Vec<u8> {
+pub fn encode_facts(facts: &NodeFacts) -> Vec<u8> {
     let mut bytes = facts.operator_epoch.to_be_bytes().to_vec();
     bytes.push(u8::from(facts.activated));
     bytes.extend(facts.cluster_id.as_bytes());

@@ -3,10 +3,11 @@
 use crate::limits::{CONNECTIONS_MAX, FRAME_BYTES_MAX, PREFACE_TIMEOUT};
 use crate::transfer::{Incoming, SNAPSHOT_PREFACE};
 use crate::{LinkEvent, PREFACE, Sink};
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use futures::StreamExt;
+use std::io::{Error, Result};
 use std::sync::Arc;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::codec::LengthDelimitedCodec;
@@ -35,26 +36,53 @@ pub async fn accept(listener: TcpListener, sink: Sink) {
     }
 }
 
-async fn receive(mut stream: TcpStream, sink: Sink) -> std::io::Result<()> {
+async fn receive(mut stream: TcpStream, sink: Sink) -> Result<()> {
     stream.set_nodelay(true)?;
+    match tokio::time::timeout(PREFACE_TIMEOUT, purpose(&mut stream)).await?? {
+        Purpose::Snapshot => sink(LinkEvent::Snapshot(Incoming::accept(stream).await?)),
+        Purpose::Frames => read_frames(stream, |frame| sink(LinkEvent::Frame(frame))).await?,
+    }
+    Ok(())
+}
+
+/// What a peer makes a connection for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    Frames,
+    Snapshot,
+}
+
+/// Reads the preface.
+///
+/// # Errors
+/// It is none of ours.
+pub async fn purpose<R: AsyncRead + Unpin>(stream: &mut R) -> Result<Purpose> {
     let mut preface = [0u8; PREFACE.len()];
-    tokio::time::timeout(PREFACE_TIMEOUT, stream.read_exact(&mut preface)).await??;
-    if &preface == SNAPSHOT_PREFACE {
-        sink(LinkEvent::Snapshot(Incoming::accept(stream).await?));
-        return Ok(());
+    stream.read_exact(&mut preface).await?;
+    match &preface {
+        PREFACE => Ok(Purpose::Frames),
+        SNAPSHOT_PREFACE => Ok(Purpose::Snapshot),
+        _ => Err(Error::other("not a node of this release")),
     }
-    if &preface != PREFACE {
-        return Err(std::io::Error::other("not a node of this release"));
-    }
+}
+
+/// Hands on whole frames until the stream ends.
+///
+/// # Errors
+/// A frame is too large, cut short or damaged.
+pub async fn read_frames<R: AsyncRead + Unpin>(
+    stream: R,
+    mut take: impl FnMut(Bytes),
+) -> Result<()> {
     let mut frames =
         LengthDelimitedCodec::builder().max_frame_length(FRAME_BYTES_MAX).new_read(stream);
     while let Some(frame) = frames.next().await {
         let mut frame = frame?.freeze();
         let crc = frame.try_get_u32().ok();
         if crc != Some(crc32fast::hash(&frame)) {
-            return Err(std::io::Error::other("a frame was damaged on the way"));
+            return Err(Error::other("a frame was damaged on the way"));
         }
-        sink(LinkEvent::Frame(frame));
+        take(frame);
     }
     Ok(())
 }

@@ -13,9 +13,9 @@ pub mod limits;
 mod outbound;
 mod transfer;
 
-pub use inbound::accept;
+pub use inbound::{Purpose, accept, purpose, read_frames};
 pub use outbound::Links;
-pub use transfer::{Incoming, Offer, Outgoing};
+pub use transfer::{Incoming, Offer, Outgoing, SNAPSHOT_PREFACE};
 
 use bytes::Bytes;
 use std::sync::Arc;

@@ -14,7 +14,7 @@ use crate::limits::{CONNECT_TIMEOUT, OFFER_BYTES_MAX, OFFER_TIMEOUT, TRANSFER_TI
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use std::io::{Error, ErrorKind, Result};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// First bytes of a connection that carries a snapshot.
@@ -41,7 +41,7 @@ pub struct Offer {
 }
 
 impl Offer {
-    fn encode(&self) -> BytesMut {
+    pub fn encode(&self) -> BytesMut {
         let mut out = BytesMut::with_capacity(OFFER_HEAD_BYTES + self.message.len());
         out.put_u64(self.from);
         out.put_u64(self.to);
@@ -52,6 +52,20 @@ impl Offer {
         out.put_u32(self.crc);
         out.put_slice(&self.message);
         out
+    }
+
+    /// What follows the preface. Takes memory for what came, not for what is announced.
+    pub async fn read<R: AsyncRead + Unpin>(stream: &mut R) -> Result<Self> {
+        let length = stream.read_u32().await? as usize;
+        if length > OFFER_BYTES_MAX {
+            return Err(Error::new(ErrorKind::InvalidData, "the offer is too large"));
+        }
+        let mut bytes = Vec::new();
+        stream.take(length as u64).read_to_end(&mut bytes).await?;
+        if bytes.len() < length {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        Self::decode(bytes.into())
     }
 
     fn decode(mut bytes: Bytes) -> Result<Self> {
@@ -120,13 +134,8 @@ pub struct Incoming {
 
 impl Incoming {
     pub(crate) async fn accept(mut stream: TcpStream) -> Result<Self> {
-        let length = within(TRANSFER_TIMEOUT, stream.read_u32()).await? as usize;
-        if length > OFFER_BYTES_MAX {
-            return Err(Error::new(ErrorKind::InvalidData, "the offer is too large"));
-        }
-        let mut bytes = BytesMut::zeroed(length);
-        within(TRANSFER_TIMEOUT, stream.read_exact(&mut bytes)).await?;
-        Ok(Incoming { stream, offer: Offer::decode(bytes.freeze())? })
+        let offer = within(TRANSFER_TIMEOUT, Offer::read(&mut stream)).await?;
+        Ok(Incoming { stream, offer })
     }
 
     /// Asks for the file from `offset` on.

@@ -20,6 +20,8 @@ mod catalog;
 mod directory;
 mod error;
 pub mod failpoints;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod identity;
 mod ledger;
 pub mod limits;
@@ -42,7 +44,7 @@ pub use round::{
     Round, StoredConfig, Trimmed, Written,
 };
 pub use snapshot::{
-    Incoming, NoneFits, RawSnapshot, SnapshotError, SnapshotId, SnapshotInfo, SnapshotReader,
-    SnapshotWriter, Snapshots, choose_snapshot,
+    Incoming, RawSnapshot, SnapshotError, SnapshotId, SnapshotInfo, SnapshotReader, SnapshotWriter,
+    Snapshots,
 };
 pub use space::Space;

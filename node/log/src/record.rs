@@ -29,7 +29,7 @@ pub use checkpoint::{Checkpoint, encode as encode_checkpoint};
 const ROUND: u8 = 1;
 const CHECKPOINT: u8 = 2;
 /// Format and checksum.
-const HEAD_BYTES: usize = 5;
+pub(crate) const HEAD_BYTES: usize = 5;
 
 const STATE: u8 = 1;
 const FIRST: u8 = 2;
@@ -71,7 +71,7 @@ pub fn encode(number: u64, round: &Round) -> Vec<u8> {
 }
 
 /// Fills the head of a record, for which `HEAD_BYTES` were left free.
-fn seal(mut out: Vec<u8>, format: u8, number: u64) -> Vec<u8> {
+pub(crate) fn seal(mut out: Vec<u8>, format: u8, number: u64) -> Vec<u8> {
     let crc = checksum(number, format, &out[HEAD_BYTES..]);
     out[0] = format;
     out[1..HEAD_BYTES].copy_from_slice(&crc.to_le_bytes());

@@ -6,11 +6,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use multiraft_log::{
-    GroupRound, RecoveredGroup, Round, SnapshotError, SnapshotId, SnapshotInfo, Snapshots, limits,
-};
+use multiraft_log::{SnapshotError, SnapshotId, limits};
+use support::open;
 use support::snapshots::{CONFIGURATION, chunks, id, ids, read, transfer, write};
-use support::{open, round};
 
 fn path(dir: &Path, id: SnapshotId) -> std::path::PathBuf {
     dir.join(format!("snapshots/{}-{}-{}.snapshot", id.group, id.index, id.term))
@@ -210,32 +208,4 @@ fn every_damaged_byte_and_every_cut_on_disk_is_refused() {
     fs::rename(&path, path.with_file_name("1-10-3.snapshot")).expect("rename");
     let error = snapshots.list().map(drop).expect_err("another snapshot's name");
     assert!(error.to_string().contains("another snapshot"), "{error}");
-}
-
-#[test]
-fn a_trimmed_group_without_its_snapshot_is_named() {
-    let dir = tempfile::tempdir().expect("directory");
-    let (mut log, _) = open(dir.path());
-    let first = GroupRound { group: 4, first: Some((10, 3)), ..GroupRound::default() };
-    log.append(&[Round { groups: vec![first], peers: vec![] }, round(5, 1, 2, 1)]).expect("append");
-    let snapshots = log.snapshots();
-    drop(log);
-    let groups = |snapshots: Snapshots| {
-        drop(snapshots);
-        open(dir.path())
-    };
-    let (log, recovered) = groups(snapshots);
-    let choose = |group: u32, found: &[SnapshotInfo]| {
-        let log_of: &RecoveredGroup = &recovered.groups[&group];
-        log.snapshots().choose(group, log_of, found)
-    };
-    assert_eq!(choose(5, &[]).expect("an untrimmed log needs none"), None);
-    write(&log.snapshots(), id(5, 9), &[]);
-    let found = log.snapshots().list().expect("list");
-    let error = choose(4, &found).expect_err("none").to_string();
-    assert!(error.contains("group 4") && error.contains("snapshots"), "{error}");
-    assert!(error.contains("remove the member"), "{error}");
-    write(&log.snapshots(), id(4, 9), &[]);
-    let found = log.snapshots().list().expect("list");
-    assert_eq!(choose(4, &found).expect("fits"), Some(id(4, 9)));
 }

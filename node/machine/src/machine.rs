@@ -277,6 +277,11 @@ impl Machine {
         digest.finish()
     }
 
+    /// Count of open sessions.
+    pub fn session_count(&self) -> usize {
+        self.sessions.len()
+    }
+
     pub fn sessions(&self) -> impl Iterator<Item = SessionSummary> + '_ {
         self.sessions.iter().map(|(session_id, session)| SessionSummary {
             session_id: *session_id,

@@ -145,6 +145,13 @@ impl Config {
         Ok(config)
     }
 
+    /// A file's text alone, checked as a whole.
+    pub fn read(text: &str) -> anyhow::Result<Config> {
+        let mut config = Config::parse(text)?;
+        config.check()?;
+        Ok(config)
+    }
+
     fn parse(text: &str) -> anyhow::Result<Config> {
         if text.trim().is_empty() {
             return Ok(Config::default());
@@ -194,7 +201,7 @@ impl Config {
         if self.heartbeat.0 < Duration::from_millis(10) {
             bail!("heartbeat: {} is shorter than 10ms", self.heartbeat);
         }
-        if self.election_timeout.0 < 5 * self.heartbeat.0 {
+        if self.election_timeout.0 / 5 < self.heartbeat.0 {
             bail!(
                 "election_timeout: {} is less than 5 heartbeats of {}",
                 self.election_timeout,
@@ -281,8 +288,7 @@ mod tests {
     use super::*;
 
     fn load(yaml: &str) -> Result<Config, String> {
-        let parsed = Config::parse(yaml).and_then(|mut c| c.check().map(|()| c));
-        parsed.map_err(|e| format!("{e:#}"))
+        Config::read(yaml).map_err(|e| format!("{e:#}"))
     }
 
     #[test]
@@ -297,6 +303,7 @@ mod tests {
             ("heartbeat: fast", "heartbeat: fast is no time"),
             ("election_timeout: 400ms", "less than 5 heartbeats of 100ms"),
             ("heartbeat: 1ms", "heartbeat: 1ms is shorter"),
+            ("heartbeat: 18446744073709551615s", "less than 5 heartbeats"),
             ("log: {format: xml}", "unknown variant `xml`"),
             ("log: {colour: red}", "unknown field `colour`"),
             ("log: {level: loud}", "log.level: loud is no level"),

@@ -1,12 +1,12 @@
 //! `multiraft-node`: one process, one data directory, many Raft groups.
 
-mod config;
+mod metrics;
 mod probes;
 
 use anyhow::Context as _;
 use clap::Parser;
-use config::{Config, Flags, LogFormat};
 use multiraft_host::{Node, Options, StartError};
+use multiraft_server::config::{Config, Flags, LogFormat};
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -15,8 +15,9 @@ use tokio::signal::unix::{SignalKind, signal};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Calls in flight get this long to end after SIGTERM, besides the hand-over of leaderships.
-const DRAIN_TIME: Duration = Duration::from_secs(3);
+/// Calls in flight get this long to end after SIGTERM, before leaderships are handed over. A node
+/// that is well answers in milliseconds; streams never end by themselves, and go on elsewhere.
+const DRAIN_TIME: Duration = Duration::from_secs(1);
 
 /// Exit codes, as `--help` lists them.
 const USAGE: u8 = 2;
@@ -102,16 +103,18 @@ async fn serve(node: Node, client: TcpListener, http: TcpListener) -> anyhow::Re
     };
     let probes = tokio::spawn(probes::serve(http, handle.clone()));
     let service = multiraft_service::serve(client, handle, until_stopped(stopped.clone()));
-    let service = tokio::spawn(service);
-    let ran = node.run_until(terminated()).await;
-    let _ = stop.send(true);
-    // A broken node answers nobody any more: its clients must not wait for it.
-    let time = if ran.is_ok() { DRAIN_TIME } else { Duration::ZERO };
-    let drained = tokio::time::timeout(time, service).await;
+    let mut service = tokio::spawn(service);
+    let asked_to_stop = async {
+        terminated().await;
+        // First the clients: nobody answers what is in flight when the node has stopped.
+        let _ = stop.send(true);
+        if tokio::time::timeout(DRAIN_TIME, &mut service).await.is_err() {
+            tracing::warn!("some clients kept their calls open, closing them");
+        }
+    };
+    let ran = node.run_until(asked_to_stop).await;
+    service.abort();
     probes.abort();
-    if drained.is_err() {
-        tracing::warn!("some clients kept their calls open, closing them");
-    }
     ran.context("the node is broken and must not go on")
 }
 

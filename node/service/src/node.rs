@@ -232,7 +232,25 @@ impl v1::node_server::Node for Node {
         Ok(Response::new(v1::DeleteDataResponse {}))
     }
 
-    later!(force_recover, ForceRecoverRequest, ForceRecoverResponse);
+    async fn force_recover(
+        &self,
+        request: Request<v1::ForceRecoverRequest>,
+    ) -> Result<Response<v1::ForceRecoverResponse>, Status> {
+        let v1::ForceRecoverRequest { group_id, member_id, recovery, version, fence } =
+            request.into_inner();
+        let request = AdminRequest::ForceRecover {
+            group: validate::id("group_id", group_id)?,
+            member_id: validate::id("member_id", member_id)?,
+            recovery: validate::id("recovery", recovery)?,
+            version,
+            fence: validate::fence(fence),
+        };
+        match self.admin(request).await? {
+            AdminAnswer::Recovered(answer) => Ok(Response::new(answer)),
+            _ => Err(unexpected()),
+        }
+    }
+
     later!(list_sessions, ListSessionsRequest, ListSessionsResponse);
     later!(expire_session, ExpireSessionRequest, ExpireSessionResponse);
     later!(list_primitives, ListPrimitivesRequest, ListPrimitivesResponse);

@@ -41,13 +41,16 @@ impl Shard {
             }
             AdminRequest::Drain { drain, fence } => self.drain(token, drain, fence.as_ref()),
             AdminRequest::HandOver => {
-                self.set_draining(token, true);
+                self.hand_over_all(token);
                 Ok(())
             }
             AdminRequest::CheckDisruption { node, lag_max } => {
                 let answer = self.check_disruption(node, lag_max);
                 self.ctx.out.admin.push((token, Ok(answer)));
                 Ok(())
+            }
+            AdminRequest::ForceRecover { group, member_id, recovery, version, fence } => {
+                self.force_recover(token, group, member_id, (recovery, version), fence.as_ref())
             }
             AdminRequest::DeleteData { group, member_id, fence } => {
                 self.delete_data(token, group, member_id, fence.as_ref())
@@ -114,11 +117,16 @@ impl Shard {
 
     /// Answers the call when this round's record is durable, or now when it changes nothing.
     pub(crate) fn answer_when_durable(&mut self, token: u64) {
+        self.answer_durably(token, AdminAnswer::Done);
+    }
+
+    /// The same with an answer: the epoch of its fence must not be forgotten once it is told.
+    pub(crate) fn answer_durably(&mut self, token: u64, answer: AdminAnswer) {
         if self.ctx.out.persist.is_some() || self.has_unsynced_records() {
             self.ctx.record();
-            self.ctx.tokens.push(token);
+            self.ctx.tokens.push((token, answer));
         } else {
-            self.ctx.out.admin.push((token, Ok(AdminAnswer::Done)));
+            self.ctx.out.admin.push((token, Ok(answer)));
         }
     }
 
@@ -344,12 +352,17 @@ impl Shard {
     }
 
     fn joined(&mut self, id: u32, stored: &StoredConfiguration) {
-        let Some(join) = self.joins.remove(&id) else { return };
         let now = Configuration::from_stored(stored);
-        self.know_members(&now.members);
         // The log is fed from its start, so the member begins where the group began.
         let mut first = Configuration::first(now.initial);
+        if first.check().is_err() {
+            return;
+        }
+        let Some(join) = self.joins.remove(&id) else { return };
+        self.know_members(&now.members);
         first.member_id_max = first.member_id_max.max(join.spec.member_id);
+        // Else it would be taken for one that a recovery shut out.
+        first.recovery = now.recovery;
         self.create(id, join.spec.member_id, first, join.plan_hash, join.auto_promote);
         self.announce_groups();
         self.answer_when_durable(join.token);

@@ -95,8 +95,8 @@ impl Calls {
         Some(command)
     }
 
-    /// The command was answered for good.
-    pub fn answered(&mut self, key: Key, ctx: &mut Context) -> Option<Command> {
+    /// The command was answered for good, or its caller gave it up: either says how long the wait is.
+    pub fn ended(&mut self, key: Key, ctx: &mut Context) -> Option<Command> {
         let command = self.remove(key, ctx)?;
         self.delay.answered(ctx.now.micros.saturating_sub(command.since));
         Some(command)

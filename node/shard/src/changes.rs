@@ -47,7 +47,7 @@ impl Shard {
         let (connected, reachable) = (self.connected_nodes(), self.reachable_nodes());
         let replica = self.open_replica(id)?;
         if let Some(answer) = replica.holds(&wanted, own_node) {
-            self.ctx.out.admin.push((token, Ok(answer)));
+            self.answer_durably(token, answer);
             return Ok(());
         }
         let others = self.changes.get(&id).into_iter().flatten();
@@ -95,23 +95,24 @@ impl Shard {
     pub(crate) fn settle_changes(&mut self, id: u32) {
         let Some(waiting) = self.changes.remove(&id) else { return };
         let (now, own_node) = (self.ctx.now.micros, self.ctx.node_id());
-        let replica = self.replicas.get(&id);
         let mut left = Vec::new();
         for call in waiting {
+            let replica = self.replicas.get(&id);
             let holds = replica.and_then(|r| r.holds(&call.wanted, own_node));
             let leads = replica.is_some_and(|r| r.group.is_leader());
             let elects = matches!(call.wanted, Wanted::Leader(_)) && replica.is_some();
-            let answer = match holds {
-                Some(answer) => Ok(answer),
+            match holds {
+                Some(answer) => self.answer_durably(call.token, answer),
                 None if now < call.deadline && (leads || elects) => {
                     left.push(call);
-                    continue;
                 }
-                None => Err(unavailable(format!(
-                    "group_id {id}: the change is not seen done, and may still happen; repeat"
-                ))),
-            };
-            self.ctx.out.admin.push((call.token, answer));
+                None => {
+                    let e = unavailable(format!(
+                        "group_id {id}: the change is not seen done, and may still happen; repeat"
+                    ));
+                    self.ctx.out.admin.push((call.token, Err(e)));
+                }
+            }
         }
         if !left.is_empty() {
             self.changes.insert(id, left);

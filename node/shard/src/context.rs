@@ -2,7 +2,9 @@
 
 use crate::calls::Held;
 use crate::frame::{ItemKind, Outbox};
-use crate::io::{GroupPersist, Identity, LinkCommand, NodeFacts, Now, Outputs, Persist};
+use crate::io::{
+    AdminAnswer, GroupPersist, Identity, LinkCommand, NodeFacts, Now, Outputs, Persist,
+};
 use crate::limits::FRAME_BYTES_MAX;
 use crate::pair::Pair;
 use bytes::Bytes;
@@ -26,6 +28,12 @@ pub struct Counters {
     pub reads: u64,
     pub read_rounds: u64,
     pub forwarded: u64,
+    /// Terms that began in groups of this node, as far as it heard of them.
+    pub elections: u64,
+    /// Other leaders of groups of this node.
+    pub leader_changes: u64,
+    /// Sessions with peers that broke.
+    pub pair_breaks: u64,
 }
 
 pub(crate) struct Context {
@@ -49,7 +57,7 @@ pub(crate) struct Context {
     /// What may be told when the record of this round is durable.
     pub durable_events: Vec<(u32, Event)>,
     /// Administration calls to answer when the record of this round is durable.
-    pub tokens: Vec<u64>,
+    pub tokens: Vec<(u64, AdminAnswer)>,
 }
 
 impl Context {

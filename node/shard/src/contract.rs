@@ -149,15 +149,20 @@ impl Replica {
         if let Some(led) = self.contract.led
             && (!leads || led != term)
         {
-            self.contract.rests = false;
-            self.contract.led = None;
-            self.contract.offered.clear();
-            for node in std::mem::take(&mut self.contract.grants).into_keys() {
-                ctx.send(node, ItemKind::Resign, self.id, &led.to_be_bytes());
-            }
+            self.resign(ctx);
         }
         if leads && self.contract.led.is_none() {
             self.contract = Contract { led: Some(term), ..Contract::default() };
+        }
+    }
+
+    /// This member leads no more, or is closed: whoever gave it its clock takes it back.
+    pub fn resign(&mut self, ctx: &mut Context) {
+        let Some(led) = self.contract.led.take() else { return };
+        self.contract.rests = false;
+        self.contract.offered.clear();
+        for node in std::mem::take(&mut self.contract.grants).into_keys() {
+            ctx.send(node, ItemKind::Resign, self.id, &led.to_be_bytes());
         }
     }
 

@@ -31,7 +31,7 @@ impl Drain {
 }
 
 impl Shard {
-    /// Starts or ends draining; answers what is led still.
+    /// Starts or ends draining; answers all that is led still.
     pub(crate) fn drain(
         &mut self,
         token: u64,
@@ -40,18 +40,25 @@ impl Shard {
     ) -> Result<(), AdminError> {
         let facts = self.check_fence(fence)?;
         self.store_facts(facts);
-        self.set_draining(token, drain);
+        self.set_draining(drain);
+        let led = self.replicas.values().filter(|r| r.group.is_leader()).map(|r| r.id).collect();
+        self.answer_durably(token, AdminAnswer::Led(led));
         Ok(())
     }
 
-    /// The same without a fence: the process itself is about to stop.
-    pub(crate) fn set_draining(&mut self, token: u64, drain: bool) {
-        self.drain.wanted = drain;
-        self.drain_tick();
+    /// The process itself is about to stop: needs no fence, and answers only what somebody else
+    /// could lead, for it is not worth waiting for the rest.
+    pub(crate) fn hand_over_all(&mut self, token: u64) {
+        self.set_draining(true);
         let reachable = self.reachable_nodes();
         let led = self.replicas.values().filter(|r| r.heir(&reachable).is_some());
         let led = led.map(|r| r.id).collect();
         self.ctx.out.admin.push((token, Ok(AdminAnswer::Led(led))));
+    }
+
+    fn set_draining(&mut self, drain: bool) {
+        self.drain.wanted = drain;
+        self.drain_tick();
     }
 
     /// Every tick: whatever is led has to go.

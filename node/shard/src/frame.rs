@@ -48,6 +48,8 @@ pub enum ItemKind {
     Promise = 14,
     /// The receiver's member has as committed what the leader never had.
     Contradiction = 15,
+    /// The receiver's member was shut out when its group was recovered by force.
+    ShutOut = 16,
 }
 
 impl ItemKind {
@@ -69,6 +71,7 @@ impl ItemKind {
             Resign,
             Promise,
             Contradiction,
+            ShutOut,
         ];
         all.into_iter().find(|k| *k as u8 == code)
     }

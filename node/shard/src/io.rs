@@ -6,7 +6,7 @@ use bytes::Bytes;
 use multiraft_group::{Entry, HardState};
 use multiraft_machine::{Answer, Machine, Query};
 use multiraft_proto::v1::event::Event;
-use multiraft_proto::v1::{CheckDisruptionResponse, GroupConfig};
+use multiraft_proto::v1::{CheckDisruptionResponse, ForceRecoverResponse, GroupConfig};
 
 /// Identity of this node and of this life of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,6 +171,14 @@ pub enum AdminRequest {
         node: u64,
         lag_max: u64,
     },
+    /// Makes this node's member the only voter of a group that lost its majority for good.
+    ForceRecover {
+        group: u32,
+        member_id: u64,
+        recovery: u64,
+        version: u64,
+        fence: Option<Fence>,
+    },
     DeleteData {
         group: u32,
         member_id: u64,
@@ -189,9 +197,10 @@ pub enum AdminAnswer {
         leader: u64,
         term: u64,
     },
-    /// Groups that this node leads and could hand over.
+    /// Groups that this node still leads.
     Led(Vec<u32>),
     Disruption(CheckDisruptionResponse),
+    Recovered(ForceRecoverResponse),
 }
 
 /// What a round brought forth. Frames may leave before the record is durable: whatever must wait

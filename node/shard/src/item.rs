@@ -1,7 +1,9 @@
 //! Log items and entries, written straight into a buffer: the field layout of
 //! `atomix.multiraft.log.v1`, so that a command's bytes are copied once and never decoded here.
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
+use multiraft_proto::log::LogEntry;
+use prost::Message as _;
 use prost::encoding::{encode_varint, encoded_len_varint};
 
 /// Version of the entry's envelope.
@@ -53,6 +55,14 @@ fn put_head(out: &mut BytesMut, origin: u64, number: u64, body: usize) {
     encode_varint(number, out);
 }
 
+/// Whether bytes of another node are items and nothing else: they become a part of an entry, and
+/// every member stops at an entry that it does not understand.
+pub(crate) fn are_items(encoded: Bytes) -> bool {
+    let Ok(entry) = LogEntry::decode(encoded) else { return false };
+    let known = !entry.items.is_empty() && entry.items.iter().all(|item| item.item.is_some());
+    known && LogEntry { items: Vec::new(), ..entry } == LogEntry::default()
+}
+
 /// The entry around a run of items.
 pub(crate) fn entry(term: u64, log_time: u64, items: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(24 + items.len());
@@ -89,8 +99,21 @@ impl Promise {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use multiraft_proto::log::{LogEntry, log_item};
-    use prost::Message as _;
+    use multiraft_proto::log::log_item;
+
+    #[test]
+    fn only_items_may_become_a_part_of_an_entry() {
+        let mut items = BytesMut::new();
+        put_command(&mut items, 77, 300, b"input");
+        put_tick(&mut items);
+        let items = items.freeze();
+        assert!(are_items(items.clone()));
+        let whole = entry(3, 1234, &items);
+        assert!(!are_items(whole.into()), "a field of the entry itself");
+        assert!(!are_items(items.slice(..items.len() - 1)), "cut short");
+        assert!(!are_items(Bytes::from_static(&[TAG_ITEM, 0])), "an item of no known kind");
+        assert!(!are_items(Bytes::new()));
+    }
 
     #[test]
     fn a_promise_survives_the_wire_and_every_cut_is_none() {

@@ -28,6 +28,7 @@ pub mod planted;
 mod proposals;
 mod proxy;
 mod reads;
+mod recover;
 mod recovery;
 mod replica;
 mod shard;

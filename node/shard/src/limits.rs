@@ -55,7 +55,7 @@ pub const CALL_OVERHEAD_BYTES: usize = 256;
 
 /// When even the quickest command of a second waited this long, new ones are refused: a client that
 /// is told to wait does better than one whose call is given up.
-pub const DELAY_MICROS_MAX: u64 = 1_500_000;
+pub const DELAY_MICROS_MAX: u64 = 1_000_000;
 /// Fewer commands are no queue.
 pub const DELAY_CALLS_MIN: usize = 64;
 

@@ -18,8 +18,9 @@ impl Shard {
             members: members
                 .map(|r| {
                     let (term, last_index) = r.group.durable();
+                    let recovery = r.group.configuration().recovery;
                     let member_id = r.group.member_id();
-                    DurableMember { group_id: r.id, term, last_index, member_id }
+                    DurableMember { group_id: r.id, term, last_index, recovery, member_id }
                 })
                 .collect(),
         };
@@ -44,6 +45,7 @@ impl Shard {
     /// The session with a peer ended. `dead`: the peer cannot lead what it led: it is silent, has
     /// begun anew, or takes us for dead.
     pub(crate) fn session_broke(&mut self, node: u64, dead: bool) {
+        self.ctx.counters.pair_breaks += 1;
         self.incarnations.remove(&node);
         self.ctx.introduced.remove(&node);
         self.resend_proxied(Some(node));

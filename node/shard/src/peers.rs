@@ -13,7 +13,7 @@ use bytes::Bytes;
 use multiraft_group::StepError;
 use multiraft_machine::Query;
 use multiraft_proto::link::{
-    Ask, AskAnswer, Directory as DirectoryWire, Hello, Proxy, ProxyAnswer, proxy,
+    Ask, AskAnswer, Directory as DirectoryWire, Hello, Proxy, ProxyAnswer, ask, proxy,
 };
 use multiraft_proto::v1::event::Event;
 use multiraft_proto::v1::{
@@ -88,10 +88,13 @@ impl Shard {
         proxied.resend(lost, |group, ctx| directory.route(group, ctx), ctx);
     }
 
-    /// A group that never had a leader begins with the member that placement prefers.
+    /// A group that never had a leader begins with the member that placement prefers, unless its
+    /// node drains and there is another.
     pub(crate) fn campaign_if_new(&mut self, id: u32) {
         let Some(replica) = self.replicas.get_mut(&id) else { return };
-        if replica.group.term() == 0 && replica.is_preferred_leader() {
+        let alone = replica.group.configuration().voters().count() == 1;
+        let may = alone || !self.drain.is_on();
+        if replica.group.term() == 0 && replica.is_preferred_leader() && may {
             replica.group.campaign();
         }
     }
@@ -104,7 +107,7 @@ impl Shard {
             ItemKind::Raft => self.raft_message(from, group, &payload),
             ItemKind::Forward => {
                 if let Some(replica) = self.replicas.get_mut(&group) {
-                    replica.forwarded(&payload);
+                    replica.forwarded_by_peer(payload);
                     self.mark(group);
                 }
             }
@@ -115,6 +118,7 @@ impl Shard {
             ItemKind::Hello => decoded(&payload, |hello| self.hello(from, hello)),
             ItemKind::RolledBack => self.rolled_back(from, group),
             ItemKind::Contradiction => self.contradicted(from, group),
+            ItemKind::ShutOut => self.shut_out(from, group),
             ItemKind::Promise => self.promised(from, group, &payload),
             ItemKind::Directory => decoded(&payload, |wire: DirectoryWire| {
                 self.directory.learn(from, wire, &mut self.ctx);
@@ -195,6 +199,11 @@ impl Shard {
                 term: member.term,
                 index: member.last_index,
             };
+            let own = self.replicas.get(&group).map(|r| r.group.configuration().recovery);
+            if own.is_some_and(|own| member.recovery < own) {
+                self.ctx.refused.insert((from, group));
+                self.ctx.send(from, ItemKind::ShutOut, group, &[]);
+            }
             // It hears so before anything of raft, which would panic on a log that went back.
             let known = member.member_id == 0 || self.knows_member(from, group, member.member_id);
             if known && self.memory.is_rolled_back(stated) {
@@ -233,9 +242,19 @@ impl Shard {
         self.close_member(group, &reason);
     }
 
+    /// The group was recovered by force without our member.
+    fn shut_out(&mut self, from: u64, group: u32) {
+        let reason = format!(
+            "group {group} is closed on this node: it was recovered by force without this member, \
+             as node {from} says"
+        );
+        self.close_member(group, &reason);
+    }
+
     fn close_member(&mut self, group: u32, reason: &str) {
         let Some(replica) = self.replicas.get_mut(&group) else { return };
         replica.phase = GroupPhase::RolledBack;
+        replica.resign(&mut self.ctx);
         replica.close(reason, &mut self.ctx);
         self.mark(group);
     }
@@ -270,6 +289,11 @@ impl Shard {
     }
 
     fn ask(&mut self, from: u64, group: u32, ask: Ask) {
+        // A closed member keeps its data, whatever it asks; its node may join anew.
+        let joins = matches!(ask.ask, Some(ask::Ask::Join(_)));
+        if !joins && self.ctx.refused.contains(&(from, group)) {
+            return;
+        }
         let reachable = self.reachable_nodes();
         let Some(replica) = self.replicas.get_mut(&group) else { return };
         if let Some(answer) = replica.answer_ask(ask, &reachable) {

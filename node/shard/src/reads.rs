@@ -109,6 +109,11 @@ impl Reads {
             given_up.extend(reads.extract_if(.., late));
         }
         self.parked.retain(|_, reads| !reads.is_empty());
+        // Also of rounds with an index that never comes: those behind them wait for it.
+        for (_, reads) in &mut self.confirmed {
+            given_up.extend(reads.extract_if(.., late));
+        }
+        self.confirmed.retain(|(_, reads)| !reads.is_empty());
         for read in given_up {
             ctx.answer(id, read.reply, Err(no_leader(id)));
         }

@@ -167,3 +167,47 @@ fn newer(stored: &[u8], snapshot: &[u8]) -> Bytes {
     newer.auto_promote = own.auto_promote;
     Bytes::from(newer.encode_to_vec())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Entries 10 to 20, terms 3 before, 4 from 12 on.
+    fn trimmed() -> StoredLog {
+        StoredLog {
+            group: 1,
+            state: HardState { term: 5, vote: 0, commit: 15 },
+            first: (10, 3),
+            last_index: 20,
+            terms: vec![(10, 3), (12, 4)],
+            configuration: Bytes::new(),
+            snapshot: None,
+        }
+    }
+
+    #[test]
+    fn the_newest_snapshot_that_agrees_with_the_log_is_chosen() {
+        assert_eq!(trimmed().choose([(9, 3)]), Ok(Some((9, 3))));
+        assert_eq!(trimmed().choose([(11, 3), (9, 3), (13, 4)]), Ok(Some((13, 4))));
+        assert_eq!(trimmed().choose([(15, 4), (16, 3), (30, 5)]), Ok(Some((15, 4))));
+    }
+
+    #[test]
+    fn a_trimmed_log_without_its_snapshot_is_refused() {
+        let missing = Err(SnapshotMissing { group: 1, first: 10 });
+        for found in [&[][..], &[(8, 3)], &[(9, 2)], &[(13, 3)], &[(30, 5)]] {
+            assert_eq!(trimmed().choose(found.iter().copied()), missing, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn an_untrimmed_log_needs_no_snapshot_and_an_emptied_one_that_which_emptied_it() {
+        let whole = StoredLog { first: (1, 0), terms: vec![(1, 3), (12, 4)], ..trimmed() };
+        assert_eq!(whole.choose([]), Ok(None));
+        assert_eq!(whole.choose([(5, 3), (40, 2)]), Ok(Some((5, 3))));
+        let (first, terms) = ((31, 6), Vec::new());
+        let emptied = StoredLog { first, last_index: 30, terms, ..trimmed() };
+        assert_eq!(emptied.choose([(30, 6)]), Ok(Some((30, 6))));
+        assert!(emptied.choose([(30, 5)]).is_err());
+    }
+}

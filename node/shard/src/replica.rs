@@ -42,6 +42,8 @@ pub(crate) struct Replica {
     pub led_at: u64,
     /// (term, node id of the leader) as last announced.
     announced: (u64, u64),
+    /// Term of the last known leader.
+    led_term: u64,
     proposals: Proposals,
     calls: Calls,
     pub reads: Reads,
@@ -65,6 +67,8 @@ pub(crate) struct Driven {
     pub reconfigured: bool,
     /// Nodes of members that were removed.
     pub departed: Vec<u64>,
+    /// Nodes of members that were added, with empty logs.
+    pub arrived: Vec<u64>,
 }
 
 impl Replica {
@@ -83,6 +87,7 @@ impl Replica {
             told: (0, 0),
             led_at: 0,
             announced: (0, 0),
+            led_term: 0,
             proposals: Proposals::default(),
             calls: Calls::default(),
             reads: Reads::default(),
@@ -161,7 +166,7 @@ impl Replica {
     /// The caller went away. A command that is in the log already may wait there (for a lock):
     /// it is cancelled, so that nothing is granted to nobody.
     pub fn abandon(&mut self, key: (u64, u64), ctx: &mut Context) {
-        let Some(command) = self.calls.remove(key, ctx).filter(|c| c.sent != 0) else { return };
+        let Some(command) = self.calls.ended(key, ctx).filter(|c| c.sent != 0) else { return };
         let Some((session_id, sequence_num)) = command.cancel else { return };
         let mut encoded = BytesMut::new();
         item::put_cancel(&mut encoded, session_id, sequence_num);
@@ -203,8 +208,15 @@ impl Replica {
         }
     }
 
-    /// Items of another node's callers.
-    pub fn forwarded(&mut self, items: &[u8]) {
+    /// Items that another node encoded.
+    pub fn forwarded_by_peer(&mut self, items: Bytes) {
+        if self.group.is_leader() && item::are_items(items.clone()) {
+            self.forwarded(&items);
+        }
+    }
+
+    /// Items of callers.
+    fn forwarded(&mut self, items: &[u8]) {
         // Dropped when this member does not lead or is full: the origin sends them again.
         if self.group.is_leader() {
             let _ = self.proposals.push_encoded(items);
@@ -399,7 +411,11 @@ impl Replica {
             Committed::Changed { index, member_id, node_id, configuration } => {
                 self.heard_of(&configuration);
                 driven.reconfigured = true;
-                if configuration.member(member_id).is_none() {
+                let present = configuration.member(member_id);
+                if present.is_some_and(|m| m.role == Role::Learner) {
+                    driven.arrived.push(node_id);
+                }
+                if present.is_none() {
                     driven.departed.push(node_id);
                     if self.group.is_leader() {
                         self.removed.push((node_id, member_id, index));
@@ -426,7 +442,7 @@ impl Replica {
             return;
         }
         if is_last(&answer) {
-            if let Some(command) = self.calls.answered((origin, number), ctx) {
+            if let Some(command) = self.calls.ended((origin, number), ctx) {
                 ctx.answer(self.id, command.reply, Ok(answer));
             }
         } else if let Some(command) = self.calls.get((origin, number)) {
@@ -461,8 +477,15 @@ impl Replica {
         if now == self.announced {
             return;
         }
-        self.announced = now;
         let (term, leader) = now;
+        let last_term = std::mem::replace(&mut self.announced, now).0;
+        // What a group from disk says first is no news.
+        let is_news = last_term != 0 || term == 1;
+        ctx.counters.elections += u64::from(is_news && term > last_term);
+        if leader != 0 && term > self.led_term {
+            self.led_term = term;
+            ctx.counters.leader_changes += u64::from(is_news);
+        }
         let event = LeaderUpdatedEvent { group_id: self.id, term, leader };
         ctx.out.events.push((self.id, Event::LeaderUpdated(event)));
         if leader != 0 {

@@ -39,7 +39,7 @@ struct Unsynced {
     /// What may be told then.
     events: Vec<(u32, Event)>,
     /// Administration calls to answer then.
-    tokens: Vec<u64>,
+    tokens: Vec<(u64, AdminAnswer)>,
 }
 
 /// All groups of one thread.
@@ -180,6 +180,11 @@ impl Shard {
             replica.dirty = true;
             self.dirty.push(id);
         }
+    }
+
+    /// Records that are not durable yet.
+    pub fn unsynced_records(&self) -> usize {
+        self.unsynced.len()
     }
 
     pub(crate) fn disk_stands_still(&self) -> bool {
@@ -431,10 +436,8 @@ impl Shard {
             }
             self.unsynced_bytes -= bytes;
             self.ctx.out.events.extend(events);
-            self.ctx
-                .out
-                .admin
-                .extend(tokens.into_iter().map(|token| (token, Ok(AdminAnswer::Done))));
+            let answers = tokens.into_iter().map(|(token, answer)| (token, Ok(answer)));
+            self.ctx.out.admin.extend(answers);
         }
     }
 
@@ -466,6 +469,8 @@ impl Shard {
         let Some(replica) = self.replicas.get_mut(&id) else { return };
         replica.dirty = false;
         if replica.is_closed() {
+            // A closed leader would go on to offer rest, and who accepts waits for it for ever.
+            self.awake.remove(&id);
             return;
         }
         let driven = replica.drive(&mut self.ctx);
@@ -496,7 +501,7 @@ impl Shard {
             self.ctx.know_peer(member.node_id, member.address());
         }
         // This member may be one of them: it goes when the leader says that most voters know.
-        for node in driven.departed {
+        for node in driven.departed.into_iter().chain(driven.arrived) {
             let forgotten = self.memory.forget(node, id);
             self.ctx.record().memory.extend(forgotten);
             self.ctx.refused.remove(&(node, id));

@@ -22,6 +22,16 @@ impl Shard {
         self.ctx.counters
     }
 
+    /// Whether this node hands over what it leads and takes no leadership.
+    pub fn is_draining(&self) -> bool {
+        self.drain.is_on()
+    }
+
+    /// This node's member of a group and its term.
+    pub fn member(&self, id: u32) -> Option<(u64, u64)> {
+        self.replicas.get(&id).map(|r| (r.group.member_id(), r.group.term()))
+    }
+
     pub fn group_states(&self) -> Vec<GroupState> {
         self.replicas.values().map(state).collect()
     }
@@ -107,5 +117,10 @@ fn state(replica: &Replica) -> GroupState {
             })
             .collect(),
         index: replica.machine.index(),
+        snapshot_index: group.snapshot().map_or(0, |(index, _)| index),
+        first_index: group.first_index(),
+        log_bytes: replica.snapshots.log_bytes,
+        sessions: replica.machine.session_count() as u32,
+        member_id_max: config.member_id_max,
     }
 }

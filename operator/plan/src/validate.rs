@@ -47,7 +47,7 @@ pub fn validate(cluster: &MultiRaftCluster) -> Result<Validated, Invalid> {
         ));
     }
     match (millis(&spec.raft.election_timeout), millis(&spec.raft.heartbeat)) {
-        (Some(election), Some(heartbeat)) if election >= 5 * heartbeat && heartbeat >= 10 => {}
+        (Some(election), Some(heartbeat)) if election / 5 >= heartbeat && heartbeat >= 10 => {}
         _ => problems.push(
             "spec.raft: electionTimeout must be at least 5 times heartbeat, heartbeat at least \
              10ms, written as 1s or 100ms"

@@ -39,3 +39,20 @@ pub async fn leader(endpoints: &[String]) -> Option<&String> {
     }
     None
 }
+
+/// Whether there is a leader, and every member answers.
+pub async fn is_well(endpoints: &[String]) -> bool {
+    for endpoint in endpoints {
+        if on(endpoint).await.is_err() {
+            return false;
+        }
+    }
+    leader(endpoints).await.is_some()
+}
+
+/// A client of one member.
+pub async fn on(endpoint: &str) -> anyhow::Result<Client> {
+    let mut client = etcd_client::Client::connect([endpoint], None).await?;
+    client.status().await?;
+    Ok(Client { kv: client.kv_client() })
+}

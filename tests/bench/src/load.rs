@@ -37,6 +37,8 @@ pub struct Plan {
     pub to: Option<usize>,
     pub rate: Option<f64>,
     pub value_bytes: usize,
+    /// Keys in use, in each group.
+    pub keys: u64,
     pub warm: Duration,
     pub time: Duration,
 }
@@ -63,11 +65,11 @@ pub struct Measured {
 /// One client of one system; it has one call in flight.
 pub enum Client {
     Ours(ours::Client),
-    Etcd(etcd::Client),
+    Etcd(Box<etcd::Client>),
 }
 
 impl Client {
-    async fn put(&mut self, key: String, value: &[u8]) -> anyhow::Result<()> {
+    pub async fn put(&mut self, key: String, value: &[u8]) -> anyhow::Result<()> {
         match self {
             Client::Ours(client) => client.put(key, value).await,
             Client::Etcd(client) => client.put(key, value).await,
@@ -81,7 +83,7 @@ impl Client {
         }
     }
 
-    async fn close(self) {
+    pub async fn close(self) {
         match self {
             Client::Ours(client) => client.close().await,
             Client::Etcd(_) => {}
@@ -96,6 +98,7 @@ struct Shared {
     failed: Cell<u64>,
     first_failure: RefCell<Option<String>>,
     times: RefCell<Histogram<u64>>,
+    keys: u64,
     random: Cell<u64>,
 }
 
@@ -106,7 +109,7 @@ impl Shared {
         x ^= x >> 7;
         x ^= x << 17;
         self.random.set(x);
-        key(x % KEYS)
+        key(x % self.keys)
     }
 
     fn done(&self, time: Duration, result: anyhow::Result<()>) {
@@ -135,7 +138,7 @@ pub async fn measure(run: &Run, plan: &Plan) -> anyhow::Result<Measured> {
     let mut clients = connect(run, plan).await?;
     let value = vec![b'v'; plan.value_bytes];
     if run.operation == Operation::Get {
-        preload(&mut clients, plan, &value).await?;
+        clients = preload(clients, plan).await?;
     }
     let shared = Rc::new(Shared {
         stop: Cell::new(false),
@@ -143,6 +146,7 @@ pub async fn measure(run: &Run, plan: &Plan) -> anyhow::Result<Measured> {
         failed: Cell::new(0),
         first_failure: RefCell::default(),
         times: RefCell::new(Histogram::new_with_bounds(1, probe::TIME_US_MAX, 3)?),
+        keys: plan.keys,
         random: Cell::new(88_172_645_463_325_252),
     });
     let start = Instant::now();
@@ -194,7 +198,7 @@ pub async fn measure(run: &Run, plan: &Plan) -> anyhow::Result<Measured> {
     })
 }
 
-async fn connect(run: &Run, plan: &Plan) -> anyhow::Result<Vec<Client>> {
+pub async fn connect(run: &Run, plan: &Plan) -> anyhow::Result<Vec<Client>> {
     match run.system {
         System::Ours => {
             let clients = ours::connect(&run.endpoints, plan).await.context("connect to nodes")?;
@@ -202,20 +206,32 @@ async fn connect(run: &Run, plan: &Plan) -> anyhow::Result<Vec<Client>> {
         }
         System::Etcd => {
             let clients = etcd::connect(&run.endpoints, plan).await.context("connect to etcd")?;
-            Ok(clients.into_iter().map(Client::Etcd).collect())
+            Ok(clients.into_iter().map(|client| Client::Etcd(client.into())).collect())
         }
     }
 }
 
-/// Every key exists in every group before it is read.
-async fn preload(clients: &mut [Client], plan: &Plan, value: &[u8]) -> anyhow::Result<()> {
-    let groups = (plan.groups as usize).min(plan.clients);
-    for client in clients.iter_mut().take(groups) {
-        for number in 0..KEYS {
-            client.put(key(number), value).await.context("preload")?;
-        }
+/// Puts every key in every group: clients of the same group share the work.
+pub async fn preload(clients: Vec<Client>, plan: &Plan) -> anyhow::Result<Vec<Client>> {
+    let (groups, keys) = ((plan.groups as usize).min(plan.clients), plan.keys);
+    let share = (plan.clients / groups) as u64;
+    let mut tasks = Vec::new();
+    for (number, mut client) in clients.into_iter().enumerate() {
+        let (rank, value) = ((number / groups) as u64, vec![b'v'; plan.value_bytes]);
+        tasks.push(tokio::task::spawn_local(async move {
+            if rank < share {
+                for number in (rank..keys).step_by(share as usize) {
+                    client.put(key(number), &value).await.context("preload")?;
+                }
+            }
+            anyhow::Ok(client)
+        }));
     }
-    Ok(())
+    let mut clients = Vec::new();
+    for task in tasks {
+        clients.push(task.await??);
+    }
+    Ok(clients)
 }
 
 /// When the calls of an open loop should start: what waits for a slow server is counted.

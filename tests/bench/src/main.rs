@@ -7,6 +7,7 @@ mod ours;
 mod probe;
 mod processes;
 mod report;
+mod steady;
 mod suite;
 
 use std::time::Duration;
@@ -137,6 +138,7 @@ async fn one(arguments: RunArguments) -> anyhow::Result<()> {
         to: arguments.to,
         rate: arguments.rate,
         value_bytes: arguments.value,
+        keys: load::KEYS,
         warm: Duration::from_secs(arguments.warm),
         time: Duration::from_secs(arguments.seconds),
     };

@@ -20,6 +20,11 @@ use crate::load::Plan;
 const SESSION_TIMEOUT_SECONDS: i64 = 30;
 /// Releases cached answers long before a session may hold no more.
 const KEEP_ALIVE_PERIOD: Duration = Duration::from_secs(2);
+/// With more sessions than this their keep-alives would be a load of their own.
+const MANY_SESSIONS: usize = 512;
+const OPENED_AT_ONCE: usize = 64;
+/// What a node says of some ten thousand groups.
+const INFO_BYTES_MAX: usize = 64 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Counters over all nodes.
@@ -29,8 +34,35 @@ pub struct Stats {
     pub syncs: u64,
 }
 
-/// One client: a session of its own, one map for all.
+/// One client with one call in flight, in turn in the groups that it has a session with.
 pub struct Client {
+    sessions: Vec<Session>,
+    turn: usize,
+}
+
+impl Client {
+    pub async fn put(&mut self, key: String, value: &[u8]) -> anyhow::Result<()> {
+        self.next().put(key, value).await
+    }
+
+    pub async fn get(&mut self, key: String) -> anyhow::Result<usize> {
+        self.next().get(key).await
+    }
+
+    pub async fn close(self) {
+        for session in self.sessions {
+            session.close().await;
+        }
+    }
+
+    fn next(&mut self) -> &mut Session {
+        self.turn = (self.turn + 1) % self.sessions.len();
+        &mut self.sessions[self.turn]
+    }
+}
+
+/// A session with one group; one map for all.
+struct Session {
     map: MapClient<Channel>,
     partition: PartitionClient<Channel>,
     headers: v1::OperationRequestHeaders,
@@ -47,8 +79,8 @@ struct Numbers {
     open: Cell<Option<u64>>,
 }
 
-impl Client {
-    pub async fn put(&mut self, key: String, value: &[u8]) -> anyhow::Result<()> {
+impl Session {
+    async fn put(&mut self, key: String, value: &[u8]) -> anyhow::Result<()> {
         let number = self.numbers.last.get() + 1;
         self.numbers.last.set(number);
         self.numbers.open.set(Some(number));
@@ -62,7 +94,7 @@ impl Client {
         check(answer.headers.and_then(|headers| headers.operation))
     }
 
-    pub async fn get(&mut self, key: String) -> anyhow::Result<usize> {
+    async fn get(&mut self, key: String) -> anyhow::Result<usize> {
         let headers = v1::QueryRequestHeaders {
             operation: Some(self.headers),
             max_received_index: self.session,
@@ -77,7 +109,7 @@ impl Client {
     }
 
     /// A session that is not closed expires by itself.
-    pub async fn close(mut self) {
+    async fn close(mut self) {
         self.keep_alive.abort();
         let request = v1::CloseSessionRequest {
             headers: Some(v1::PartitionRequestHeaders { partition_id: self.group }),
@@ -86,7 +118,7 @@ impl Client {
         let _ = self.partition.close_session(request).await;
     }
 
-    async fn open(channel: Channel, group: u32) -> anyhow::Result<Self> {
+    async fn open(channel: Channel, group: u32, period: Duration) -> anyhow::Result<Self> {
         let mut partition = PartitionClient::new(channel.clone());
         let in_partition = v1::PartitionRequestHeaders { partition_id: group };
         let timeout = prost_types::Duration { seconds: SESSION_TIMEOUT_SECONDS, nanos: 0 };
@@ -108,7 +140,7 @@ impl Client {
         let primitive = create(channel.clone(), headers(0)).await?;
         let numbers = Rc::new(Numbers::default());
         numbers.last.set(1);
-        let alive = keep_alive(partition.clone(), group, session, numbers.clone());
+        let alive = keep_alive(partition.clone(), group, session, numbers.clone(), period);
         Ok(Self {
             map: MapClient::new(channel),
             partition,
@@ -142,9 +174,10 @@ async fn keep_alive(
     group: u32,
     session: u64,
     numbers: Rc<Numbers>,
+    period: Duration,
 ) {
     loop {
-        tokio::time::sleep(KEEP_ALIVE_PERIOD).await;
+        tokio::time::sleep(period).await;
         let request = v1::KeepAliveRequest {
             headers: Some(v1::PartitionRequestHeaders { partition_id: group }),
             input: Some(v1::KeepAliveInput {
@@ -168,7 +201,7 @@ fn check(headers: Option<v1::OperationResponseHeaders>) -> anyhow::Result<()> {
     }
 }
 
-/// Clients spread over the groups, each on the node that leads its group unless told otherwise.
+/// Clients spread over the groups, each on the nodes that lead its groups unless told otherwise.
 pub async fn connect(endpoints: &[String], plan: &Plan) -> anyhow::Result<Vec<Client>> {
     let mut nodes = HashMap::new();
     let mut channels = Vec::new();
@@ -180,18 +213,77 @@ pub async fn connect(endpoints: &[String], plan: &Plan) -> anyhow::Result<Vec<Cl
         nodes.insert(info.node_id, channels.len());
         channels.push(channel);
     }
-    let mut clients = Vec::with_capacity(plan.clients);
-    for number in 0..plan.clients {
+    // With more groups than clients each of them has several.
+    let count = plan.clients.max(plan.groups as usize);
+    let mut wanted = Vec::with_capacity(count);
+    for number in 0..count {
         let group = 1 + number as u32 % plan.groups;
         let place = match plan.to {
             Some(node) => node.checked_sub(1),
             None => leaders.get(&group).and_then(|leader| nodes.get(leader)).copied(),
         };
         let channel = place.and_then(|place| channels.get(place));
-        let channel = channel.with_context(|| format!("no node for group {group}"))?;
-        clients.push(Client::open(channel.clone(), group).await?);
+        wanted
+            .push((channel.with_context(|| format!("no node for group {group}"))?.clone(), group));
+    }
+    let mut clients: Vec<Client> =
+        (0..plan.clients).map(|_| Client { sessions: vec![], turn: 0 }).collect();
+    for (number, session) in open(wanted).await?.into_iter().enumerate() {
+        clients[number % plan.clients].sessions.push(session);
     }
     Ok(clients)
+}
+
+/// One client for each of the groups, on one node.
+pub async fn on(endpoint: &str, groups: &[u32]) -> anyhow::Result<Vec<Client>> {
+    let channel = channel(endpoint).await?;
+    let sessions = open(groups.iter().map(|group| (channel.clone(), *group)).collect()).await?;
+    Ok(sessions.into_iter().map(|session| Client { sessions: vec![session], turn: 0 }).collect())
+}
+
+async fn open(wanted: Vec<(Channel, u32)>) -> anyhow::Result<Vec<Session>> {
+    let period =
+        if wanted.len() > MANY_SESSIONS { 4 * KEEP_ALIVE_PERIOD } else { KEEP_ALIVE_PERIOD };
+    let mut sessions = Vec::with_capacity(wanted.len());
+    for some in wanted.chunks(OPENED_AT_ONCE) {
+        let open = |(channel, group): &(Channel, u32)| {
+            tokio::task::spawn_local(Session::open(channel.clone(), *group, period))
+        };
+        for opened in some.iter().map(open).collect::<Vec<_>>() {
+            sessions.push(opened.await??);
+        }
+    }
+    Ok(sessions)
+}
+
+/// A node joins a group that others have, as a voter; returns when it is one.
+pub async fn join(endpoint: &str, others: &[String], group: u32) -> anyhow::Result<()> {
+    let own = node_info(endpoint).await?;
+    let (host, port) = own.peer_address.rsplit_once(':').context("host:port")?;
+    let of = |info: v1::GetInfoResponse| info.groups.into_iter().find(|g| g.group_id == group);
+    let mut found = Vec::new();
+    for other in others {
+        found.extend(of(node_info(other).await?));
+    }
+    let state = found.into_iter().max_by_key(|state| state.term);
+    let state = state.with_context(|| format!("nobody has group {group}"))?;
+    let member = v1::MemberConfig {
+        node_id: own.node_id,
+        member_id: state.member_id_max + 1,
+        host: host.into(),
+        port: port.parse()?,
+        ..Default::default()
+    };
+    let members = state.members.into_iter().chain([member]).collect();
+    let config = v1::GroupConfig { group_id: group, members, ..Default::default() };
+    let request = v1::JoinRequest { group: Some(config), ..Default::default() };
+    let mut node = NodeClient::new(channel(endpoint).await?);
+    while let Err(status) = node.join(request.clone()).await {
+        // It is answered within ten seconds, done or not.
+        let retry = matches!(status.code(), tonic::Code::Unavailable);
+        anyhow::ensure!(retry, "join group {group}: {status}");
+    }
+    Ok(())
 }
 
 async fn channel(endpoint: &str) -> anyhow::Result<Channel> {
@@ -204,7 +296,8 @@ async fn channel(endpoint: &str) -> anyhow::Result<Channel> {
 }
 
 async fn info(channel: Channel) -> anyhow::Result<v1::GetInfoResponse> {
-    Ok(NodeClient::new(channel).get_info(v1::GetInfoRequest {}).await?.into_inner())
+    let mut node = NodeClient::new(channel).max_decoding_message_size(INFO_BYTES_MAX);
+    Ok(node.get_info(v1::GetInfoRequest {}).await?.into_inner())
 }
 
 pub async fn node_info(endpoint: &str) -> anyhow::Result<v1::GetInfoResponse> {

@@ -1,7 +1,9 @@
 //! What the system says of itself: CPU and memory of processes, the disk's sync floor.
 
 use std::fs;
-use std::os::unix::fs::FileExt;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -78,4 +80,45 @@ pub fn processes_of(program: &str) -> Vec<u32> {
     };
     let pids = processes.filter_map(|found| found.ok()?.file_name().to_str()?.parse().ok());
     pids.filter(named).collect()
+}
+
+/// Bytes that a directory's files take on disk.
+pub fn disk(directory: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(directory) else { return 0 };
+    let of = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(data) if data.is_dir() => disk(&entry.path()),
+        Ok(data) => data.blocks() * 512,
+        // Deleted meanwhile.
+        Err(_) => 0,
+    };
+    entries.flatten().map(of).sum()
+}
+
+/// TCP segments with data that were sent on connections from or to these ports, by either side, as
+/// the kernel counts them; [`None`] without the program `ss`.
+pub fn segments(ports: &[u16]) -> Option<u64> {
+    let output = std::process::Command::new("ss").args(["-tniHO"]).output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let is_ours = |address: &str| {
+        let port = address.rsplit(':').next().and_then(|port| port.parse().ok());
+        port.is_some_and(|port: u16| ports.contains(&port))
+    };
+    let sent = text.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        // State, two queues, then both ends.
+        if !words.by_ref().skip(3).take(2).any(is_ours) {
+            return None;
+        }
+        words.find_map(|word| word.strip_prefix("data_segs_out:")?.parse::<u64>().ok())
+    });
+    output.status.success().then(|| sent.sum())
+}
+
+/// What a node of ours measures of itself, as text.
+pub fn metrics(http_port: u16) -> anyhow::Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", http_port))?;
+    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
 }

@@ -1,5 +1,9 @@
 //! Both systems on this machine, measured in turn.
 
+mod faults;
+mod groups;
+mod snapshots;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,9 +11,9 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::load::{self, Measured, Plan, Run};
-use crate::processes::{self, Cluster, NODES};
+use crate::processes::{self, Cluster};
 use crate::report::{self, Row, median};
-use crate::{Operation, System, probe};
+use crate::{Operation, System};
 
 /// Floors of a pair that differ by more make the pair worthless.
 const FLOOR_FACTOR_MAX: f64 = 1.5;
@@ -28,7 +32,12 @@ pub struct Arguments {
     #[arg(long, default_value_t = 2)]
     warm: u64,
     /// What to measure.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "put,get,idle")]
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "put,get,idle,start,kill,restart"
+    )]
     parts: Vec<Part>,
     /// Counts of clients.
     #[arg(long, value_delimiter = ',', default_value = "1,32,256")]
@@ -36,6 +45,24 @@ pub struct Arguments {
     /// Counts of idle groups.
     #[arg(long, value_delimiter = ',', default_value = "1,100,1000")]
     idle_groups: Vec<u32>,
+    /// Counts of groups with load, of part active.
+    #[arg(long, value_delimiter = ',', default_value = "16,1,256,1024,4096")]
+    active_groups: Vec<u32>,
+    /// Counts of groups among which 16 have load, of part sparse.
+    #[arg(long, value_delimiter = ',', default_value = "16,1000,10000")]
+    sparse_groups: Vec<u32>,
+    /// Groups that are formed, of part start.
+    #[arg(long, default_value_t = 1000)]
+    formed_groups: u32,
+    /// Groups of a node that starts again, of part start.
+    #[arg(long, default_value_t = 10_000)]
+    restart_groups: u32,
+    /// Counts of groups, of part kill.
+    #[arg(long, value_delimiter = ',', default_value = "1,100,1000")]
+    kill_groups: Vec<u32>,
+    /// Keys of 1 KiB in all, of part snapshots.
+    #[arg(long, default_value_t = 1_000_000)]
+    snapshot_keys: u64,
     /// Seconds that idle clusters are watched.
     #[arg(long, default_value_t = 15)]
     idle_seconds: u64,
@@ -52,9 +79,24 @@ pub struct Arguments {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Part {
+    /// Rate, latency and CPU of puts.
     Put,
+    /// The same for linearizable gets.
     Get,
+    /// What a node costs while nothing happens, by count of groups.
     Idle,
+    /// 256 clients over more and more groups.
+    Active,
+    /// 16 groups with load among many without.
+    Sparse,
+    /// Forming groups, and a node's restart with many.
+    Start,
+    /// SIGKILL of a node: how long its groups go without an answer.
+    Kill,
+    /// SIGTERM of every node in turn: the same.
+    Restart,
+    /// 1 GB of state: puts while snapshots are written, disk, restart, a new member. 10 minutes.
+    Snapshots,
 }
 
 impl Part {
@@ -63,7 +105,7 @@ impl Part {
         match self {
             Part::Put => Some(Operation::Put),
             Part::Get => Some(Operation::Get),
-            Part::Idle => None,
+            _ => None,
         }
     }
 }
@@ -104,8 +146,17 @@ impl Suite {
         if !operations.is_empty() {
             self.load(&operations).await?;
         }
-        if parts.contains(&Part::Idle) {
-            self.idle().await?;
+        for part in parts {
+            match part {
+                Part::Put | Part::Get => {}
+                Part::Idle => self.idle().await?,
+                Part::Active => self.active().await?,
+                Part::Sparse => self.sparse().await?,
+                Part::Start => self.start().await?,
+                Part::Kill => self.kill().await?,
+                Part::Restart => self.restart().await?,
+                Part::Snapshots => self.snapshots().await?,
+            }
         }
         Ok(())
     }
@@ -147,16 +198,7 @@ impl Suite {
             pids: cluster.pids(),
             floor_dir: self.arguments.dir.clone(),
         };
-        let plan = Plan {
-            clients,
-            groups: 1,
-            to: None,
-            rate: None,
-            value_bytes: 128,
-            warm: Duration::from_secs(self.arguments.warm),
-            time: Duration::from_secs(self.arguments.seconds),
-        };
-        let measured = load::measure(&run, &plan).await;
+        let measured = load::measure(&run, &self.plan(clients, 1)).await;
         measured.with_context(|| format!("{system:?} {operation:?} with {clients} clients"))
     }
 
@@ -212,42 +254,52 @@ impl Suite {
         }
     }
 
-    /// CPU and memory of a node while nothing happens; etcd has one group only.
-    async fn idle(&mut self) -> anyhow::Result<()> {
-        let dir = self.arguments.dir.clone();
-        let etcd = Cluster::etcd(&self.etcd, &dir).await.context("etcd")?;
-        let peer = self.watch(&etcd).await;
-        drop(etcd);
-        for groups in self.arguments.idle_groups.clone() {
-            let ours = Cluster::ours(&self.node, &dir, groups).await;
-            let ours = ours.with_context(|| format!("our nodes with {groups} groups"))?;
-            let (cpu, memory) = self.watch(&ours).await;
-            eprintln!("{groups} idle groups: {cpu:.2} % of a core, {memory:.0} MiB per node");
-            for (what, unit, ours, peer) in
-                [("CPU", "% of a core", cpu, peer.0), ("memory", "MiB", memory, peer.1)]
-            {
-                let peer = (groups == 1).then_some(peer);
-                self.rows.push(Row {
-                    name: format!("idle, {groups} groups: {what} per node"),
-                    unit,
-                    ours,
-                    peer,
-                    ratio: peer.map(|peer| ours / peer),
-                    floor: None,
-                });
-            }
-        }
-        Ok(())
+    fn dir(&self) -> PathBuf {
+        self.arguments.dir.clone()
     }
 
-    /// (percent of a core, MiB) per node.
-    async fn watch(&self, cluster: &Cluster) -> (f64, f64) {
-        tokio::time::sleep(SETTLE_TIME).await;
-        let pids = cluster.pids();
-        let before = probe::cpu(&pids);
-        tokio::time::sleep(Duration::from_secs(self.arguments.idle_seconds)).await;
-        let used = probe::cpu(&pids) - before;
-        let share = 100.0 * used / self.arguments.idle_seconds as f64 / NODES as f64;
-        (share, probe::memory(&pids) / NODES as f64)
+    /// Three nodes of ours with their groups formed and led.
+    async fn ours(&self, groups: u32, arguments: &[&str]) -> anyhow::Result<Cluster> {
+        let cluster = Cluster::ours_with(&self.node, &self.dir(), groups, arguments).await;
+        cluster.with_context(|| format!("our nodes with {groups} groups"))
+    }
+
+    async fn etcd(&self) -> anyhow::Result<Cluster> {
+        Cluster::etcd(&self.etcd, &self.dir()).await.context("etcd")
+    }
+
+    /// One figure; the peer's where it has the same thing.
+    fn row(&mut self, name: impl Into<String>, unit: &'static str, ours: f64, peer: Option<f64>) {
+        let name = name.into();
+        match peer {
+            Some(peer) => eprintln!("{name}: {ours:.2} {unit}, etcd {peer:.2}"),
+            None => eprintln!("{name}: {ours:.2} {unit}"),
+        }
+        let ratio = peer.map(|peer| ours / peer);
+        self.rows.push(Row { name, unit, ours, peer, ratio, floor: None });
+    }
+
+    async fn put(&self, cluster: &Cluster, plan: &Plan) -> anyhow::Result<Measured> {
+        let run = Run {
+            system: System::Ours,
+            operation: Operation::Put,
+            endpoints: cluster.endpoints.clone(),
+            pids: cluster.pids(),
+            floor_dir: self.dir(),
+        };
+        load::measure(&run, plan).await
+    }
+
+    fn plan(&self, clients: usize, groups: u32) -> Plan {
+        Plan {
+            clients,
+            groups,
+            to: None,
+            rate: None,
+            value_bytes: 128,
+            keys: load::KEYS,
+            warm: Duration::from_secs(self.arguments.warm),
+            time: Duration::from_secs(self.arguments.seconds),
+        }
     }
 }

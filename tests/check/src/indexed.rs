@@ -46,15 +46,15 @@ pub struct Attempt {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Two commands claim one index.
-    SharedIndex { first: Call, second: Call },
+    SharedIndex { calls: Box<[Call; 2]> },
     /// A value was seen that nobody had begun to write to that register by then.
-    NeverWritten { call: Call },
+    NeverWritten { call: Box<Call> },
     /// A value has two indexes, or an index has two values.
     Ambiguous { register: u64, first: Version, second: Version },
-    /// The operation began after another had ended, and has an earlier place in the order.
-    WentBack { first: Call, second: Call },
+    /// The second operation began after the first had ended, and has an earlier place in the order.
+    WentBack { calls: Box<[Call; 2]> },
     /// A read or write saw another version than the newest one before it.
-    Stale { call: Call, newest: Option<Version> },
+    Stale { call: Box<Call>, newest: Option<Version> },
 }
 
 /// Checks the operations of one group.
@@ -88,7 +88,7 @@ fn own_indexes(calls: &[Call]) -> Result<(), Fault> {
     let mut owners: BTreeMap<u64, Call> = BTreeMap::new();
     for second in calls.iter().filter(|call| call.is_command()) {
         if let Some(first) = owners.insert(second.index, *second) {
-            return Err(Fault::SharedIndex { first, second: *second });
+            return Err(Fault::SharedIndex { calls: Box::new([first, *second]) });
         }
     }
     Ok(())
@@ -100,7 +100,7 @@ fn attempted(attempts: &[Attempt], calls: &[Call]) -> Result<(), Fault> {
     for call in calls {
         let Some((register, Version { value, .. })) = call.saw() else { continue };
         if begun.get(&(register, value)).is_none_or(|started| *started > call.ended) {
-            return Err(Fault::NeverWritten { call: *call });
+            return Err(Fault::NeverWritten { call: Box::new(*call) });
         }
     }
     Ok(())
@@ -151,7 +151,7 @@ fn in_order(calls: &[Call]) -> Result<(), Fault> {
         }
         let least = |first: &Call| first.index + u64::from(second.is_command());
         if let Some(first) = furthest.filter(|first| second.index < least(first)) {
-            return Err(Fault::WentBack { first, second: *second });
+            return Err(Fault::WentBack { calls: Box::new([first, *second]) });
         }
     }
     Ok(())
@@ -166,7 +166,7 @@ fn newest(versions: &Versions, call: &Call) -> Result<(), Fault> {
     let of_register = versions.get(&register);
     let before = of_register.and_then(|versions| versions.range(..until).next_back());
     let newest = before.map(|(index, value)| Version { value: *value, index: *index });
-    if newest == seen { Ok(()) } else { Err(Fault::Stale { call: *call, newest }) }
+    if newest == seen { Ok(()) } else { Err(Fault::Stale { call: Box::new(*call), newest }) }
 }
 
 #[cfg(test)]
@@ -217,7 +217,7 @@ mod tests {
         let late = Attempt { register: 1, value: 10, started: 50 };
         let early = read(0, 3, Some((10, 2)));
         let fault = super::super::indexed::check(&[late], &[early]).unwrap_err();
-        assert_eq!(fault, Fault::NeverWritten { call: early });
+        assert_eq!(fault, Fault::NeverWritten { call: Box::new(early) });
     }
 
     #[test]

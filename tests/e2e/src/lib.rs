@@ -2,6 +2,7 @@
 //! is checked, a network that fails on demand.
 
 pub mod load;
+pub mod members;
 pub mod nodes;
 pub mod proxy;
 pub mod reads;

@@ -33,6 +33,9 @@ const LATE: Duration = Duration::from_millis(200);
 /// No progress for so long fails a test.
 const PATIENCE: Duration = Duration::from_secs(90);
 
+/// Increments that are timed to know what the machine can do.
+const PACE_SAMPLE: u64 = 400;
+
 /// Acknowledged entries that are read in the end, besides counting all of them.
 const SAMPLE: usize = 200;
 
@@ -67,6 +70,7 @@ pub struct Load {
     epoch: Instant,
     /// Increments by client.
     acknowledged: Arc<[AtomicU64]>,
+    pause: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     clients: Vec<JoinHandle<Seen>>,
     reads: Option<Reads>,
@@ -81,6 +85,7 @@ impl Load {
             name: name.to_owned(),
             epoch: Instant::now(),
             acknowledged: (0..clients).map(|_| AtomicU64::new(0)).collect(),
+            pause: Arc::default(),
             stop: Arc::new(AtomicBool::new(false)),
             clients: Vec::new(),
             reads: None,
@@ -94,6 +99,7 @@ impl Load {
                 shared: cluster.map(format!("{name}-shared")),
                 epoch: load.epoch,
                 acknowledged: load.acknowledged.clone(),
+                pause: load.pause.clone(),
                 seen: Seen::default(),
             };
             load.clients.push(tokio::spawn(client.run(load.stop.clone())));
@@ -110,6 +116,18 @@ impl Load {
     /// Increments that were acknowledged so far.
     pub fn acknowledged(&self) -> u64 {
         self.acknowledged.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Measures how many increments a second there are as fast as possible, and from now on makes
+    /// this percentage of them; returns both rates.
+    pub async fn pace(&self, percent: u64) -> (f64, f64) {
+        self.pause.store(0, Ordering::Relaxed);
+        self.progress(PACE_SAMPLE / 4).await;
+        let most = PACE_SAMPLE as f64 / self.progress(PACE_SAMPLE).await.as_secs_f64();
+        let wanted = most * percent as f64 / 100.0;
+        let period = Duration::from_secs_f64(self.clients.len() as f64 / wanted);
+        self.pause.store(period.as_nanos() as u64, Ordering::Relaxed);
+        (most, wanted)
     }
 
     /// Waits until `count` more increments are acknowledged; how long that took.
@@ -242,6 +260,8 @@ struct Client {
     shared: Map,
     epoch: Instant,
     acknowledged: Arc<[AtomicU64]>,
+    /// Nanoseconds between the beginnings of two rounds; 0 = as fast as possible.
+    pause: Arc<AtomicU64>,
     seen: Seen,
 }
 
@@ -249,6 +269,7 @@ impl Client {
     /// Put, touch a shared entry, increment, read, and again.
     async fn run(mut self, stop: Arc<AtomicBool>) -> Seen {
         while !stop.load(Ordering::Relaxed) {
+            let next = Duration::from_nanos(self.now() + self.pause.load(Ordering::Relaxed));
             let key = key(self.number, self.seen.puts);
             let started = self.now();
             self.map.put(&key, key.clone()).await.expect("a put is retried to an answer");
@@ -266,6 +287,7 @@ impl Client {
                 self.seen.calls.push(Call { started, ended, delta, value });
             }
             self.acknowledged[self.number].fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep_until((self.epoch + next).into()).await;
         }
         self.seen
     }

@@ -26,6 +26,8 @@ pub struct Node {
     ports: [u16; 3],
     /// A command that runs the node's program as its last arguments, in its own process.
     pub under: Vec<String>,
+    /// Further arguments of the program.
+    pub arguments: Vec<String>,
     process: Option<Child>,
 }
 
@@ -126,6 +128,7 @@ impl Node {
             host,
             ports: ports(),
             under: Vec::new(),
+            arguments: Vec::new(),
             process: None,
         }
     }
@@ -164,6 +167,7 @@ impl Node {
             .args(["--peer-address", &address(&self.peer_host, 1)])
             .args(["--http-address", &address(&self.host, 2)])
             .args(["--advertise-host", &self.host])
+            .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log.expect("the folder is writable"))
@@ -175,6 +179,11 @@ impl Node {
     /// Process id of a node that runs.
     pub fn pid(&self) -> u32 {
         self.process.as_ref().expect("the node runs").id()
+    }
+
+    /// Whether it was started and not waited for.
+    pub fn runs(&self) -> bool {
+        self.process.is_some()
     }
 
     /// Sends a signal, such as STOP.

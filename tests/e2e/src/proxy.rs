@@ -19,11 +19,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// A connection's preface, the length of its first frame, and of that version, flags, sender and
-/// receiver.
-const HEAD_BYTES: usize = 8 + 4 + 2 + 8 + 8;
-const SENDER_AT: usize = 14;
-const RECEIVER_AT: usize = 22;
+/// A connection's preface, the length and checksum of its first frame, and of that version, flags,
+/// sender and receiver.
+const HEAD_BYTES: usize = 8 + 8 + 2 + 8 + 8;
+const SENDER_AT: usize = 18;
+/// A snapshot's connection says sooner who is who.
+const SNAPSHOT_PREFACE: &[u8] = b"MRSNAP";
+const SNAPSHOT_SENDER_AT: usize = 12;
+/// What a receiver says that does not want a snapshot.
+const SNAPSHOT_REFUSED: u64 = u64::MAX;
 
 /// Bytes taken at a time.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -39,6 +43,8 @@ pub enum Fault {
     Delay(Duration),
     /// One bit of what comes next is wrong; then the fault is gone.
     FlipBit,
+    /// Every connection that carries a snapshot ends after so many bytes of it.
+    CutSnapshots(usize),
 }
 
 /// The faults, by sender and receiver: node ids.
@@ -48,6 +54,7 @@ type Faults = BTreeMap<(u64, u64), Fault>;
 pub struct Network {
     faults: Arc<watch::Sender<Faults>>,
     hit: Arc<AtomicU64>,
+    resumed: Arc<AtomicU64>,
     proxies: Vec<JoinHandle<()>>,
 }
 
@@ -56,6 +63,7 @@ impl Default for Network {
         Self {
             faults: Arc::new(watch::Sender::default()),
             hit: Arc::default(),
+            resumed: Arc::default(),
             proxies: Vec::new(),
         }
     }
@@ -76,10 +84,16 @@ impl Network {
     pub async fn stand_between(&mut self, listen: &str, target: &str) -> io::Result<()> {
         let listener = TcpListener::bind(listen).await?;
         let target: SocketAddr = target.parse().map_err(io::Error::other)?;
-        let (faults, hit) = (self.faults.clone(), self.hit.clone());
+        let way = Way {
+            faults: self.faults.clone(),
+            hit: self.hit.clone(),
+            resumed: self.resumed.clone(),
+            ends: (0, 0),
+            snapshot: None,
+        };
         self.proxies.push(tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let way = Way { faults: faults.clone(), hit: hit.clone(), ends: (0, 0) };
+                let way = way.clone();
                 // A connection that ends is what a network does; the nodes notice by themselves.
                 tokio::spawn(async move { drop(way.carry(stream, target).await) });
             }
@@ -99,6 +113,11 @@ impl Network {
         self.faults.send_modify(BTreeMap::clear);
     }
 
+    /// Snapshots that went on where an earlier connection had ended.
+    pub fn resumed(&self) -> u64 {
+        self.resumed.load(Ordering::Relaxed)
+    }
+
     /// How often a fault has hit something that a node sent: 0 = no fault was noticed by anybody.
     pub fn hits(&self) -> u64 {
         self.hit.load(Ordering::Relaxed)
@@ -106,41 +125,80 @@ impl Network {
 }
 
 /// The way of one connection.
+#[derive(Clone)]
 struct Way {
     faults: Arc<watch::Sender<Faults>>,
     hit: Arc<AtomicU64>,
+    resumed: Arc<AtomicU64>,
     /// Sender and receiver.
     ends: (u64, u64),
+    /// Bytes of the snapshot that it carries, so far.
+    snapshot: Option<usize>,
 }
 
 impl Way {
+    /// The receiver of a snapshot says first how much of it it has.
+    fn answered(&self, first: bool, answer: &[u8]) {
+        let Ok(offset) = <[u8; 8]>::try_from(answer) else { return };
+        let offset = u64::from_be_bytes(offset);
+        if first && self.snapshot.is_some() && offset != 0 && offset != SNAPSHOT_REFUSED {
+            self.resumed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     async fn carry(mut self, mut from: TcpStream, target: SocketAddr) -> io::Result<()> {
         from.set_nodelay(true)?;
         let mut head = [0; HEAD_BYTES];
         from.read_exact(&mut head).await?;
-        self.ends = (number(&head, SENDER_AT), number(&head, RECEIVER_AT));
+        let is_snapshot = head.starts_with(SNAPSHOT_PREFACE);
+        self.snapshot = is_snapshot.then_some(0);
+        let at = if is_snapshot { SNAPSHOT_SENDER_AT } else { SENDER_AT };
+        self.ends = (number(&head, at), number(&head, at + 8));
         self.pass(&mut head).await?;
         let mut to = TcpStream::connect(target).await?;
         to.set_nodelay(true)?;
         to.write_all(&head).await?;
         let mut faults = self.faults.subscribe();
         let (mut chunk, mut answer) = (vec![0; CHUNK_BYTES], [0; 16]);
+        let mut is_first = true;
+        // What the receiver of a snapshot answers is a few bytes: they pass whatever is cut.
         loop {
-            let count = tokio::select! {
-                count = from.read(&mut chunk) => count?,
-                // The receiver never sends here: it has closed the connection.
-                _ = to.read(&mut answer) => return Ok(()),
+            let (count, answered) = tokio::select! {
+                count = from.read(&mut chunk) => (count?, 0),
+                count = to.read(&mut answer) => match count? {
+                    // The receiver has closed the connection.
+                    0 => return Ok(()),
+                    count => (0, count),
+                },
                 _ = faults.wait_for(|faults| faults.get(&self.ends) == Some(&Fault::Reset)) => {
                     self.count();
                     return Ok(());
                 }
             };
+            if answered > 0 {
+                self.answered(std::mem::take(&mut is_first), &answer[..answered]);
+                from.write_all(&answer[..answered]).await?;
+                continue;
+            }
             // The end of a connection is a message, too: it may be held.
             self.pass(&mut chunk[..count]).await?;
             if count == 0 {
                 return Ok(());
             }
             to.write_all(&chunk[..count]).await?;
+            self.snapshot = self.snapshot.map(|bytes| bytes + count);
+            if self.is_cut() {
+                self.count();
+                return Ok(());
+            }
+        }
+    }
+
+    fn is_cut(&self) -> bool {
+        let fault = self.faults.borrow().get(&self.ends).copied();
+        match (fault, self.snapshot) {
+            (Some(Fault::CutSnapshots(after)), Some(bytes)) => bytes >= after,
+            _ => false,
         }
     }
 
@@ -148,11 +206,12 @@ impl Way {
     async fn pass(&self, bytes: &mut [u8]) -> io::Result<()> {
         let mut faults = self.faults.subscribe();
         let fault = faults.borrow_and_update().get(&self.ends).copied();
+        let fault = fault.filter(|fault| !matches!(fault, Fault::CutSnapshots(_)));
         if fault.is_some() {
             self.count();
         }
         match fault {
-            None => {}
+            None | Some(Fault::CutSnapshots(_)) => {}
             Some(Fault::Reset) => return Err(io::ErrorKind::ConnectionReset.into()),
             Some(Fault::Delay(time)) => tokio::time::sleep(time).await,
             Some(Fault::Silence) => {
@@ -197,7 +256,7 @@ mod tests {
         network.stand_between(&public.to_string(), &target.to_string()).await.unwrap();
         let mut sender = TcpStream::connect(public).await.unwrap();
         let mut head = [0; HEAD_BYTES];
-        (head[SENDER_AT + 7], head[RECEIVER_AT + 7]) = (1, 2);
+        (head[SENDER_AT + 7], head[SENDER_AT + 15]) = (1, 2);
         sender.write_all(&head).await.unwrap();
         let (mut receiver, _) = node.accept().await.unwrap();
         receiver.read_exact(&mut head).await.unwrap();

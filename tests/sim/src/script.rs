@@ -24,6 +24,9 @@ pub struct Script {
 }
 
 impl Script {
+    /// A member that takes no part any more.
+    pub const CLOSED: v1::GroupPhase = v1::GroupPhase::RolledBack;
+
     /// Forms the cluster and waits until every group has a leader.
     pub fn new(seed: u64, nodes: usize, voters: usize, groups: u32) -> Self {
         let shape = Shape {
@@ -191,6 +194,9 @@ impl Script {
     }
 
     pub fn admin(&mut self, node: usize, request: AdminRequest) {
+        if let AdminRequest::ForceRecover { group, .. } = &request {
+            self.world.invariants.recovered.insert(*group);
+        }
         let token = self.number();
         self.world.input(node, Input::Admin { token, request });
     }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::actions::{GroupAction, NodeAction};
+
 const ENDPOINT: &str = "127.0.0.1:5678";
 
 pub const PORT_FORWARD: &str = "no endpoints: forward a port of a node to this machine, such as\n  \
@@ -21,7 +23,12 @@ const EXIT_CODES: &str = "Exit codes:\n  \
     MULTIRAFT_ENDPOINTS  as --endpoints\n  \
     MULTIRAFT_LOG        what to log on standard error, such as debug";
 
-/// Commands, reads and a look at the nodes of a Multiraft cluster.
+const TOP_HELP: &str = "Examples:\n  \
+    multiraft top                     until Ctrl-C, refreshed each second\n  \
+    multiraft top --once -o json      one picture for a script\n\n\
+    Colours are left out when NO_COLOR is set or the output is no terminal.";
+
+/// Commands and reads, and the administration of the nodes of a Multiraft cluster.
 #[derive(Parser)]
 #[command(name = "multiraft", version, after_help = EXIT_CODES, propagate_version = true)]
 pub struct Arguments {
@@ -30,7 +37,7 @@ pub struct Arguments {
     pub endpoints: Option<Vec<String>>,
 
     /// How answers are written
-    #[arg(short, long, global = true, value_enum, default_value_t = Output::Text)]
+    #[arg(short, long, global = true, value_enum, default_value_t = Output::Table)]
     pub output: Output,
 
     /// Time for one call with all its retries, such as 500ms, 30s or 2m
@@ -52,8 +59,11 @@ pub struct Arguments {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Output {
-    Text,
+    /// For people
+    #[value(alias = "text")]
+    Table,
     Json,
+    Yaml,
 }
 
 #[derive(Subcommand)]
@@ -68,16 +78,19 @@ pub enum Command {
         #[command(subcommand)]
         action: MapAction,
     },
-    /// The nodes
+    /// The nodes: what they are, planned absence, what they hold
     Node {
         #[command(subcommand)]
         action: NodeAction,
     },
-    /// The groups, which are the partitions of the data
+    /// The groups, which are the partitions of the data: leaders and members
     Group {
         #[command(subcommand)]
         action: GroupAction,
     },
+    /// Watch the cluster: who leads, how much, how fast, how far behind
+    #[command(after_help = TOP_HELP)]
+    Top(TopOptions),
     /// Run a cluster on this machine, until Ctrl-C
     Dev(DevOptions),
     /// Print completions for a shell
@@ -172,20 +185,14 @@ pub struct Terms {
     pub if_index: Option<u64>,
 }
 
-#[derive(Subcommand)]
-pub enum NodeAction {
-    /// Print what the nodes say of themselves
-    Info,
-}
-
-#[derive(Subcommand)]
-pub enum GroupAction {
-    /// Print the groups with their leaders and members
-    List {
-        /// Only the group that holds the primitive of this name
-        #[arg(long, value_name = "NAME")]
-        of: Option<String>,
-    },
+#[derive(Args, Clone, Copy)]
+pub struct TopOptions {
+    /// Print one picture and end
+    #[arg(long)]
+    pub once: bool,
+    /// Time between two pictures, over which rates are taken
+    #[arg(long, default_value = "1s", value_parser = duration, value_name = "TIME")]
+    pub interval: Duration,
 }
 
 #[derive(Args)]
@@ -238,7 +245,7 @@ pub fn command(plugin: bool) -> clap::Command {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let number: u64 =
         digits.parse().map_err(|_| "write a number and a unit, such as 30s".to_owned())?;

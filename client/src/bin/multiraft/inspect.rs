@@ -1,153 +1,254 @@
 //! A look at nodes and groups.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
-
-use multiraft_client::{node_info, position, v1};
+use multiraft_client::{position, v1};
 use serde_json::{Value, json};
 
 use crate::arguments::Reach;
 use crate::report::{Failure, Report};
-
-/// A node that works answers for itself at once.
-const TIMEOUT_MAX: Duration = Duration::from_secs(5);
+use crate::survey::{Group, Survey, hex};
+use crate::table::{Table, bytes};
 
 pub async fn nodes(reach: &Reach) -> Result<Report, Failure> {
-    let answers = ask(reach).await?;
-    let mut table =
-        vec![row(["NODE", "ADDRESS", "VERSION", "ACTIVATED", "GROUPS", "LEADS", "PEERS"])];
-    for node in &answers {
-        let leads = node.groups.iter().filter(|group| group.leader == node.node_id).count();
+    let survey = Survey::take(reach).await?;
+    let mut table = Table::new([
+        "NODE", "ADDRESS", "VERSION", "STATE", "GROUPS", "LEADS", "PEERS", "DISK", "FREE",
+    ]);
+    for node in survey.nodes.values() {
         let connected = node.peers.iter().filter(|peer| peer.connected).count();
-        table.push(row([
-            &format!("{:016x}", node.node_id),
-            &node.client_address,
-            &node.version,
-            if node.activated { "yes" } else { "no" },
-            &node.groups.len().to_string(),
-            &leads.to_string(),
-            &format!("{connected}/{}", node.peers.len()),
-        ]));
+        table.row([
+            hex(node.node_id),
+            node.client_address.clone(),
+            node.version.clone(),
+            state(node).into(),
+            node.groups.len().to_string(),
+            led(node).to_string(),
+            format!("{connected}/{}", node.peers.len()),
+            bytes(node.disk_bytes),
+            bytes(node.free_bytes),
+        ]);
     }
-    let json: Vec<Value> = answers.iter().map(node_json).collect();
-    Ok(Report::new(align(&table), json.into()))
+    for (id, address) in &survey.silent {
+        let address = if address.is_empty() { "-".into() } else { address.clone() };
+        let unknown = || "-".to_owned();
+        let [v, g, l, p, d, f] = std::array::from_fn(|_| unknown());
+        table.row([hex(*id), address, v, "down".into(), g, l, p, d, f]);
+    }
+    let up = survey.nodes.values().map(node_json);
+    let down = survey
+        .silent
+        .iter()
+        .map(|(id, address)| json!({"node": hex(*id), "client_address": address, "state": "down"}));
+    Ok(Report::new(table.text(), up.chain(down).collect()))
+}
+
+pub fn state(node: &v1::GetInfoResponse) -> &'static str {
+    match node {
+        node if !node.activated => "waiting",
+        node if node.space_low => "full",
+        node if node.draining => "draining",
+        _ => "up",
+    }
+}
+
+pub fn led(node: &v1::GetInfoResponse) -> usize {
+    node.groups.iter().filter(|group| group.leader == node.node_id).count()
+}
+
+pub async fn node(reach: &Reach, name: &str) -> Result<Report, Failure> {
+    let survey = Survey::take(reach).await?;
+    let id = survey.resolve(name)?;
+    survey.reached(id)?;
+    let node = &survey.nodes[&id];
+    let stats = node.stats.unwrap_or_default();
+    let mut lines = vec![
+        ("node", hex(id)),
+        ("incarnation", hex(node.incarnation)),
+        ("state", state(node).to_owned()),
+        ("version", node.version.clone()),
+        ("client address", node.client_address.clone()),
+        ("peer address", node.peer_address.clone()),
+        ("groups", format!("{}, leads {}", node.groups.len(), led(node))),
+        ("disk", format!("{} taken, {} free", bytes(node.disk_bytes), bytes(node.free_bytes))),
+        ("memory", bytes(stats.memory_bytes)),
+    ];
+    if node.operator_epoch != 0 {
+        lines.push(("fence", format!("{}:{}", node.cluster_id, node.operator_epoch)));
+    }
+    let lines = lines.into_iter().map(|(key, value)| format!("{key:<15} {value}"));
+    let mut text: Vec<String> = lines.collect();
+    let mut peers = Table::new(["PEER", "ADDRESS", "SESSION"]);
+    for peer in &node.peers {
+        let session = if peer.connected { "up" } else { "down" };
+        peers.row([hex(peer.node_id), survey.name(peer.node_id), session.into()]);
+    }
+    let mut groups = Table::new([
+        "GROUP", "MEMBER", "ROLE", "PHASE", "LEADER", "TERM", "APPLIED", "SNAPSHOT", "LOG",
+    ]);
+    for group in &node.groups {
+        groups.row([
+            group.group_id.to_string(),
+            group.member_id.to_string(),
+            role(group.role()).into(),
+            phase(group.phase()).into(),
+            survey.name(group.leader),
+            group.term.to_string(),
+            group.applied_index.to_string(),
+            group.snapshot_index.to_string(),
+            bytes(group.log_bytes),
+        ]);
+    }
+    text.extend([String::new(), peers.text(), String::new(), groups.text()]);
+    Ok(Report::new(text.join("\n"), node_json(node)))
 }
 
 /// `of`: only the group that holds the primitive of this name.
 pub async fn groups(reach: &Reach, of: Option<&str>) -> Result<Report, Failure> {
-    let answers = ask(reach).await?;
-    let mut groups: BTreeMap<u32, &v1::GroupState> = BTreeMap::new();
-    for group in answers.iter().flat_map(|node| &node.groups) {
-        let newest = groups.entry(group.group_id).or_insert(group);
-        if (group.term, group.commit_index) > (newest.term, newest.commit_index) {
-            *newest = group;
-        }
-    }
+    let survey = Survey::take(reach).await?;
+    let mut groups = survey.groups();
     if let Some(of) = of {
         // Groups are numbered from 1 without gaps.
         let count = reach.groups.or(groups.keys().last().map(|id| *id as usize)).unwrap_or(1);
         let holder = position(of.as_bytes(), count) as u32 + 1;
         groups.retain(|id, _| *id == holder);
     }
-    let addresses = addresses(&answers);
-    let name = |id: u64| match addresses.get(&id) {
-        Some(address) => (*address).to_owned(),
-        None if id == 0 => "-".into(),
-        None => format!("{id:016x}"),
-    };
-    let mut table = vec![row(["GROUP", "LEADER", "TERM", "APPLIED", "MEMBERS"])];
-    let mut json = Vec::new();
+    let mut table = Table::new([
+        "GROUP", "LEADER", "TERM", "APPLIED", "LAG", "SNAPSHOT", "LOG", "SESSIONS", "MEMBERS",
+    ]);
     for group in groups.values() {
-        let members: Vec<String> = group.members.iter().map(|m| name(m.node_id)).collect();
-        table.push(row([
-            &group.group_id.to_string(),
-            &name(group.leader),
-            &group.term.to_string(),
-            &group.applied_index.to_string(),
-            &members.join(" "),
-        ]));
-        json.push(json!({
-            "group": group.group_id, "leader": id(group.leader), "term": group.term,
-            "applied": group.applied_index, "commit": group.commit_index, "index": group.index,
-            "members": group.members.iter().map(|m| id(m.node_id)).collect::<Vec<_>>(),
-        }));
+        let state = group.state;
+        let members: Vec<String> = state.members.iter().map(|m| survey.name(m.node_id)).collect();
+        table.row([
+            state.group_id.to_string(),
+            survey.name(state.leader),
+            state.term.to_string(),
+            state.applied_index.to_string(),
+            known(group.lag_max()),
+            state.snapshot_index.to_string(),
+            bytes(state.log_bytes),
+            state.sessions.to_string(),
+            members.join(" "),
+        ]);
     }
-    Ok(Report::new(align(&table), json.into()))
+    let json = groups.values().map(|group| group_json(group, &survey)).collect();
+    Ok(Report::new(table.text(), json))
 }
 
-/// What the nodes say that can be reached, starting from the endpoints.
-async fn ask(reach: &Reach) -> Result<Vec<v1::GetInfoResponse>, Failure> {
-    let mut answers: BTreeMap<u64, v1::GetInfoResponse> = BTreeMap::new();
-    let mut asked = BTreeSet::new();
-    let mut last = None;
-    let mut wanted: BTreeSet<String> = reach.endpoints.iter().cloned().collect();
-    while !wanted.is_empty() {
-        let timeout = reach.timeout.min(TIMEOUT_MAX);
-        let calls = wanted.iter().map(|endpoint| node_info(endpoint, timeout));
-        for answer in futures::future::join_all(calls).await {
-            match answer {
-                Ok(answer) => {
-                    answers.insert(answer.node_id, answer);
-                }
-                Err(error) => last = Some(error),
-            }
-        }
-        asked.append(&mut wanted);
-        wanted = answers
-            .values()
-            .flat_map(|answer| &answer.peers)
-            .filter(|peer| peer.connected && !answers.contains_key(&peer.node_id))
-            .map(|peer| peer.client_address.clone())
-            .filter(|address| !address.is_empty() && !asked.contains(address))
-            .collect();
+pub async fn group(reach: &Reach, id: u32) -> Result<Report, Failure> {
+    let survey = Survey::take(reach).await?;
+    let group = survey.group(id)?;
+    let state = group.state;
+    let lines = [
+        ("group", id.to_string()),
+        ("leader", survey.name(state.leader)),
+        ("term", state.term.to_string()),
+        ("committed", format!("entry {}", state.commit_index)),
+        ("commands", format!("{} applied", state.index)),
+        ("sessions", state.sessions.to_string()),
+        ("configuration", format!("version {}", state.config_version)),
+        ("log", format!("entries {} to {}", state.first_index, state.last_index)),
+        ("since snapshot", bytes(state.log_bytes)),
+    ];
+    let lines = lines.into_iter().map(|(key, value)| format!("{key:<15} {value}"));
+    let mut text: Vec<String> = lines.collect();
+    text.extend([String::new(), members_table(&group, &survey).text()]);
+    Ok(Report::new(text.join("\n"), group_json(&group, &survey)))
+}
+
+pub async fn members(reach: &Reach, id: u32) -> Result<Report, Failure> {
+    let survey = Survey::take(reach).await?;
+    let group = survey.group(id)?;
+    let json = group_json(&group, &survey)["members"].clone();
+    Ok(Report::new(members_table(&group, &survey).text(), json))
+}
+
+fn members_table(group: &Group<'_>, survey: &Survey) -> Table {
+    let mut table =
+        Table::new(["MEMBER", "NODE", "ADDRESS", "ROLE", "PHASE", "LAG", "APPLIED", "SNAPSHOT"]);
+    for member in &group.state.members {
+        let own = survey.on(member.node_id, group.state.group_id);
+        let own = own.filter(|state| state.member_id == member.member_id);
+        let leads = member.node_id == group.state.leader;
+        table.row([
+            member.member_id.to_string(),
+            hex(member.node_id),
+            survey.name(member.node_id),
+            if leads { "leader" } else { role(member.role()) }.into(),
+            own.map_or("-", |state| phase(state.phase())).into(),
+            known(group.lag(member.member_id)),
+            known(own.map(|state| state.applied_index)),
+            known(own.map(|state| state.snapshot_index)),
+        ]);
     }
-    match last {
-        Some(error) if answers.is_empty() => Err(error.into()),
-        _ => Ok(answers.into_values().collect()),
+    table
+}
+
+fn known(value: Option<u64>) -> String {
+    value.map_or("-".into(), |value| value.to_string())
+}
+
+fn role(role: v1::MemberRole) -> &'static str {
+    match role {
+        v1::MemberRole::Member => "voter",
+        v1::MemberRole::Observer => "learner",
+        v1::MemberRole::Witness => "witness",
+        v1::MemberRole::Unknown => "removed",
     }
 }
 
-fn addresses(answers: &[v1::GetInfoResponse]) -> BTreeMap<u64, &str> {
-    let peers = answers.iter().flat_map(|answer| &answer.peers);
-    let peers = peers.map(|peer| (peer.node_id, peer.client_address.as_str()));
-    let own = answers.iter().map(|answer| (answer.node_id, answer.client_address.as_str()));
-    peers.chain(own).filter(|(_, address)| !address.is_empty()).collect()
+fn phase(phase: v1::GroupPhase) -> &'static str {
+    match phase {
+        v1::GroupPhase::Unspecified => "-",
+        v1::GroupPhase::Starting => "starting",
+        v1::GroupPhase::Ready => "ready",
+        v1::GroupPhase::RolledBack => "rolled back",
+    }
 }
 
-fn node_json(node: &v1::GetInfoResponse) -> Value {
+fn group_json(group: &Group<'_>, survey: &Survey) -> Value {
+    let state = group.state;
+    let members = state.members.iter().map(|member| {
+        let own = survey.on(member.node_id, state.group_id);
+        let own = own.filter(|state| state.member_id == member.member_id);
+        json!({
+            "member": member.member_id, "node": hex(member.node_id),
+            "address": format!("{}:{}", member.host, member.port), "role": role(member.role()),
+            "lag": group.lag(member.member_id), "applied": own.map(|state| state.applied_index),
+            "snapshot": own.map(|state| state.snapshot_index),
+            "phase": own.map(|state| phase(state.phase())),
+        })
+    });
     json!({
-        "node": id(node.node_id),
-        "client_address": node.client_address,
-        "peer_address": node.peer_address,
-        "version": node.version,
-        "feature_level": node.feature_level,
-        "activated": node.activated,
-        "cluster": node.cluster_id,
-        "incarnation": id(node.incarnation),
-        "groups": node.groups.iter().map(|group| group.group_id).collect::<Vec<_>>(),
-        "peers": node.peers.iter().map(|peer| json!({
-            "node": id(peer.node_id), "address": peer.address,
-            "client_address": peer.client_address, "connected": peer.connected,
-        })).collect::<Vec<_>>(),
+        "group": state.group_id, "leader": hex(state.leader), "term": state.term,
+        "applied": state.applied_index, "commit": state.commit_index, "index": state.index,
+        "version": state.config_version, "lag_max": group.lag_max(), "sessions": state.sessions,
+        "snapshot": state.snapshot_index, "first": state.first_index, "last": state.last_index,
+        "log_bytes": state.log_bytes, "members": members.collect::<Vec<_>>(),
     })
 }
 
-/// As text: ids use all 64 bits, and most readers of JSON keep 53.
-fn id(id: u64) -> String {
-    format!("{id:016x}")
-}
-
-fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
-    cells.map(str::to_owned).into()
-}
-
-fn align(table: &[Vec<String>]) -> String {
-    let widths: Vec<usize> = (0..table[0].len())
-        .map(|column| table.iter().map(|row| row[column].len()).max().unwrap_or(0))
-        .collect();
-    let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    table.iter().map(line).collect::<Vec<_>>().join("\n")
+fn node_json(node: &v1::GetInfoResponse) -> Value {
+    let stats = node.stats.unwrap_or_default();
+    json!({
+        "node": hex(node.node_id),
+        "client_address": node.client_address,
+        "peer_address": node.peer_address,
+        "state": state(node),
+        "version": node.version,
+        "feature_level": node.feature_level,
+        "activated": node.activated,
+        "draining": node.draining,
+        "space_low": node.space_low,
+        "cluster": node.cluster_id,
+        "operator_epoch": node.operator_epoch,
+        "incarnation": hex(node.incarnation),
+        "leads": led(node),
+        "disk_bytes": node.disk_bytes,
+        "disk_free_bytes": node.free_bytes,
+        "memory_bytes": stats.memory_bytes,
+        "groups": node.groups.iter().map(|group| group.group_id).collect::<Vec<_>>(),
+        "peers": node.peers.iter().map(|peer| json!({
+            "node": hex(peer.node_id), "address": peer.address,
+            "client_address": peer.client_address, "connected": peer.connected,
+        })).collect::<Vec<_>>(),
+    })
 }

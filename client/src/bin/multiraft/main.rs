@@ -1,14 +1,20 @@
-//! `multiraft`: commands, reads and a look at the nodes, from the command line.
+//! `multiraft`: commands, reads and the administration of nodes, from the command line.
 
+mod actions;
 mod arguments;
+mod changes;
 mod dev;
 mod inspect;
 mod primitives;
 mod report;
+mod survey;
+mod table;
+mod top;
 
 use std::process::ExitCode;
 
-use arguments::{Arguments, Command, GroupAction};
+use actions::{GroupAction, NodeAction};
+use arguments::{Arguments, Command, Reach};
 use clap::{CommandFactory, FromArgMatches};
 use report::{Failure, Report};
 
@@ -49,16 +55,58 @@ async fn run(arguments: Arguments, plugin: bool) -> Result<Report, Failure> {
     match arguments.command {
         Command::Counter { action } => primitives::counter(&reach, action).await,
         Command::Map { action } => primitives::map(&reach, action).await,
-        Command::Node { .. } => inspect::nodes(&reach).await,
-        Command::Group { action: GroupAction::List { of } } => {
-            inspect::groups(&reach, of.as_deref()).await
-        }
+        Command::Node { action } => node(&reach, action).await,
+        Command::Group { action } => group(&reach, action).await,
+        Command::Top(options) => top::run(&reach, options, arguments.output).await,
         Command::Dev(options) => dev::run(options, arguments.groups.unwrap_or(16)).await,
         Command::Completions { shell } => {
             let mut command = arguments::command(plugin);
             let name = command.get_name().to_owned();
             clap_complete::generate(shell, &mut command, name, &mut std::io::stdout());
             Ok(Report::nothing())
+        }
+    }
+}
+
+async fn node(reach: &Reach, action: NodeAction) -> Result<Report, Failure> {
+    match action {
+        NodeAction::List => inspect::nodes(reach).await,
+        NodeAction::Show { node } => inspect::node(reach, &node).await,
+        NodeAction::Drain { node, no_wait, fence } => {
+            changes::drain(reach, &node, true, !no_wait, fence.fence).await
+        }
+        NodeAction::Undrain { node, fence } => {
+            changes::drain(reach, &node, false, false, fence.fence).await
+        }
+        NodeAction::Check { node, lag_max } => changes::check(reach, &node, lag_max).await,
+        NodeAction::Join { node, group, options } => {
+            changes::add(reach, group, &node, options).await
+        }
+        NodeAction::Leave { node, group, fence } => {
+            changes::leave(reach, &node, group, fence.fence).await
+        }
+        NodeAction::DeleteData { node, group, member_id, fence } => {
+            changes::delete_data(reach, &node, group, member_id, fence.fence).await
+        }
+    }
+}
+
+async fn group(reach: &Reach, action: GroupAction) -> Result<Report, Failure> {
+    match action {
+        GroupAction::List { of } => inspect::groups(reach, of.as_deref()).await,
+        GroupAction::Show { group } => inspect::group(reach, group).await,
+        GroupAction::Members { group } => inspect::members(reach, group).await,
+        GroupAction::Add { group, node, options } => {
+            changes::add(reach, group, &node, options).await
+        }
+        GroupAction::Promote { group, node, fence } => {
+            changes::promote(reach, group, &node, fence.fence).await
+        }
+        GroupAction::Remove { group, node, fence } => {
+            changes::remove(reach, group, &node, fence.fence).await
+        }
+        GroupAction::Transfer { group, node, fence } => {
+            changes::transfer(reach, group, node.as_deref(), fence.fence).await
         }
     }
 }

@@ -1,10 +1,12 @@
 //! What is printed at the end, and the exit code.
 
+use std::fmt;
 use std::io::Write;
 use std::process::ExitCode;
 
 use multiraft_client::Error;
 use serde_json::{Value, json};
+use tonic::Code;
 
 use crate::arguments::Output;
 
@@ -16,28 +18,45 @@ pub const UNAVAILABLE: u8 = 3;
 pub struct Report {
     text: Vec<u8>,
     json: Option<Value>,
+    /// What the answer amounts to, where that is bad news.
+    failure: Option<Failure>,
 }
 
 impl Report {
     pub fn new(text: impl Into<Vec<u8>>, json: Value) -> Self {
-        Self { text: text.into(), json: Some(json) }
+        Self { text: text.into(), json: Some(json), failure: None }
     }
 
     /// Everything was printed already.
     pub fn nothing() -> Self {
-        Self { text: Vec::new(), json: None }
+        Self { text: Vec::new(), json: None, failure: None }
     }
 
-    pub fn print(self, output: Output) -> ExitCode {
-        let Some(json) = self.json else { return ExitCode::SUCCESS };
-        let mut line = match output {
-            Output::Text => self.text,
-            Output::Json => json.to_string().into_bytes(),
-        };
-        line.push(b'\n');
+    /// The answer is printed, and the command fails.
+    pub fn but(mut self, failure: Failure) -> Self {
+        self.failure = Some(failure);
+        self
+    }
+
+    pub fn print(mut self, output: Output) -> ExitCode {
+        let failure = self.failure.take();
         // Whoever reads went away (`| head`): nothing is left to say.
-        let _ = std::io::stdout().write_all(&line);
-        ExitCode::SUCCESS
+        let _ = self.write(output);
+        failure.map_or(ExitCode::SUCCESS, |failure| failure.print(output))
+    }
+
+    /// Writes the answer to standard output.
+    pub fn write(self, output: Output) -> std::io::Result<()> {
+        let Some(json) = self.json else { return Ok(()) };
+        let mut bytes = match output {
+            Output::Table => self.text,
+            Output::Json => json.to_string().into_bytes(),
+            Output::Yaml => serde_yaml::to_string(&json).unwrap_or_default().into_bytes(),
+        };
+        if bytes.last() != Some(&b'\n') || output == Output::Table {
+            bytes.push(b'\n');
+        }
+        std::io::stdout().write_all(&bytes)
     }
 }
 
@@ -63,10 +82,39 @@ impl Failure {
 
     pub fn print(self, output: Output) -> ExitCode {
         match output {
-            Output::Text => eprintln!("error: {}", self.message),
-            Output::Json => eprintln!("{}", json!({"error": self.message, "kind": self.kind})),
+            Output::Table => eprintln!("error: {}", self.message),
+            Output::Json | Output::Yaml => {
+                eprintln!("{}", json!({"error": self.message, "kind": self.kind}));
+            }
         }
         ExitCode::from(self.code)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Failure {
+    /// The refusal of a change, with what the user can do about it.
+    pub fn of_change(error: Error) -> Self {
+        let remedy = match &error {
+            Error::Refused { code: Code::PermissionDenied, message, .. }
+                if message.contains("unfenced") =>
+            {
+                "; change the MultiRaftCluster resource instead, or pause its operator and pass \
+                 --fence as `multiraft node show` prints it"
+            }
+            Error::Refused { code: Code::Unimplemented, .. } => {
+                "; the node is of an older release than this program"
+            }
+            _ => "",
+        };
+        let mut failure = Self::from(error);
+        failure.message.push_str(remedy);
+        failure
     }
 }
 
@@ -74,6 +122,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let message = error.to_string();
         match error {
+            Error::Refused { code: Code::Unavailable, .. } => Self::unavailable(message),
             Error::Rejected(_) | Error::Refused { .. } => Self::rejected(message),
             Error::Invalid { .. } => Self::usage(message),
             Error::Unavailable { .. }

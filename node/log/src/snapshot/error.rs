@@ -5,8 +5,6 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::SnapshotId;
-
 /// Why a snapshot was not written, read, received or chosen.
 #[derive(Debug, Error)]
 pub enum SnapshotError {
@@ -33,16 +31,4 @@ pub enum SnapshotError {
     /// What was received is deleted.
     #[error("{}: received damaged and deleted: {reason}; let it be sent again", file.display())]
     Refused { file: PathBuf, reason: String },
-    #[error("{}: group {group}: no snapshot fits its log, which starts at {}; remove the member and let it join again", directory.display(), none.first)]
-    NoneFits { directory: PathBuf, group: u32, none: NoneFits },
-}
-
-/// A log that was trimmed, and no snapshot of what was trimmed.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("no snapshot fits a log that starts at {first} after term {term}, found {found:?}")]
-pub struct NoneFits {
-    /// Index of the log's first entry and term of the entry before it.
-    pub first: u64,
-    pub term: u64,
-    pub found: Vec<SnapshotId>,
 }

@@ -54,10 +54,6 @@ impl Files {
         }
     }
 
-    pub fn directory(&self) -> &Path {
-        &self.directory
-    }
-
     pub fn path(&self, id: SnapshotId) -> PathBuf {
         self.directory.join(format!("{}.snapshot", stem(id)))
     }

@@ -25,6 +25,8 @@ pub const FORMAT: u32 = 1;
 const MAGIC: &[u8; 8] = b"MRSNAPS1";
 /// Up to the length of the configuration, and with it.
 const HEAD_BYTES: usize = 36;
+/// Memory that is taken at once for bytes that may not be there.
+const READ_AHEAD_BYTES: usize = 16 << 10;
 /// What follows the chunks.
 pub const END_BYTES: usize = 24;
 
@@ -191,9 +193,18 @@ impl<R: Read> Decoder<R> {
         }
     }
 
+    /// Takes memory for what is there, not for what a damaged length announces.
+    fn read(&mut self, bytes: usize) -> Result<Vec<u8>, Fault> {
+        let mut read = Vec::with_capacity(bytes.min(READ_AHEAD_BYTES));
+        self.input.by_ref().take(bytes as u64).read_to_end(&mut read)?;
+        match read.len() == bytes {
+            true => Ok(read),
+            false => Err(Fault::Damaged("ends too early")),
+        }
+    }
+
     fn take(&mut self, bytes: usize) -> Result<Bytes, Fault> {
-        let mut taken = vec![0; bytes];
-        self.input.read_exact(&mut taken)?;
+        let taken = self.read(bytes)?;
         self.hasher.update(&taken);
         self.length += bytes as u64;
         Ok(Bytes::from(taken))

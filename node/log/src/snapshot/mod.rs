@@ -10,10 +10,9 @@
 //! ```
 //! The last two kinds are of the process that made them; opening the directory removes them.
 
-mod choose;
 mod error;
 mod files;
-mod format;
+pub(crate) mod format;
 mod reader;
 mod transfer;
 mod writer;
@@ -22,8 +21,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use choose::choose_snapshot;
-pub use error::{NoneFits, SnapshotError};
+pub use error::SnapshotError;
 pub use files::DIRECTORY;
 use files::{Files, Kind};
 pub use reader::SnapshotReader;
@@ -32,7 +30,6 @@ pub use writer::SnapshotWriter;
 
 use crate::directory::Lock;
 use crate::limits;
-use crate::round::RecoveredGroup;
 
 /// The group and the last entry that a snapshot contains: Raft index and term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -80,21 +77,6 @@ impl Snapshots {
         }
         found.sort_by_key(|info| info.id);
         Ok(found)
-    }
-
-    /// [`choose_snapshot`] among `found`, of which those of other groups are left out.
-    pub fn choose(
-        &self,
-        group: u32,
-        log: &RecoveredGroup,
-        found: &[SnapshotInfo],
-    ) -> Result<Option<SnapshotId>, SnapshotError> {
-        let own: Vec<_> = found.iter().filter(|info| info.id.group == group).copied().collect();
-        choose_snapshot(log, &own).map_err(|none| SnapshotError::NoneFits {
-            directory: self.files.directory().to_path_buf(),
-            group,
-            none,
-        })
     }
 
     /// Begins a snapshot; it is there once [`SnapshotWriter::finish`] returned.

@@ -1,50 +1,11 @@
 //! A data directory put back as it was a while ago.
 
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use multiraft_client::node_info;
-use multiraft_client::v1::{GetInfoResponse, GroupPhase};
 use multiraft_e2e::nodes::{Node, Nodes};
 
-use crate::support::{CLIENTS, GROUPS, alone, group, leader, load, report};
-
-/// Copies the directory of a node that stands still: what a volume's snapshot is.
-fn copy(nodes: &Nodes, position: usize) -> PathBuf {
-    let older = nodes.folder.path().join(format!("older-{position}"));
-    nodes.nodes[position].signal("STOP");
-    duplicate(&nodes.nodes[position].data(), &older);
-    nodes.nodes[position].signal("CONT");
-    older
-}
-
-fn duplicate(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("writable");
-    for entry in fs::read_dir(from).expect("readable").flatten() {
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            duplicate(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).expect("can be copied");
-        }
-    }
-}
-
-/// Kills the node and starts it on the older copy.
-fn put_back(nodes: &mut Nodes, position: usize, older: &Path) {
-    let node = &mut nodes.nodes[position];
-    node.kill();
-    node.wait();
-    fs::remove_dir_all(node.data()).expect("nobody uses it");
-    fs::rename(older, node.data()).expect("same file system");
-    node.start();
-}
-
-fn closed(info: &GetInfoResponse) -> Vec<u32> {
-    let closed = info.groups.iter().filter(|g| g.phase() == GroupPhase::RolledBack);
-    closed.map(|g| g.group_id).collect()
-}
+use crate::support::{CLIENTS, GROUPS, alone, closed, copy, exchange, group, leader, load, report};
 
 /// What peers remember of a member's disk is at most this old: told each second, and written within
 /// the next.
@@ -76,7 +37,7 @@ async fn a_follower_on_an_older_copy_of_its_directory_is_refused_by_its_peers() 
     let older = copy(&nodes, follower);
     load.progress(300).await;
     tokio::time::sleep(REMEMBERED).await;
-    put_back(&mut nodes, follower, &older);
+    exchange(&mut nodes.nodes[follower], Some(&older));
     let closed = refused(&mut nodes.nodes[follower]).await;
     load.all_go_on().await;
     load.progress(100 * CLIENTS as u64).await;
@@ -94,7 +55,7 @@ async fn a_leader_on_an_older_copy_of_its_directory_is_refused_by_its_peers() {
     load.progress(300).await;
     tokio::time::sleep(REMEMBERED).await;
     assert_eq!(crate::support::leader(&nodes).await, leader, "nothing disturbed it");
-    put_back(&mut nodes, leader, &older);
+    exchange(&mut nodes.nodes[leader], Some(&older));
     let closed = refused(&mut nodes.nodes[leader]).await;
     load.all_go_on().await;
     load.progress(100 * CLIENTS as u64).await;

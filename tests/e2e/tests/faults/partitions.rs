@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use multiraft_e2e::nodes::Nodes;
 use multiraft_e2e::proxy::{Fault, Network};
 
-use crate::support::{GROUPS, alone, leader, load, report, times};
+use crate::support::{alone, leader, load, proxied, report, times};
 
 /// Who does not hear whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,25 +17,6 @@ enum Cut {
     In,
     /// Connections end, to and from the leader, over and over.
     Flapping,
-}
-
-/// A cluster whose peers reach each other through proxies.
-async fn proxied() -> (Nodes, Network, Vec<u64>) {
-    let mut nodes = Nodes::prepared(3);
-    let mut network = Network::default();
-    for (node, number) in nodes.nodes.iter_mut().zip(1..) {
-        node.host = format!("127.0.1.{number}");
-        node.peer_host = format!("127.0.2.{number}");
-        let [public, own] = node.peer_addresses();
-        network.stand_between(&public, &own).await.expect("the port is free");
-        node.start();
-    }
-    nodes.form(GROUPS, 3).await;
-    let mut ids = Vec::new();
-    for node in &nodes.nodes {
-        ids.push(node.info().await.node_id);
-    }
-    (nodes, network, ids)
 }
 
 /// The faults of a cut between one node and the others.
@@ -54,7 +34,7 @@ fn cut(network: &Network, ids: &[u64], alone: usize, outward: bool, inward: bool
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_client_goes_on_after_partitions_around_the_leader() {
     let _alone = alone().await;
-    let (nodes, network, ids) = proxied().await;
+    let (nodes, network, ids) = proxied(&[]).await;
     let load = load(&nodes).await;
     let mut counts = [0; 4];
     for round in 0..times(6, 200) {
@@ -93,7 +73,7 @@ async fn every_client_goes_on_after_partitions_around_the_leader() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_go_on_while_frames_come_late() {
     let _alone = alone().await;
-    let (nodes, network, ids) = proxied().await;
+    let (nodes, network, ids) = proxied(&[]).await;
     let load = load(&nodes).await;
     let rounds = times(1, 20);
     for _ in 0..rounds {

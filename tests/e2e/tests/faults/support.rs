@@ -1,8 +1,13 @@
 //! What every scenario needs.
 
-use multiraft_client::position;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use multiraft_client::{position, v1};
 use multiraft_e2e::load::{Load, Outcome};
 use multiraft_e2e::nodes::{Node, Nodes};
+use multiraft_e2e::proxy::Network;
 use tokio::sync::{Mutex, MutexGuard};
 
 /// Groups of every cluster here.
@@ -49,6 +54,26 @@ pub fn group() -> u32 {
     position(NAME.as_bytes(), GROUPS as usize) as u32 + 1
 }
 
+/// A cluster whose peers reach each other through proxies; its nodes run with these arguments, too.
+pub async fn proxied(arguments: &[&str]) -> (Nodes, Network, Vec<u64>) {
+    let mut nodes = Nodes::prepared(3);
+    let mut network = Network::default();
+    for (node, number) in nodes.nodes.iter_mut().zip(1..) {
+        node.arguments = arguments.iter().map(|&a| a.to_owned()).collect();
+        node.host = format!("127.0.1.{number}");
+        node.peer_host = format!("127.0.2.{number}");
+        let [public, own] = node.peer_addresses();
+        network.stand_between(&public, &own).await.expect("the port is free");
+        node.start();
+    }
+    nodes.form(GROUPS, 3).await;
+    let mut ids = Vec::new();
+    for node in &nodes.nodes {
+        ids.push(node.info().await.node_id);
+    }
+    (nodes, network, ids)
+}
+
 /// What a node says from now on.
 pub struct Said {
     from: usize,
@@ -78,4 +103,51 @@ pub fn report(faults: &str, outcome: Outcome) {
         "faults: {faults}, acknowledged {acknowledged}, violations 0, longest gap {:.1} s",
         longest.as_secs_f64()
     );
+}
+
+/// Copies a directory that nobody writes to.
+pub fn duplicate(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("writable");
+    for entry in fs::read_dir(from).expect("readable").flatten() {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            duplicate(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).expect("can be copied");
+        }
+    }
+}
+
+/// Copies the directory of a node that stands still meanwhile: what a volume's snapshot is.
+pub fn copy(nodes: &Nodes, position: usize) -> PathBuf {
+    let older = nodes.folder.path().join(format!("older-{position}"));
+    nodes.nodes[position].signal("STOP");
+    duplicate(&nodes.nodes[position].data(), &older);
+    nodes.nodes[position].signal("CONT");
+    older
+}
+
+/// Kills a node and replaces its directory by another one, or by none; starts it.
+pub fn exchange(node: &mut Node, directory: Option<&Path>) {
+    node.kill();
+    node.wait();
+    fs::remove_dir_all(node.data()).expect("nobody uses it");
+    if let Some(directory) = directory {
+        fs::rename(directory, node.data()).expect("same file system");
+    }
+    node.start();
+}
+
+/// Groups that a node has closed, since its peers know more of its disk than it does.
+pub fn closed(info: &v1::GetInfoResponse) -> Vec<u32> {
+    let closed = info.groups.iter().filter(|g| g.phase() == v1::GroupPhase::RolledBack);
+    closed.map(|g| g.group_id).collect()
+}
+
+/// Half, longest, of some times in milliseconds.
+pub fn millis(times: &mut [Duration]) -> String {
+    times.sort_unstable();
+    let millis = |time: Option<&Duration>| time.map_or(0.0, |t| t.as_secs_f64() * 1e3);
+    let (half, most) = (millis(times.get(times.len() / 2)), millis(times.last()));
+    format!("p50 {half:.0} ms, max {most:.0} ms of {}", times.len())
 }

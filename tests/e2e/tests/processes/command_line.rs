@@ -111,9 +111,73 @@ fn a_cluster_for_development_serves_commands_until_it_is_interrupted() {
         serde_json::from_str(&dev.ok("group list --of visits -o json")).expect("JSON");
     let groups: Vec<_> = json.as_array().expect("a list").iter().map(|g| &g["group"]).collect();
     assert_eq!(groups, [multiraft_client::position(b"visits", 4) + 1]);
+    administration(&dev);
     assert_eq!(dev.fails("counter increment visits many").0, 2);
     assert_eq!(dev.fails("counter get visits --endpoints nowhere").0, 2);
     dev.interrupt();
+}
+
+/// What an operator of the system does, on a cluster of three nodes and four groups.
+fn administration(dev: &Dev) {
+    let json = |arguments: &str| -> serde_json::Value {
+        serde_json::from_str(&dev.ok(&format!("{arguments} -o json"))).expect("JSON")
+    };
+    let nodes = json("node list");
+    let name = |n: usize| nodes[n]["client_address"].as_str().expect("an address").to_owned();
+    let id = |n: usize| nodes[n]["node"].as_str().expect("an id").to_owned();
+    assert!(dev.ok("node list").contains(" up "), "{nodes}");
+    assert!(dev.ok(&format!("node show {}", id(0))).contains(&name(0)));
+    let yaml = dev.ok(&format!("node show {} -o yaml", name(1)));
+    assert!(yaml.contains(&format!("node: {}", id(1))), "{yaml}");
+    let (code, error) = dev.fails("node show nowhere");
+    assert!(code == 2 && error.contains(&id(2)), "{error}");
+
+    eventually(|| dev.run(&format!("node check {}", name(0))).status.success());
+    let drained = json(&format!("node drain {}", name(0)));
+    assert_eq!(drained["led_groups"], serde_json::json!([]));
+    assert!(dev.ok("node list").contains(" draining "));
+    let led = |group: &serde_json::Value| group["leader"] == id(0).as_str();
+    assert!(!json("group list").as_array().expect("a list").iter().any(led));
+    let (code, error) = dev.fails(&format!("group transfer 1 {}", name(0)));
+    assert!(code == 1 && error.contains("drains"), "{error}");
+    dev.ok(&format!("node undrain {}", name(0)));
+    let to = json(&format!("group transfer 1 {}", name(0)));
+    assert_eq!(to["leader"], id(0).as_str());
+
+    // One copy less and one more: the node that left comes back under a new member id.
+    let away = dev.ok(&format!("group remove 2 {}", name(1)));
+    assert!(away.contains("no member of group 2"), "{away}");
+    assert_eq!(json("group members 2").as_array().map(Vec::len), Some(2));
+    let (code, error) = dev.fails(&format!("group promote 2 {}", name(1)));
+    assert!(code == 1 && error.contains("group members 2"), "{error}");
+    eventually(|| dev.run(&format!("node leave {} 2", name(1))).status.success());
+    let added = json(&format!("group add 2 {} --learner", name(1)));
+    assert_eq!(added["member"], 4, "{added}");
+    assert_eq!(json(&format!("node join {} 2 --learner", name(1)))["member"], 4, "done already");
+    let member = json("group members 2").as_array().and_then(|m| m.last().cloned());
+    assert_eq!(member.expect("three")["role"], "learner");
+    eventually(|| dev.run(&format!("group promote 2 {}", name(1))).status.success());
+    assert!(dev.ok("group show 2").contains("configuration"));
+    let (code, error) = dev.fails("group show 99");
+    assert!(code == 1 && error.contains("multiraft group list"), "{error}");
+    let (code, error) = dev.fails(&format!("node delete-data {} 2 4", name(1)));
+    assert!(code == 1 && error.contains("remove it first"), "{error}");
+    assert_eq!(dev.ok("counter get visits"), "9223372036854775807");
+
+    let top = json("top --once --interval 200ms");
+    assert_eq!((&top["groups"], &top["groups_led"]), (&4.into(), &4.into()), "{top}");
+    assert_eq!(top["nodes"].as_array().map(Vec::len), Some(3));
+    let plain = dev.ok("top --once --interval 200ms");
+    assert!(plain.starts_with("multiraft  3 nodes, 4 groups: 4 led"), "{plain}");
+    assert!(!plain.contains('\x1b'), "{plain}");
+}
+
+fn eventually(mut holds: impl FnMut() -> bool) {
+    let started = std::time::Instant::now();
+    while !holds() {
+        assert!(started.elapsed().as_secs() < 30, "never");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
 }
 
 #[test]

@@ -4,5 +4,6 @@
 
 mod command_line;
 mod copies;
+mod drains;
 mod kills;
 mod placement;

@@ -172,6 +172,12 @@ fn fences_hold() {
         ("Node/Join", json!({"group": {"groupId": 2, "members": [node.member(3), other(1, 77)]}})),
         ("Node/Leave", json!({"groupId": 1})),
         ("Node/Activate", json!({})),
+        ("Node/AddMember", json!({"groupId": 1, "member": other(2, 77)})),
+        ("Node/PromoteMember", json!({"groupId": 1, "memberId": 1})),
+        ("Node/RemoveMember", json!({"groupId": 1, "memberId": 1})),
+        ("Node/TransferLeadership", json!({"groupId": 1})),
+        ("Node/Drain", json!({"drain": true})),
+        ("Node/DeleteData", json!({"groupId": 1, "memberId": 9})),
     ];
     for (call, request) in changes {
         let with = |fence: &Value| {
@@ -188,6 +194,7 @@ fn fences_hold() {
         node.refused(call, &with(&elsewhere), Code::FailedPrecondition, &["fence.incarnation"]);
     }
     assert!(node.group(2).is_none());
+    assert_eq!(node.ok("Node/GetInfo", &json!({}))["draining"], false);
     node.ok("Node/Activate", &json!({"fence": fence(6, own())}));
     node.ok("Node/Activate", &json!({"fence": fence(6, own())}));
     node.refused(

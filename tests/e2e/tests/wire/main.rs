@@ -4,7 +4,11 @@
 mod bad_calls;
 mod bad_changes;
 mod bad_files;
+mod bad_members;
+mod drain;
 mod http2;
+mod members;
+mod metrics;
 mod nodes;
 mod pages;
 mod raw;

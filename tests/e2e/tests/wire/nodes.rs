@@ -41,6 +41,8 @@ pub struct Node {
     pub incarnation: u64,
     pub address: String,
     peer_port: u16,
+    /// host:port of probes and metrics.
+    pub http: String,
 }
 
 /// Nodes that end with the test.
@@ -61,9 +63,35 @@ impl Drop for Nodes {
 impl Nodes {
     /// Nodes that are empty and know nothing of each other.
     pub fn start(count: usize) -> Nodes {
+        Nodes::start_with(count, &[])
+    }
+
+    /// The same with further flags.
+    pub fn start_with(count: usize, flags: &[&str]) -> Nodes {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let nodes = (0..count).map(|n| Node::start(&folder.path().join(n.to_string()))).collect();
+        let place = |n: usize| folder.path().join(n.to_string());
+        let nodes = (0..count).map(|n| Node::start(&place(n), flags)).collect();
         Nodes { nodes, folder }
+    }
+
+    /// Ends a process without a word and waits until the others have noticed.
+    pub fn kill(&mut self, position: usize) {
+        let node = &mut self.nodes[position];
+        node.process.kill().expect("a child can be killed");
+        node.process.wait().expect("a child can be waited for");
+        let gone = node.id;
+        for (other, node) in self.nodes.iter().enumerate() {
+            if other != position {
+                eventually("a lost peer", || !node.hears(gone));
+            }
+        }
+    }
+
+    /// Position of the node that leads a group, as the first one sees it.
+    pub fn leader(&self, group: u32) -> usize {
+        let leader = self.wait_for_leader(group);
+        let position = self.nodes.iter().position(|node| node.id == leader);
+        position.expect("one of the nodes leads")
     }
 
     /// Where the nodes live: one folder for each, named by its place, with `data` and `log`.
@@ -116,19 +144,21 @@ impl Nodes {
 }
 
 impl Node {
-    fn start(folder: &Path) -> Node {
+    fn start(folder: &Path, flags: &[&str]) -> Node {
         std::fs::create_dir_all(folder).expect("the temporary folder is writable");
         let ports = ports();
-        let [client, peer, _] = ports;
+        let [client, peer, http] = ports;
         let log = std::fs::File::create(folder.join("log")).expect("the folder is writable");
         let process = command(&folder.join("data"), ports)
+            .args(flags)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file can be cloned"))
             .stderr(log)
             .spawn()
             .expect("the node's program starts");
         let address = format!("127.0.0.1:{client}");
-        let mut node = Node { process, id: 0, incarnation: 0, address, peer_port: peer };
+        let http = format!("127.0.0.1:{http}");
+        let mut node = Node { process, id: 0, incarnation: 0, address, peer_port: peer, http };
         let mut info = Value::Null;
         eventually("a started node", || {
             info = node.call("Node/GetInfo", &json!({})).unwrap_or_default();
@@ -147,6 +177,21 @@ impl Node {
             "host": "127.0.0.1",
             "port": self.peer_port,
         })
+    }
+
+    /// Whether this node runs and a session with another one stands.
+    pub fn hears(&self, other: u64) -> bool {
+        let info = self.call("Node/GetInfo", &json!({})).unwrap_or_default();
+        let peers = info["peers"].as_array().cloned().unwrap_or_default();
+        peers.iter().any(|p| number(&p["nodeId"]) == other && p["connected"] == true)
+    }
+
+    /// Stops the process where it is (SIGSTOP), or lets it go on.
+    pub fn pause(&self, paused: bool) {
+        let signal = if paused { "-STOP" } else { "-CONT" };
+        let id = self.process.id().to_string();
+        let sent = Command::new("kill").args([signal, &id]).status().expect("kill is there");
+        assert!(sent.success());
     }
 
     /// Calls a method of a package below `atomix.multiraft`, or of its core.
@@ -218,10 +263,10 @@ impl Node {
             .spawn()
             .expect("grpcurl runs");
         let mut stdin = process.stdin.take().expect("stdin is piped");
-        let sent = stdin.write_all(request.to_string().as_bytes());
+        // It may know the answer before it has read all: what it prints says enough.
+        let _ = stdin.write_all(request.to_string().as_bytes());
         drop(stdin);
         let output = process.wait_with_output().expect("grpcurl ends");
-        sent.expect("grpcurl reads its input");
         let printed = String::from_utf8_lossy(&output.stdout).into_owned();
         if output.status.success() {
             return (printed, None);

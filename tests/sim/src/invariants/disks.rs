@@ -1,6 +1,6 @@
 //! What a disk holds never goes back, unless a fault says so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::groups::Groups;
 use crate::node::Node;
@@ -23,8 +23,9 @@ struct Seen {
 }
 
 impl Disks {
-    pub fn check(&mut self, node: &Node, groups: &Groups) {
-        for (group, stored) in &node.disk.synced.groups {
+    pub fn check(&mut self, node: &Node, groups: &Groups, recovered: &BTreeSet<u32>) {
+        let stored = node.disk.synced.groups.iter();
+        for (group, stored) in stored.filter(|(group, _)| !recovered.contains(group)) {
             let key = (node.place, node.set_back, *group, node.disk.synced.deletions(*group));
             let before = self.seen.entry(key).or_default();
             let state = &stored.state;

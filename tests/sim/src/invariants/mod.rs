@@ -5,6 +5,8 @@ mod disks;
 mod groups;
 mod machines;
 
+use std::collections::BTreeSet;
+
 use multiraft_proto::v1::GroupState;
 
 use crate::node::Node;
@@ -27,6 +29,8 @@ pub struct Invariants {
     applied: u64,
     /// Place whose disk was set back, until it is replaced.
     pub set_back: Option<usize>,
+    /// Groups that were recovered by force, which gives up what Raft promises.
+    pub recovered: BTreeSet<u32>,
 }
 
 impl Invariants {
@@ -37,6 +41,7 @@ impl Invariants {
             machines: Machines::new(planted),
             applied: 0,
             set_back: None,
+            recovered: BTreeSet::new(),
         }
     }
 
@@ -48,7 +53,8 @@ impl Invariants {
     /// After a step of a node.
     pub fn check(&mut self, nodes: &[Node], place: usize) {
         let Some(life) = &nodes[place].life else { return };
-        for state in life.shard.group_states() {
+        let states = life.shard.group_states();
+        for state in states.into_iter().filter(|s| !self.recovered.contains(&s.group_id)) {
             self.sound(&state, place);
             if self.groups.check(nodes, place, &state) {
                 self.applied += 1;
@@ -71,7 +77,7 @@ impl Invariants {
 
     /// After a sync, and when a process starts on its disk.
     pub fn check_disk(&mut self, node: &Node) {
-        self.disks.check(node, &self.groups);
+        self.disks.check(node, &self.groups, &self.recovered);
     }
 
     /// Looks at all machines of a node.

@@ -35,8 +35,11 @@ fn message(panic: &(dyn Any + Send)) -> String {
     text.unwrap_or("a panic without words").to_owned()
 }
 
-/// The invariant that a message names in brackets; what panicked elsewhere has none.
-pub fn invariant(message: &str) -> &str {
-    let named = message.strip_prefix('[').and_then(|rest| rest.split_once(']'));
-    named.map_or("panic", |(name, _)| name)
+/// The invariant that a message names in brackets, and so much of the rest as fits a line. What
+/// panicked elsewhere names none.
+pub fn broken(message: &str) -> (&str, String) {
+    let own = message.strip_prefix("assertion `left == right` failed: ").unwrap_or(message);
+    let named = own.strip_prefix('[').and_then(|rest| rest.split_once("] "));
+    let (name, rest) = named.unwrap_or(("panic", own));
+    (name, rest.lines().next().unwrap_or_default().chars().take(90).collect())
 }

@@ -1,0 +1,3 @@
+//! The part of `multiraft-node` that others may read: its configuration.
+
+pub mod config;
