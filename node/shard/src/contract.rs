@@ -167,6 +167,10 @@ impl Replica {
     }
 
     fn undelegate(&mut self) {
+        #[cfg(feature = "planted")]
+        if self.planted_sleeps() {
+            return;
+        }
         self.contract.delegated = None;
         if self.group.is_follower() {
             self.group.reset_clock();
@@ -209,6 +213,10 @@ impl Replica {
     /// The leader's node is dead, or began anew: whoever ranks first campaigns now (true), the
     /// others some ticks later each, in case it does not.
     pub fn orphaned(&mut self, rank: usize) -> bool {
+        #[cfg(feature = "planted")]
+        if self.planted_sleeps() {
+            return false;
+        }
         self.group.forget_leader();
         self.contract.delegated = None;
         if !self.group.is_follower() || !self.group.may_lead() {

@@ -24,7 +24,8 @@ impl Replica {
             ask::Ask::Promote(member_id) => return self.ask_promote(member_id),
             ask::Ask::Present(member_id) => {
                 let gone = self.group.configuration().member(member_id).is_none();
-                (gone && self.has_departed()).then_some(ask_answer::Answer::Left(member_id))?
+                (gone && self.has_departed(member_id))
+                    .then_some(ask_answer::Answer::Left(member_id))?
             }
             ask::Ask::Leave(member_id) => self.ask_leave(member_id, reachable)?,
         };
@@ -68,7 +69,7 @@ impl Replica {
     ) -> Option<ask_answer::Answer> {
         let configuration = self.group.configuration();
         let Some(member) = configuration.member(member_id) else {
-            return self.has_departed().then_some(ask_answer::Answer::Left(member_id));
+            return self.has_departed(member_id).then_some(ask_answer::Answer::Left(member_id));
         };
         if member.role == Role::Voter && configuration.voters().count() == 1 {
             return Some(refused(format!(
@@ -85,9 +86,13 @@ impl Replica {
         None
     }
 
-    /// Most voters know of the last removal: the removed member's vote is not needed any more.
-    fn has_departed(&self) -> bool {
-        self.group.is_known_by_quorum(self.group.configuration().version)
+    /// Most voters know of the last removal: the removed member's vote is not needed any more. A
+    /// leader that was deposed without noticing may not even know that it was added: then its number
+    /// is above all that this leader ever knew.
+    fn has_departed(&self, member_id: u64) -> bool {
+        let configuration = self.group.configuration();
+        member_id <= configuration.member_id_max
+            && self.group.is_known_by_quorum(configuration.version)
     }
 
     fn propose_change(&mut self, change: &Change) {

@@ -18,6 +18,8 @@ pub enum Defect {
     Group(GroupDefect),
     /// Sessions end by the wall clock of each node, not by log time.
     ExpiresByLocalClock,
+    /// Followers whose clocks are with a leader's session sleep on when it ends.
+    SleepsOn,
     /// A snapshot lacks the newest entry of those that it claims to contain.
     SnapshotsOlderState,
     /// A member that went back behind what it acknowledged is not refused.
@@ -52,6 +54,11 @@ impl Replica {
     /// The view that a snapshot is made of.
     pub(crate) fn planted_machine(&self) -> Machine {
         self.planted_older.clone().unwrap_or_else(|| self.machine.clone())
+    }
+
+    /// Whether the end of a session means nothing to the group.
+    pub(crate) fn planted_sleeps(&self) -> bool {
+        self.planted == Some(Defect::SleepsOn)
     }
 
     pub(crate) fn planted_tick(&mut self, ctx: &Context) {

@@ -121,6 +121,7 @@ impl World {
         for from in 0..self.nodes.len() {
             self.nodes[from].paused_until = 0;
             self.nodes[from].disk.slow_until = 0;
+            self.nodes[from].troubled_at = self.now;
             // The step of a paused process was put off to the end of the pause.
             let boot = self.nodes[from].boot;
             self.at(0, Event::Step { node: from, boot });

@@ -132,6 +132,9 @@ impl World {
             return;
         }
         let maker = place_of(from);
+        for place in [maker, place_of(to)] {
+            self.nodes[place].troubled_at = self.now;
+        }
         let boot = self.nodes[maker].boot;
         self.input(maker, Input::LinkClosed { peer: to });
         let delay = self.rng.u64(20_000..200_000);
@@ -148,7 +151,7 @@ impl World {
     }
 
     pub(crate) fn join(&mut self, from: usize, to: usize) {
-        for connection in self.network.join(from, to) {
+        for connection in self.network.join(from, to, self.now) {
             // What waited arrives one by one: an event for each frame that may.
             for _ in 0..self.network.waiting(connection) {
                 let delay = self.rng.u64(1..500_000);

@@ -26,6 +26,8 @@ pub struct Network {
     current: BTreeMap<(u64, u64), u64>,
     /// Directions in which nothing passes.
     cuts: BTreeSet<(usize, usize)>,
+    /// When directions were last joined.
+    joined: BTreeMap<(usize, usize), u64>,
     made: u64,
 }
 
@@ -34,13 +36,21 @@ impl Network {
         self.cuts.contains(&(from, to))
     }
 
+    /// For how long frames have passed; 0 = they do not.
+    pub fn joined_since(&self, from: usize, to: usize, now: u64) -> u64 {
+        let since = self.joined.get(&(from, to)).copied().unwrap_or(0);
+        if self.is_cut(from, to) { 0 } else { now - since }
+    }
+
     pub fn cut(&mut self, from: usize, to: usize) {
         self.cuts.insert((from, to));
     }
 
     /// Joins a direction again; returns the connections whose frames may arrive now.
-    pub fn join(&mut self, from: usize, to: usize) -> Vec<u64> {
-        self.cuts.remove(&(from, to));
+    pub fn join(&mut self, from: usize, to: usize, now: u64) -> Vec<u64> {
+        if self.cuts.remove(&(from, to)) {
+            self.joined.insert((from, to), now);
+        }
         let between = |c: &Connection| (place_of(c.from), place_of(c.to)) == (from, to);
         self.connections.iter().filter(|(_, c)| between(c)).map(|(id, _)| *id).collect()
     }

@@ -27,6 +27,8 @@ pub struct Node {
     pub lost: u64,
     /// Times that the disk went back to less than it held, by whatever fault.
     pub set_back: u64,
+    /// When it last began, was mended, or its connections broke.
+    pub troubled_at: u64,
     /// The process stands still until this time.
     pub paused_until: u64,
     /// The wall clock is ahead of the world's time by this many milliseconds.
@@ -64,8 +66,20 @@ pub fn place_of(node_id: u64) -> usize {
 impl Node {
     pub fn new(place: usize, wall_offset: i64, drift: u64) -> Self {
         let (disk, copy, life) = Default::default();
-        let (boot, lost, set_back, paused_until) = Default::default();
-        Node { place, disk, copy, life, boot, lost, set_back, paused_until, wall_offset, drift }
+        let (boot, lost, set_back, troubled_at, paused_until) = Default::default();
+        Node {
+            place,
+            disk,
+            copy,
+            life,
+            boot,
+            lost,
+            set_back,
+            troubled_at,
+            paused_until,
+            wall_offset,
+            drift,
+        }
     }
 
     pub fn id(&self) -> u64 {
@@ -81,6 +95,7 @@ impl Node {
     /// Starts the process on what its disk holds.
     pub fn start(&mut self, now: u64, options: &Options) {
         self.boot += 1;
+        self.troubled_at = now;
         let identity = Identity {
             node_id: self.id(),
             incarnation: self.disk.incarnation(self.place),

@@ -53,6 +53,8 @@ defects! {
     DigestLacksField,
     /// A repeated command comes under a new number.
     RenumbersRepeated,
+    /// Followers of a leader that rests, or rested, do not campaign when its node dies.
+    SleepsOn,
     /// A snapshot lacks the newest entry of those that it claims to contain.
     SnapshotsOlderState,
 }
@@ -75,6 +77,7 @@ impl Defect {
             Defect::ExpiresByLocalClock => InShard::ExpiresByLocalClock,
             Defect::AdmitsWiped => InShard::AdmitsWiped,
             Defect::IgnoresMemory => InShard::IgnoresMemory,
+            Defect::SleepsOn => InShard::SleepsOn,
             Defect::SnapshotsOlderState => InShard::SnapshotsOlderState,
             _ => return,
         };

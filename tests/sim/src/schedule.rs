@@ -62,8 +62,10 @@ pub enum Fault {
 /// partitions (swarm testing, Groce et al. 2012).
 type Draw = fn(&mut Rng, &Shape) -> Fault;
 
-const KINDS: [Draw; 13] = [
+const KINDS: [Draw; 14] = [
     |rng, shape| Fault::Crash { node: target(rng, shape), micros: lasting(rng) },
+    // Long enough for a group to find another leader, or not to.
+    |rng, shape| Fault::Crash { node: target(rng, shape), micros: rng.u64(10..40) * 1_000_000 },
     |rng, shape| Fault::PowerLoss { node: target(rng, shape), micros: lasting(rng) },
     |rng, _| Fault::PowerLossAll { micros: rng.u64(10_000..2_000_000) },
     |rng, shape| Fault::Pause { node: target(rng, shape), micros: lasting(rng) },

@@ -10,7 +10,7 @@ use multiraft_shard::{AdminRequest, CallError, Consistency, GroupSpec, Input, Me
 
 use crate::client::{Client, Heard};
 use crate::disk::Unsynced;
-use crate::invariants::Invariants;
+use crate::invariants::{Invariants, led};
 use crate::moves::Moves;
 use crate::network::Network;
 use crate::node::{Node, member};
@@ -365,6 +365,12 @@ impl World {
     fn compare(&mut self) {
         for node in &self.nodes {
             self.invariants.check_machines(node, self.options.shape.groups);
+        }
+        for group in 1..=self.options.shape.groups {
+            let newest = self.configuration(group).filter(|_| self.renewal.is_none());
+            if let Some(newest) = newest {
+                led::check(&self.nodes, &self.network, self.now, group, &newest);
+            }
         }
     }
 

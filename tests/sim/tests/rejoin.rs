@@ -13,11 +13,7 @@ fn a_peer_that_missed_the_removal_of_a_member_does_not_refuse_its_successor() {
     let outside = (0..4).find(|n| script.state(*n, 1).is_none()).expect("one holds nothing");
     let mut others = (0..4).filter(|n| *n != leader && *n != outside);
     let (moving, lagging) = (others.next().expect("three"), others.next().expect("three"));
-    script.join(outside, 1, 4);
-    script.until("it votes", |s| {
-        let members = s.configuration(1).map(|c| c.members).unwrap_or_default();
-        members.iter().any(|m| m.member_id == 4 && m.role == 1)
-    });
+    join(&mut script, outside, 4);
     for _ in 0..5 {
         script.write(leader, 1);
     }
@@ -51,4 +47,42 @@ fn a_peer_that_missed_the_removal_of_a_member_does_not_refuse_its_successor() {
     }
     script.until("it follows", |s| s.state(moving, 1).is_some_and(|state| state.leader != 0));
     script.write(moving, 1);
+}
+
+#[test]
+fn a_deposed_leader_does_not_send_away_a_member_that_it_never_knew() {
+    let mut script = Script::new(7, 4, 3, 1);
+    let deposed = script.leader(1).expect("led");
+    let new = (0..4).find(|n| script.state(*n, 1).is_none()).expect("one holds nothing");
+    let others: Vec<usize> = (0..4).filter(|n| *n != deposed && *n != new).collect();
+    // The nodes know each other.
+    join(&mut script, new, 4);
+    script.change(1, Wanted::Removed(4));
+    script.until("its data is gone", |s| s.state(new, 1).is_none());
+    for node in &others {
+        script.cut(deposed, *node);
+        script.cut(*node, deposed);
+    }
+    script.pause(deposed, 25 * SECOND);
+    let wakes = script.now() + 25 * SECOND;
+    script.until("another leads", |s| s.leader(1).is_some_and(|n| others.contains(&n)));
+    join(&mut script, new, 5);
+    script.write(others[0], 1);
+    script.run_for(SECOND);
+    // It is without a leader for so long that it asks whoever it hears.
+    for node in &others {
+        script.cut(new, *node);
+        script.cut(*node, new);
+    }
+    script.run_for(wakes + 3 * SECOND - script.now());
+    assert!(script.state(new, 1).is_some(), "it deleted what a quorum counts on");
+}
+
+/// A node joins and becomes a voter.
+fn join(script: &mut Script, node: usize, member_id: u64) {
+    script.join(node, 1, member_id);
+    script.until("it votes", |s| {
+        let members = s.configuration(1).map(|c| c.members).unwrap_or_default();
+        members.iter().any(|m| m.member_id == member_id && m.role == 1)
+    });
 }

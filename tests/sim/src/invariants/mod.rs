@@ -3,6 +3,7 @@
 
 mod disks;
 mod groups;
+pub mod led;
 mod machines;
 
 use std::collections::BTreeSet;

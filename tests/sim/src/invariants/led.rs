@@ -1,0 +1,39 @@
+//! A group whose majority is well has a leader, however long nobody has asked anything of it.
+
+use multiraft_proto::v1::{GroupConfig, MemberRole};
+
+use crate::network::Network;
+use crate::node::Node;
+
+/// So long nothing has troubled any of the majority: several elections, with their lost votes.
+const WELL_MICROS: u64 = 10_000_000;
+
+/// Checks one group as its newest configuration describes it.
+pub fn check(nodes: &[Node], network: &Network, now: u64, group: u32, newest: &GroupConfig) {
+    let voters = newest.members.iter().filter(|m| m.role() == MemberRole::Member);
+    let voters: Vec<u64> = voters.map(|m| m.node_id).collect();
+    let is_well = |node: &&Node| {
+        let until = node.troubled_at.max(node.paused_until).max(node.disk.slow_until);
+        node.life.is_some() && now > until + WELL_MICROS
+    };
+    let well: Vec<&Node> =
+        nodes.iter().filter(|n| voters.contains(&n.id())).filter(is_well).collect();
+    let joined = |a: &Node, b: &Node| {
+        a.place == b.place || network.joined_since(a.place, b.place, now) > WELL_MICROS
+    };
+    let connected = well.iter().all(|a| well.iter().all(|b| joined(a, b)));
+    if !connected || 2 * well.len() <= voters.len() {
+        return;
+    }
+    let lives = |id: u64| nodes.iter().any(|n| n.id() == id && n.life.is_some());
+    let led = |node: &&Node| {
+        let state = node.life.as_ref().and_then(|life| life.shard.group_state(group));
+        state.is_some_and(|state| lives(state.leader))
+    };
+    assert!(
+        well.iter().any(led),
+        "[led] group {group}: nobody of {:?}, who are a majority and have been well for \
+         {WELL_MICROS} µs, follows a leader that lives",
+        well.iter().map(|n| n.id()).collect::<Vec<_>>()
+    );
+}
