@@ -8,6 +8,8 @@ mod check;
 mod entry;
 mod limits;
 mod member;
+#[cfg(feature = "planted")]
+pub mod planted;
 mod quiet;
 mod ready;
 mod recover;
@@ -117,6 +119,8 @@ pub struct Group {
     fetches: u64,
     /// Ticks to go before this member's election clock moves, when it would rather not lead.
     reluctant: Option<u8>,
+    #[cfg(feature = "planted")]
+    planted: Option<planted::Defect>,
 }
 
 impl Group {
@@ -175,6 +179,8 @@ impl Group {
             fetching: None,
             fetches: 0,
             reluctant: None,
+            #[cfg(feature = "planted")]
+            planted: None,
         };
         group.set_election_timeout();
         group
@@ -321,6 +327,8 @@ impl Group {
         };
         // A message that raft refuses (stale, unknown member) changes nothing.
         let _ = self.node.step(message);
+        #[cfg(feature = "planted")]
+        self.planted_commit();
         self.set_election_timeout();
         stepped
     }
@@ -338,6 +346,8 @@ impl Group {
         if !self.is_leader() {
             return Err(ProposeError::NotLeader);
         }
+        #[cfg(feature = "planted")]
+        self.planted_change();
         if self.node.raft.has_pending_conf() {
             return Err(ProposeError::ChangeInFlight);
         }

@@ -156,6 +156,8 @@ impl Group {
             }
         }
         self.node.on_persist_ready(upto);
+        #[cfg(feature = "planted")]
+        self.planted_commit();
         if let Some((_, index)) = self.installing.take_if(|(number, _)| *number <= upto) {
             self.node.advance_apply_to(index);
         }
@@ -250,6 +252,8 @@ impl Group {
             return None;
         }
         self.node.apply_conf_change(&change).ok()?;
+        #[cfg(feature = "planted")]
+        self.planted_promotion(&change);
         self.configuration.version = index;
         let node_id = match change.change_type() {
             ConfChangeType::RemoveNode => {

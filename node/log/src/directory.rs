@@ -14,12 +14,13 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use crate::beacon::{self, Beacon};
 use crate::error::OpenError;
 use crate::failpoints;
 use crate::identity;
-use crate::limits::{FORMAT, MEMTABLE_BYTES};
+use crate::limits::{FORMAT, LOCK_PATIENCE, MEMTABLE_BYTES};
 use crate::meta;
 use crate::round::{FreshIdentity, Identity};
 use crate::snapshot;
@@ -62,10 +63,19 @@ pub fn lock(dir: &Path) -> Result<Lock, OpenError> {
     let path = dir.join(LOCK);
     let file =
         OpenOptions::new().create(true).write(true).truncate(false).open(path).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(Lock { _file: file }),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: dir.to_path_buf() }),
-        Err(TryLockError::Error(source)) => Err(failed(source)),
+    let start = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(Lock { _file: file }),
+            // A program that its owner just started holds it until it has become itself.
+            Err(TryLockError::WouldBlock) if start.elapsed() < LOCK_PATIENCE => {
+                std::thread::sleep(LOCK_PATIENCE / 20);
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(OpenError::InUse { path: dir.to_path_buf() });
+            }
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Every limit of the log, with its reason.
 
+use std::time::Duration;
+
 /// Version of the directory's layout and of the records in it.
 pub const FORMAT: u32 = 1;
 
@@ -12,6 +14,9 @@ pub const META_KEY_BYTES_MAX: usize = 256;
 
 /// Small facts are read whole at open; a plan of 1,024 groups takes about 200 KiB.
 pub const META_VALUE_BYTES_MAX: usize = 4 << 20;
+
+/// A directory that is locked for longer than this is in use.
+pub const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Name of a cluster: `namespace/name` and a UID fit several times.
 pub const CLUSTER_ID_BYTES_MAX: usize = 1024;

@@ -14,6 +14,8 @@ mod digest;
 mod keep_alive;
 pub mod limits;
 mod machine;
+#[cfg(feature = "planted")]
+mod planted;
 pub mod primitives;
 mod remembered;
 mod session;

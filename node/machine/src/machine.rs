@@ -127,7 +127,7 @@ impl Machine {
         self.log_time = stamp;
     }
 
-    fn fire(&mut self, timer: Timer, owner: Owner, effects: &mut Vec<Effect>) {
+    pub(crate) fn fire(&mut self, timer: Timer, owner: Owner, effects: &mut Vec<Effect>) {
         match owner {
             Owner::Session(session_id) => self.end_session(session_id, effects),
             Owner::Primitive(primitive_id) => {

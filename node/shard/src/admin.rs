@@ -193,6 +193,8 @@ impl Shard {
         let origin = Origin::fresh(member_id, configuration);
         let group = Group::start(origin, self.timing);
         let mut replica = Replica::new(id, group, Machine::new());
+        #[cfg(feature = "planted")]
+        replica.plant(self.planted);
         replica.plan_hash = plan_hash;
         replica.auto_promote = auto_promote;
         replica.group.set_reluctant(self.drain.is_on());
@@ -302,7 +304,8 @@ impl Shard {
             } else {
                 continue;
             };
-            if let Some(answer) = replica.ask_leader(ask, &reachable, &mut self.ctx) {
+            let holders = self.directory.holders(id);
+            if let Some(answer) = replica.ask_leader(ask, &reachable, holders, &mut self.ctx) {
                 answers.push((id, answer));
             }
         }
@@ -358,6 +361,8 @@ impl Shard {
         let Some(join) = self.joins.remove(&id) else { return };
         self.know_members(&now.members);
         first.member_id_max = first.member_id_max.max(join.spec.member_id);
+        // Else it would be taken for one that a recovery shut out.
+        first.recovery = now.recovery;
         self.create(id, join.spec.member_id, first, join.plan_hash, join.auto_promote);
         self.announce_groups();
         self.answer_when_durable(join.token);

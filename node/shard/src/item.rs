@@ -74,6 +74,28 @@ pub(crate) fn entry(term: u64, log_time: u64, items: &[u8]) -> Vec<u8> {
     out
 }
 
+/// What a member promised its group to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Promise {
+    pub member_id: u64,
+    pub term: u64,
+    pub index: u64,
+}
+
+impl Promise {
+    pub fn encode(self) -> Vec<u8> {
+        [self.member_id, self.term, self.index].map(u64::to_be_bytes).concat()
+    }
+
+    /// `None`: it is none.
+    pub fn decode(payload: &[u8]) -> Option<Self> {
+        let (words, rest) = payload.as_chunks::<8>();
+        let [member_id, term, index] = *words else { return None };
+        let [member_id, term, index] = [member_id, term, index].map(u64::from_be_bytes);
+        rest.is_empty().then_some(Promise { member_id, term, index })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,6 +113,14 @@ mod tests {
         assert!(!are_items(items.slice(..items.len() - 1)), "cut short");
         assert!(!are_items(Bytes::from_static(&[TAG_ITEM, 0])), "an item of no known kind");
         assert!(!are_items(Bytes::new()));
+    }
+
+    #[test]
+    fn a_promise_survives_the_wire_and_every_cut_is_none() {
+        let promise = Promise { member_id: 1, term: 2, index: 3 };
+        let bytes = promise.encode();
+        assert_eq!(Promise::decode(&bytes), Some(promise));
+        assert!((0..bytes.len()).all(|cut| Promise::decode(&bytes[..cut]).is_none()));
     }
 
     #[test]

@@ -23,6 +23,8 @@ mod membership;
 mod memory;
 mod pair;
 mod peers;
+#[cfg(feature = "planted")]
+pub mod planted;
 mod proposals;
 mod proxy;
 mod reads;

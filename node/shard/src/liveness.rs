@@ -11,15 +11,16 @@ use prost::Message as _;
 impl Shard {
     /// The session with a peer began: it hears what our disk holds and what we know.
     pub(crate) fn session_up(&mut self, node: u64) {
-        let shares = |r: &Replica| r.group.configuration().on_node(node).is_some();
-        let members = self.replicas.values().filter(|r| shares(r) && !r.is_closed());
+        // Of all groups: on a disk that went back, the configuration may not name the peer yet.
+        let members = self.replicas.values().filter(|r| !r.is_closed());
         let hello = Hello {
             incarnation: self.ctx.identity.incarnation,
             members: members
                 .map(|r| {
                     let (term, last_index) = r.group.durable();
                     let recovery = r.group.configuration().recovery;
-                    DurableMember { group_id: r.id, term, last_index, recovery }
+                    let member_id = r.group.member_id();
+                    DurableMember { group_id: r.id, term, last_index, recovery, member_id }
                 })
                 .collect(),
         };

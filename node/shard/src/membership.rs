@@ -116,6 +116,7 @@ impl Replica {
         &mut self,
         ask: ask::Ask,
         reachable: &BTreeSet<u64>,
+        holders: &[u64],
         ctx: &mut Context,
     ) -> Option<AskAnswer> {
         let ask = Ask { ask: Some(ask) };
@@ -126,10 +127,10 @@ impl Replica {
         if leader != 0 {
             ctx.send(leader, ItemKind::Ask, self.id, &ask.encode_to_vec());
         } else {
-            // A removed member hears of no leader: whoever leads will answer.
-            let nodes: Vec<u64> =
-                self.group.configuration().members.iter().map(|m| m.node_id).collect();
-            for node in nodes {
+            // A removed member hears of no leader, and all that it knows may have left since:
+            // whoever leads will answer.
+            let known = self.group.configuration().members.iter().map(|m| m.node_id);
+            for node in known.chain(holders.iter().copied()).collect::<BTreeSet<u64>>() {
                 ctx.send(node, ItemKind::Ask, self.id, &ask.encode_to_vec());
             }
         }

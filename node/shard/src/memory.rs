@@ -16,6 +16,8 @@ pub(crate) struct Memory {
     /// Changed since the last record.
     changed: BTreeSet<(u64, u32)>,
     written: u64,
+    #[cfg(feature = "planted")]
+    pub(crate) planted: Option<crate::planted::Defect>,
 }
 
 impl Memory {
@@ -41,17 +43,23 @@ impl Memory {
         }
     }
 
-    /// The member left for good: its node may join again with an empty log.
-    pub fn forget(&mut self, node: u64, group: u32) {
-        if let Some(known) = self.known.get_mut(&(node, group)) {
-            (known.term, known.index) = (0, 0);
-            self.changed.insert((node, group));
-        }
+    /// The member left for good: its node may join again with an empty log. Returns what has to be
+    /// written in one record with the configuration that lacks it: after a crash between the two,
+    /// nobody would forget it any more.
+    pub fn forget(&mut self, node: u64, group: u32) -> Option<Remembered> {
+        let known = self.known.get_mut(&(node, group))?;
+        (known.term, known.index) = (0, 0);
+        self.changed.remove(&(node, group));
+        Some(*known)
     }
 
     /// Whether a member that states this durable (term, last index) went back.
     pub fn is_rolled_back(&self, stated: Remembered) -> bool {
         let Some(known) = self.known.get(&(stated.node, stated.group)) else { return false };
+        #[cfg(feature = "planted")]
+        if self.planted_admits(known, &stated) {
+            return false;
+        }
         (stated.term, stated.index) < (known.term, known.index) && stated.term <= known.term
     }
 
@@ -95,7 +103,7 @@ mod tests {
     fn member_that_left_may_start_anew() {
         let mut memory = Memory::default();
         memory.acknowledged(said(3, 100));
-        memory.forget(2, 1);
+        assert_eq!(memory.forget(2, 1), Some(said(0, 0)));
         assert!(!memory.is_rolled_back(said(0, 0)));
     }
 }

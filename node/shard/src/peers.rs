@@ -4,6 +4,7 @@ use crate::call::Reply;
 use crate::context::Context;
 use crate::frame::{Frame, Item, ItemKind};
 use crate::io::Remembered;
+use crate::item::Promise;
 use crate::limits::{SMALL_MESSAGE_BYTES, UNSYNCED_BYTES_MAX};
 use crate::replica::Replica;
 use crate::shard::Shard;
@@ -160,7 +161,7 @@ impl Shard {
         match replica.step(from, message, suspect, &mut self.ctx) {
             Ok(stepped) => {
                 if let Some(index) = stepped.acknowledged {
-                    self.remember(from, group, (stepped.term, index));
+                    self.remember(from, group, stepped.from, (stepped.term, index));
                 }
             }
             Err(StepError::NotForUs) => return,
@@ -174,13 +175,16 @@ impl Shard {
     }
 
     fn promised(&mut self, from: u64, group: u32, payload: &[u8]) {
-        let Some((term, index)) = payload.split_at_checked(8) else { return };
-        let (Ok(term), Ok(index)) = (term.try_into(), index.try_into()) else { return };
-        self.remember(from, group, (u64::from_be_bytes(term), u64::from_be_bytes(index)));
+        let Some(promise) = Promise::decode(payload) else { return };
+        self.remember(from, group, promise.member_id, (promise.term, promise.index));
     }
 
-    fn remember(&mut self, node: u64, group: u32, (term, index): (u64, u64)) {
+    fn remember(&mut self, node: u64, group: u32, member_id: u64, (term, index): (u64, u64)) {
         let Some(incarnation) = self.incarnations.get(&node).copied() else { return };
+        // One that was removed may speak still, after it was forgotten.
+        if !self.knows_member(node, group, member_id) {
+            return;
+        }
         self.memory.acknowledged(Remembered { node, incarnation, group, term, index });
     }
 
@@ -201,13 +205,22 @@ impl Shard {
                 self.ctx.send(from, ItemKind::ShutOut, group, &[]);
             }
             // It hears so before anything of raft, which would panic on a log that went back.
-            if self.memory.is_rolled_back(stated) {
+            let known = member.member_id == 0 || self.knows_member(from, group, member.member_id);
+            if known && self.memory.is_rolled_back(stated) {
                 self.ctx.refused.insert((from, group));
                 self.ctx.send(from, ItemKind::RolledBack, group, &[]);
             }
         }
         self.ctx.introduced.insert(from);
         self.greeted(from);
+    }
+
+    /// Whether this is the member that we know on that node: a node may join a group again as
+    /// another one, and either side may have missed that.
+    fn knows_member(&self, node: u64, group: u32, member_id: u64) -> bool {
+        let replica = self.replicas.get(&group);
+        let known = replica.and_then(|r| r.group.configuration().on_node(node));
+        known.is_some_and(|known| known.member_id == member_id)
     }
 
     /// A peer remembers more of our member than our disk holds: the member never votes again.
@@ -294,6 +307,7 @@ impl Replica {
     /// A member's node is back: probe it instead of trusting what was in flight, and send again
     /// what went to it.
     pub fn peer_returned(&mut self, node: u64, ctx: &mut Context) {
+        self.tell_promise_to(node, ctx);
         if let Some(member) = self.group.configuration().on_node(node) {
             self.feed_again(member.member_id);
         }

@@ -91,7 +91,7 @@ pub struct StoredGroup {
 /// Takes a group's entries in their order.
 #[derive(Debug)]
 pub struct Recovery {
-    stored: StoredGroup,
+    pub(crate) stored: StoredGroup,
     /// Index up to which the stored configuration has taken in all changes.
     version: u64,
     replaying: bool,

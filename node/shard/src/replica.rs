@@ -54,6 +54,10 @@ pub(crate) struct Replica {
     /// Log time of the tick that is on its way; 0 = none.
     tick_proposed: u64,
     effects: Vec<Effect>,
+    #[cfg(feature = "planted")]
+    pub(crate) planted: Option<crate::planted::Defect>,
+    #[cfg(feature = "planted")]
+    pub(crate) planted_older: Option<Machine>,
 }
 
 /// What driving a replica asks of the shard beyond outputs.
@@ -92,6 +96,10 @@ impl Replica {
             removed: Vec::new(),
             tick_proposed: 0,
             effects: Vec::new(),
+            #[cfg(feature = "planted")]
+            planted: None,
+            #[cfg(feature = "planted")]
+            planted_older: None,
         }
     }
 
@@ -230,6 +238,8 @@ impl Replica {
     }
 
     fn tick_machine(&mut self, ctx: &mut Context) {
+        #[cfg(feature = "planted")]
+        self.planted_tick(ctx);
         let now = ctx.now.unix_millis;
         let due = self.machine.next_timer().is_some_and(|due| due <= now);
         if due && self.group.is_leader() && self.tick_proposed <= self.machine.log_time() {
@@ -247,10 +257,18 @@ impl Replica {
             return;
         }
         self.told = promised;
-        let mut payload = promised.0.to_be_bytes().to_vec();
-        payload.extend(promised.1.to_be_bytes());
-        for member in &self.group.configuration().members {
-            ctx.send(member.node_id, ItemKind::Promise, self.id, &payload);
+        let members = self.group.configuration().members.iter();
+        for node in members.map(|m| m.node_id).collect::<Vec<_>>() {
+            self.tell_promise_to(node, ctx);
+        }
+    }
+
+    /// One node hears it: it was away when the others did.
+    pub fn tell_promise_to(&self, node: u64, ctx: &mut Context) {
+        let (term, index) = self.group.promised();
+        if term > 0 {
+            let promise = item::Promise { member_id: self.group.member_id(), term, index };
+            ctx.send(node, ItemKind::Promise, self.id, &promise.encode());
         }
     }
 
@@ -272,7 +290,8 @@ impl Replica {
     /// Whether it wants its ticks: raft's clock runs, or something waits for time to pass.
     pub fn wants_ticks(&self) -> bool {
         let waits = self.is_ticking() || !self.calls.is_empty() || !self.reads.is_empty();
-        !self.is_closed() && (waits || self.wants_promotion() || self.role().is_none())
+        let has_news = self.told != self.group.promised();
+        !self.is_closed() && (waits || has_news || self.wants_promotion() || self.role().is_none())
     }
 
     /// On the leader: nothing that its followers must still hear of.
@@ -377,6 +396,8 @@ impl Replica {
             Committed::Payload { index, term, data } => {
                 self.snapshots.log_bytes += data.len() as u64 + ENTRY_OVERHEAD_BYTES;
                 let mut effects = std::mem::take(&mut self.effects);
+                #[cfg(feature = "planted")]
+                self.planted_view();
                 if let Err(e) = self.machine.apply(term, &data, &mut effects) {
                     let broken = format!("apply entry {index} of group {}: {e}", self.id);
                     ctx.out.broken.get_or_insert(broken);

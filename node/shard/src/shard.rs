@@ -72,6 +72,8 @@ pub struct Shard {
     pub(crate) snapshot_log_bytes: u64,
     ticks: u64,
     ticked: u64,
+    #[cfg(feature = "planted")]
+    pub(crate) planted: Option<crate::planted::Defect>,
 }
 
 impl Shard {
@@ -105,6 +107,8 @@ impl Shard {
             snapshot_log_bytes: SNAPSHOT_LOG_BYTES_MAX,
             ticks: 0,
             ticked: now.micros,
+            #[cfg(feature = "planted")]
+            planted: None,
         }
     }
 
@@ -148,6 +152,8 @@ impl Shard {
         };
         let group = Group::start(origin, self.timing);
         let mut replica = Replica::new(log.group, group, machine);
+        #[cfg(feature = "planted")]
+        replica.plant(self.planted);
         replica.plan_hash = wire.plan_hash;
         replica.auto_promote = wire.auto_promote;
         replica.snapshots.log_bytes = replayed_bytes;
@@ -496,7 +502,8 @@ impl Shard {
         }
         // This member may be one of them: it goes when the leader says that most voters know.
         for node in driven.departed.into_iter().chain(driven.arrived) {
-            self.memory.forget(node, id);
+            let forgotten = self.memory.forget(node, id);
+            self.ctx.record().memory.extend(forgotten);
             self.ctx.refused.remove(&(node, id));
         }
     }

@@ -167,7 +167,10 @@ impl Replica {
             index,
             term,
             configuration: self.stored_configuration(),
+            #[cfg(not(feature = "planted"))]
             machine: self.machine.clone(),
+            #[cfg(feature = "planted")]
+            machine: self.planted_machine(),
         })
     }
 

@@ -3,6 +3,7 @@
 use crate::replica::Replica;
 use crate::shard::Shard;
 use crate::{Counters, NodeFacts};
+use multiraft_machine::Machine;
 use multiraft_proto::v1::{
     GroupConfig, GroupState, MemberProgress, MemberRole, PeerState, ServiceConfig,
 };
@@ -76,6 +77,11 @@ impl Shard {
     /// A hash of a group's machine, for checks that compare replicas.
     pub fn digest(&self, id: u32) -> Option<(u64, u64)> {
         self.replicas.get(&id).map(|r| (r.group.applied_index(), r.machine.digest()))
+    }
+
+    /// (applied raft index, a view of the machine), for checks that compare replicas.
+    pub fn machine(&self, id: u32) -> Option<(u64, Machine)> {
+        self.replicas.get(&id).map(|r| (r.group.applied_index(), r.machine.clone()))
     }
 
     fn client_address(&self, node: u64) -> String {

@@ -1,63 +1,110 @@
-//! Clients that increment and read one counter of a group, through any node, and repeat a command
-//! with the same number until it is answered.
+//! Clients that use a counter and the registers of a map in one group, through any node, and repeat
+//! a command with the same number until it is answered. Some have short sessions, stay away, and
+//! begin again when their session has ended.
 
 use bytes::Bytes;
 use fastrand::Rng;
-use multiraft_check::counter::Call;
 use multiraft_machine::{Answer, Body, Output, Query, Rejection, Status};
-use multiraft_proto::{counter, rpc, v1};
+use multiraft_proto::{counter, map, rpc, v1};
 use multiraft_shard::{CallError, Consistency, Input};
 use prost::Message as _;
 
-/// Longer than any run: that a session expires is another test's matter.
-const SESSION_SECONDS: i64 = 3_600;
+/// Longer than any run: such a session never ends.
+const LASTING_SECONDS: i64 = 3_600;
 
 /// An attempt that brought no answer is repeated after this long, in microseconds.
 pub const PATIENCE_MICROS: u64 = 2_500_000;
 
+/// Registers of each group.
+pub const REGISTERS: u64 = 3;
+
 /// What a client is about to learn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+pub enum Step {
     OpenSession,
     CreateCounter,
+    CreateMap,
     Increment,
     Read,
+    Put { register: u64, value: u64 },
+    Get { register: u64 },
     KeepAlive,
+}
+
+/// What an answer means for the client.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Heard {
+    /// Nothing yet: the attempt will be repeated.
+    Nothing,
+    /// The operation is done.
+    Done(Done),
+    /// The session is no more; whether the operation took effect is unknown.
+    SessionLost,
+}
+
+/// What an operation brought.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Done {
+    Session,
+    Primitive,
+    Incremented(u64),
+    Read(u64),
+    Put(map::PutOutput),
+    Got(Option<map::IndexedValue>),
+    Kept,
 }
 
 pub struct Client {
     pub group: u32,
-    step: Step,
-    session_id: u64,
-    primitive_id: u64,
-    /// Index at which the session had the counter; a node that is not there yet knows neither.
+    number: u64,
+    rng: Rng,
+    pub step: Step,
+    timeout_seconds: i64,
+    pub session_id: u64,
+    counter_id: u64,
+    map_id: u64,
+    /// Index at which the session had its primitives; a node that is not there yet knows neither.
     ready_at: u64,
     /// Number of the present or last command.
-    sequence: u64,
+    pub sequence: u64,
     /// When the present operation began.
-    started: u64,
+    pub started: u64,
+    /// When the session was last known to be kept.
+    kept: u64,
+    /// Values written so far.
+    written: u64,
     /// Counts operations: an answer to an earlier one is stale.
     pub operation: u64,
     /// Counts attempts of all operations.
     pub attempt: u64,
+    /// Reads that are left for the end.
+    finale: Option<u64>,
     pub done: bool,
-    pub calls: Vec<Call>,
 }
 
 impl Client {
-    pub fn new(group: u32) -> Self {
+    pub fn new(number: u64, groups: u32, seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed ^ (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let group = rng.u32(1..=groups);
+        let timeout_seconds = if rng.bool() { LASTING_SECONDS } else { rng.i64(2..8) };
         Client {
             group,
+            number,
+            rng,
             step: Step::OpenSession,
+            timeout_seconds,
             session_id: 0,
-            primitive_id: 0,
+            counter_id: 0,
+            map_id: 0,
             ready_at: 0,
             sequence: 0,
             started: 0,
+            kept: 0,
+            written: 0,
             operation: 1,
             attempt: 0,
+            finale: None,
             done: false,
-            calls: Vec::new(),
         }
     }
 
@@ -67,32 +114,25 @@ impl Client {
         let group = self.group;
         let input = match self.step {
             Step::Read => {
-                let query = Query {
-                    session_id: self.session_id,
-                    primitive_id: self.primitive_id,
-                    operation: rpc::counter::GET,
-                    input: Bytes::new(),
-                };
-                let consistency = Consistency::Linearizable;
-                let max_received_index = self.ready_at;
-                return Input::Query { call, group, query, max_received_index, consistency };
+                return self.query(call, self.counter_id, rpc::counter::GET, Bytes::new());
+            }
+            Step::Get { register } => {
+                let input = map::GetInput { key: key(register) }.encode_to_vec().into();
+                return self.query(call, self.map_id, rpc::map::GET, input);
             }
             Step::OpenSession => Payload::OpenSession(v1::OpenSessionInput {
-                timeout: Some(prost_duration(SESSION_SECONDS)),
+                timeout: Some(prost_types::Duration { seconds: self.timeout_seconds, nanos: 0 }),
             }),
-            Step::CreateCounter => {
-                self.command(v1::session_input::Payload::CreateService(v1::CreateServiceInput {
-                    service: rpc::counter::TYPE.into(),
-                    namespace: String::new(),
-                    name: "counter".into(),
-                }))
-            }
+            Step::CreateCounter => self.create(rpc::counter::TYPE, "counter"),
+            Step::CreateMap => self.create(rpc::map::TYPE, "map"),
             Step::Increment => {
-                self.command(v1::session_input::Payload::ServiceInput(v1::ServiceInput {
-                    service_id: self.primitive_id,
-                    operation: rpc::counter::INCREMENT,
-                    payload: counter::IncrementInput { delta: 1 }.encode_to_vec().into(),
-                }))
+                let input = counter::IncrementInput { delta: 1 }.encode_to_vec();
+                self.operate(self.counter_id, rpc::counter::INCREMENT, input)
+            }
+            Step::Put { register, value } => {
+                let value = Bytes::copy_from_slice(&value.to_be_bytes());
+                let input = map::PutInput { key: key(register), value, ..Default::default() };
+                self.operate(self.map_id, rpc::map::PUT, input.encode_to_vec())
             }
             Step::KeepAlive => Payload::KeepAlive(v1::KeepAliveInput {
                 session_id: self.session_id,
@@ -102,8 +142,36 @@ impl Client {
             }),
         };
         let input = v1::PartitionInput { payload: Some(input) }.encode_to_vec().into();
-        let cancel = (self.step == Step::Increment).then_some((self.session_id, self.sequence));
+        let cancel = self.is_numbered().then_some((self.session_id, self.sequence));
         Input::Command { call, group, input, cancel }
+    }
+
+    fn query(&self, call: u64, primitive_id: u64, operation: u32, input: Bytes) -> Input {
+        let query = Query { session_id: self.session_id, primitive_id, operation, input };
+        let (group, max_received_index) = (self.group, self.ready_at);
+        let consistency = Consistency::Linearizable;
+        Input::Query { call, group, query, max_received_index, consistency }
+    }
+
+    fn create(&self, service: &str, name: &str) -> v1::partition_input::Payload {
+        self.command(v1::session_input::Payload::CreateService(v1::CreateServiceInput {
+            service: service.into(),
+            namespace: String::new(),
+            name: name.into(),
+        }))
+    }
+
+    fn operate(
+        &self,
+        primitive: u64,
+        operation: u32,
+        input: Vec<u8>,
+    ) -> v1::partition_input::Payload {
+        self.command(v1::session_input::Payload::ServiceInput(v1::ServiceInput {
+            service_id: primitive,
+            operation,
+            payload: input.into(),
+        }))
     }
 
     fn command(&self, payload: v1::session_input::Payload) -> v1::partition_input::Payload {
@@ -114,70 +182,161 @@ impl Client {
         })
     }
 
-    /// Takes an answer to the present operation. True: the next one may begin.
-    pub fn answered(&mut self, result: Result<Answer, CallError>, now: u64) -> bool {
-        let Ok(answer) = result else { return false };
-        let output = match answer.result {
-            Ok(output) => output,
-            Err(Rejection::TooManyCommands | Rejection::TooManySessions) => return false,
-            Err(rejection) => panic!("{:?} of session {}: {rejection}", self.step, self.session_id),
-        };
-        match (self.step, output) {
-            (Step::OpenSession, Output::SessionOpened { session_id }) => {
-                self.session_id = session_id;
-            }
-            (Step::KeepAlive, Output::SessionKept) => {}
-            (
-                Step::CreateCounter,
-                Output::Operation { body: Body::PrimitiveCreated { primitive_id }, .. },
-            ) => (self.primitive_id, self.ready_at) = (primitive_id, answer.index),
-            (
-                Step::Increment,
-                Output::Operation { status: Status::Ok, body: Body::Payload(bytes), .. },
-            ) => {
-                let output = counter::IncrementOutput::decode(bytes).expect("an output decodes");
-                self.saw(1, output.value, now);
-            }
-            (
-                Step::Read,
-                Output::Operation { status: Status::Ok, body: Body::Payload(bytes), .. },
-            ) => {
-                let output = counter::GetOutput::decode(bytes).expect("an output decodes");
-                self.saw(0, output.value, now);
-            }
-            (step, output) => panic!("{step:?} was answered {output:?}"),
-        }
-        true
+    /// The present operation is a command that executes once.
+    pub fn is_numbered(&self) -> bool {
+        use Step::*;
+        matches!(self.step, CreateCounter | CreateMap | Increment | Put { .. })
     }
 
-    fn saw(&mut self, delta: u64, value: i64, now: u64) {
-        let value = u64::try_from(value).expect("the counter only grows");
-        self.calls.push(Call { started: self.started, ended: now, delta, value });
+    /// Takes an answer to the present operation.
+    pub fn answered(&mut self, result: &Result<Answer, CallError>) -> Heard {
+        let Ok(answer) = result else { return Heard::Nothing };
+        let output = match &answer.result {
+            Ok(output) => output.clone(),
+            Err(Rejection::TooManyCommands | Rejection::TooManySessions) => return Heard::Nothing,
+            Err(Rejection::UnknownSession { .. }) if self.timeout_seconds < LASTING_SECONDS => {
+                return Heard::SessionLost;
+            }
+            Err(rejection) => {
+                panic!("[session] {:?} of session {}: {rejection}", self.step, self.session_id)
+            }
+        };
+        Heard::Done(self.done_with(output, answer.index))
+    }
+
+    fn done_with(&mut self, output: Output, index: u64) -> Done {
+        let (body, step) = match (output, self.step) {
+            (Output::SessionOpened { session_id }, Step::OpenSession) => {
+                (self.session_id, self.kept) = (session_id, self.started);
+                return Done::Session;
+            }
+            (Output::SessionKept, Step::KeepAlive) => {
+                self.kept = self.started;
+                return Done::Kept;
+            }
+            (Output::Operation { status: Status::Ok, body, .. }, step) => (body, step),
+            // The only failure there is: the register was never written.
+            (Output::Operation { status: Status::NotFound, .. }, Step::Get { .. }) => {
+                return Done::Got(None);
+            }
+            (output, step) => panic!("[answer] {step:?} was answered {output:?}"),
+        };
+        match (step, body) {
+            (Step::CreateCounter, Body::PrimitiveCreated { primitive_id }) => {
+                (self.counter_id, self.ready_at) = (primitive_id, index);
+                Done::Primitive
+            }
+            (Step::CreateMap, Body::PrimitiveCreated { primitive_id }) => {
+                (self.map_id, self.ready_at) = (primitive_id, index);
+                Done::Primitive
+            }
+            (Step::Increment, Body::Payload(bytes)) => {
+                let output: counter::IncrementOutput = decoded(bytes);
+                Done::Incremented(count(output.value))
+            }
+            (Step::Read, Body::Payload(bytes)) => {
+                let output: counter::GetOutput = decoded(bytes);
+                Done::Read(count(output.value))
+            }
+            (Step::Put { .. }, Body::Payload(bytes)) => Done::Put(decoded(bytes)),
+            (Step::Get { .. }, Body::Payload(bytes)) => {
+                let output: map::GetOutput = decoded(bytes);
+                Done::Got(output.value)
+            }
+            (step, body) => panic!("[answer] {step:?} was answered {body:?}"),
+        }
     }
 
     /// What a client must never do: the command looks like another one.
     pub fn renumber(&mut self) {
-        self.sequence += u64::from(self.step == Step::Increment);
+        self.sequence += u64::from(self.is_numbered());
     }
 
-    /// Begins the next operation.
-    pub fn next(&mut self, now: u64, rng: &mut Rng) {
+    /// Begins a new session in place of one that ended.
+    pub fn begin_again(&mut self, now: u64) {
+        (self.step, self.sequence, self.ready_at) = (Step::OpenSession, 0, 0);
+        self.finale = None;
+        self.started = now;
+        self.operation += 1;
+    }
+
+    /// Begins the next operation. In the end everything is read once more, then the client is done.
+    pub fn next(&mut self, now: u64, ends: bool) {
         self.step = match self.step {
             Step::OpenSession => Step::CreateCounter,
-            _ => match rng.u32(..20) {
-                0 => Step::KeepAlive,
-                1..8 => Step::Read,
-                _ => Step::Increment,
-            },
+            Step::CreateCounter => Step::CreateMap,
+            _ if ends => self.last_reads(),
+            _ if self.needs_keeping(now) => Step::KeepAlive,
+            _ => self.any_step(),
         };
-        if matches!(self.step, Step::CreateCounter | Step::Increment) {
-            self.sequence += 1;
-        }
-        self.operation += 1;
+        self.sequence += u64::from(self.is_numbered());
         self.started = now;
+        self.operation += 1;
+    }
+
+    /// Four times in each timeout, as clients do.
+    fn needs_keeping(&self, now: u64) -> bool {
+        now >= self.kept + self.timeout_seconds as u64 * 1_000_000 / 4
+    }
+
+    fn any_step(&mut self) -> Step {
+        let register = self.rng.u64(..REGISTERS);
+        match self.rng.u32(..20) {
+            0 => Step::KeepAlive,
+            1..5 => Step::Read,
+            5..8 => Step::Get { register },
+            8..12 => {
+                self.written += 1;
+                Step::Put { register, value: self.number << 32 | self.written }
+            }
+            _ => Step::Increment,
+        }
+    }
+
+    fn last_reads(&mut self) -> Step {
+        let left = self.finale.unwrap_or(REGISTERS + 1);
+        self.finale = Some(left.saturating_sub(1));
+        self.done = left == 0;
+        match left.checked_sub(2) {
+            Some(register) => Step::Get { register },
+            None => Step::Read,
+        }
+    }
+
+    /// How long until the next operation begins: now and then the client stays away for so long
+    /// that its session may end.
+    pub fn pause(&mut self, longest: u64, ends: bool) -> u64 {
+        match self.rng.u32(..60) {
+            0 if !ends => self.rng.u64(1_000_000..12_000_000),
+            _ if ends => self.rng.u64(100..400_000),
+            _ => self.rng.u64(100..longest),
+        }
+    }
+
+    /// How long until an attempt is repeated: impatient at times, so that a command is under way
+    /// more than once.
+    pub fn patience(&mut self) -> u64 {
+        if self.rng.u32(..10) == 0 { 5_000 } else { PATIENCE_MICROS }
+    }
+
+    pub fn place(&mut self, nodes: usize) -> usize {
+        self.rng.usize(..nodes)
+    }
+
+    /// Whether to tell the node that an unanswered attempt is of no interest any more.
+    pub fn abandons(&mut self) -> bool {
+        self.rng.u32(..3) == 0
     }
 }
 
-fn prost_duration(seconds: i64) -> prost_types::Duration {
-    prost_types::Duration { seconds, nanos: 0 }
+fn key(register: u64) -> String {
+    format!("register-{register}")
+}
+
+fn decoded<M: prost::Message + Default>(bytes: Bytes) -> M {
+    M::decode(bytes).expect("an output decodes")
+}
+
+fn count(value: i64) -> u64 {
+    u64::try_from(value).expect("the counter only grows")
 }

@@ -5,9 +5,13 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use fastrand::Rng;
+use multiraft_proto::log::StoredConfiguration;
 use multiraft_shard::{
     Entry, HardState, NodeFacts, Persist, Recovery, Remembered, Shard, StoredLog, StoredSnapshot,
 };
+use prost::Message as _;
+
+use crate::planted::Defect;
 
 /// What all records up to some point amount to.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +30,15 @@ pub struct StoredGroup {
     pub entries: BTreeMap<u64, Entry>,
 }
 
+/// What happens to records that are not synced when the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsynced {
+    /// The system's cache outlives the process.
+    Kept,
+    /// Power is lost: a prefix is there, the rest is not.
+    Torn,
+}
+
 #[derive(Debug, Default)]
 pub struct Disk {
     pub synced: Stored,
@@ -37,6 +50,10 @@ pub struct Disk {
     snapshots: BTreeMap<u32, Vec<StoredSnapshot>>,
     /// The next syncs take this long more until this time.
     pub slow_until: u64,
+    /// Process starts, as the directory counts them.
+    boots: u64,
+    /// Counts the directories of this place: the second one has another incarnation.
+    directory: u64,
 }
 
 impl Disk {
@@ -62,14 +79,24 @@ impl Disk {
         last
     }
 
-    /// Power is lost.
-    pub fn crash(&mut self, forgets_votes: bool, rng: &mut Rng) {
-        let kept = rng.usize(..=self.pending.len());
+    /// The process ends.
+    pub fn crash(&mut self, unsynced: Unsynced, planted: Option<Defect>, rng: &mut Rng) {
+        let kept = match unsynced {
+            Unsynced::Kept => self.pending.len(),
+            Unsynced::Torn => rng.usize(..=self.pending.len()),
+        };
         for (_, record) in std::mem::take(&mut self.pending).into_iter().take(kept) {
             self.synced.take(&record);
         }
-        if forgets_votes {
-            self.synced.groups.values_mut().for_each(|group| group.state.vote = 0);
+        for group in self.synced.groups.values_mut() {
+            match planted {
+                Some(Defect::ForgetsVotes) => group.state.vote = 0,
+                Some(Defect::TruncatesCommitted) => {
+                    let end = group.state.commit.max(group.first.0 - 1);
+                    group.entries.split_off(&(end + 1));
+                }
+                _ => {}
+            }
         }
         self.written = self.synced.clone();
         self.slow_until = 0;
@@ -95,8 +122,45 @@ impl Disk {
         self.snapshots.get(&group)?.iter().find(|s| s.index == index).cloned()
     }
 
+    pub fn count_boot(&mut self) -> u64 {
+        self.boots += 1;
+        self.boots
+    }
+
+    pub fn incarnation(&self, place: usize) -> u64 {
+        100 * (self.directory + 1) + place as u64
+    }
+
+    /// What a copy of the whole directory holds.
+    pub fn copy(&self) -> Disk {
+        let (boots, directory) = (self.boots, self.directory);
+        Disk {
+            synced: self.synced.clone(),
+            written: self.synced.clone(),
+            pending: VecDeque::new(),
+            snapshots: self.snapshots.clone(),
+            slow_until: 0,
+            boots,
+            directory,
+        }
+    }
+
+    /// A new directory takes this one's place.
+    pub fn lose(&mut self) {
+        *self = Disk { directory: self.directory + 1, ..Disk::default() };
+    }
+
+    /// As [`Disk::lose`], but process starts count on: peers would not hear an earlier one at all.
+    pub fn wipe(&mut self) {
+        let boots = self.boots;
+        self.lose();
+        self.boots = boots;
+    }
+
     /// Starts every group, as the host does.
-    pub fn restore(&self, shard: &mut Shard) {
+    pub fn restore(&self, shard: &mut Shard, planted: Option<Defect>) {
+        #[cfg(not(feature = "planted"))]
+        let _ = planted;
         for (id, group) in &self.synced.groups {
             let mut log = group.log(*id);
             let found = self.snapshots.get(id).map_or(&[][..], Vec::as_slice);
@@ -106,6 +170,10 @@ impl Disk {
             let mut recovery = Recovery::new(log);
             for entry in group.entries.values() {
                 recovery.entry(entry.clone()).expect("what was committed applies again");
+                #[cfg(feature = "planted")]
+                if planted == Some(Defect::AppliesTwiceAfterRestart) {
+                    recovery.entry_again(entry).expect("what was applied applies again");
+                }
             }
             shard.restore(recovery.finish()).expect("a configuration that was stored decodes");
         }
@@ -164,6 +232,11 @@ impl Stored {
 impl StoredGroup {
     pub fn last_index(&self) -> u64 {
         self.entries.last_key_value().map_or(self.first.0 - 1, |(index, _)| *index)
+    }
+
+    pub fn member_id(&self) -> u64 {
+        let stored = StoredConfiguration::decode(&self.configuration[..]);
+        stored.expect("the shard wrote it").own_member_id
     }
 
     pub fn term(&self, index: u64) -> Option<u64> {

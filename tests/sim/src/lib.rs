@@ -8,16 +8,26 @@
 mod client;
 mod disk;
 mod faults;
+mod host;
 mod invariants;
 mod moves;
 mod network;
 mod node;
 mod options;
+mod oracle;
+mod planted;
+mod renewal;
+mod report;
+mod schedule;
 mod script;
 mod snapshots;
 mod trace;
 mod world;
 
-pub use options::{Defect, Options};
+pub use options::{Options, Shape};
+pub use oracle::History;
+pub use planted::Defect;
+pub use report::Report;
+pub use schedule::{Fault, Target};
 pub use script::Script;
-pub use world::{Report, run};
+pub use world::{run, run_recorded};

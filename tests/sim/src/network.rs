@@ -1,15 +1,18 @@
-//! Connections between nodes: ordered, delayed, cut, broken.
+//! Connections between nodes: ordered, delayed, cut, broken. Nodes are named by their ids, cuts by
+//! places: a node that takes a lost one's place is cut off like it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use fastrand::Rng;
 
+use crate::node::place_of;
+
 /// A connection that one node made to another; frames go in its direction only.
 #[derive(Debug)]
 struct Connection {
-    from: usize,
-    to: usize,
+    from: u64,
+    to: u64,
     /// Frames under way with the times of their arrival.
     frames: VecDeque<(u64, Bytes)>,
     /// The sender still has it; else what is under way may arrive late.
@@ -20,7 +23,7 @@ struct Connection {
 pub struct Network {
     connections: BTreeMap<u64, Connection>,
     /// The open connection of a pair.
-    current: BTreeMap<(usize, usize), u64>,
+    current: BTreeMap<(u64, u64), u64>,
     /// Directions in which nothing passes.
     cuts: BTreeSet<(usize, usize)>,
     made: u64,
@@ -38,15 +41,15 @@ impl Network {
     /// Joins a direction again; returns the connections whose frames may arrive now.
     pub fn join(&mut self, from: usize, to: usize) -> Vec<u64> {
         self.cuts.remove(&(from, to));
-        let of_pair = self.connections.iter().filter(|(_, c)| (c.from, c.to) == (from, to));
-        of_pair.map(|(id, _)| *id).collect()
+        let between = |c: &Connection| (place_of(c.from), place_of(c.to)) == (from, to);
+        self.connections.iter().filter(|(_, c)| between(c)).map(|(id, _)| *id).collect()
     }
 
-    pub fn is_open(&self, from: usize, to: usize) -> bool {
+    pub fn is_open(&self, from: u64, to: u64) -> bool {
         self.current.contains_key(&(from, to))
     }
 
-    pub fn open(&mut self, from: usize, to: usize) {
+    pub fn open(&mut self, from: u64, to: u64) {
         self.made += 1;
         let connection = Connection { from, to, frames: VecDeque::new(), open: true };
         self.connections.insert(self.made, connection);
@@ -54,7 +57,7 @@ impl Network {
     }
 
     /// The sender drops its connection. What is under way arrives later, or never.
-    pub fn close(&mut self, from: usize, to: usize, rng: &mut Rng) -> bool {
+    pub fn close(&mut self, from: u64, to: u64, rng: &mut Rng) -> bool {
         let Some(id) = self.current.remove(&(from, to)) else { return false };
         let connection = self.connections.get_mut(&id).expect("the current one exists");
         connection.open = false;
@@ -65,7 +68,7 @@ impl Network {
     }
 
     /// A node died: its own connections go, and what was under way to it.
-    pub fn die(&mut self, node: usize, rng: &mut Rng) {
+    pub fn die(&mut self, node: u64, rng: &mut Rng) {
         let own: Vec<_> = self.current.keys().filter(|(from, _)| *from == node).copied().collect();
         for (from, to) in own {
             self.close(from, to, rng);
@@ -76,15 +79,15 @@ impl Network {
     }
 
     /// Nodes with an open connection to this one.
-    pub fn callers(&self, node: usize) -> Vec<usize> {
+    pub fn callers(&self, node: u64) -> Vec<u64> {
         self.current.keys().filter(|(_, to)| *to == node).map(|(from, _)| *from).collect()
     }
 
     /// Sends a frame; returns (connection, time of arrival), or nothing without a connection.
     pub fn send(
         &mut self,
-        from: usize,
-        to: usize,
+        from: u64,
+        to: u64,
         frame: Bytes,
         now: u64,
         rng: &mut Rng,
@@ -103,11 +106,11 @@ impl Network {
         self.connections.get(&id).map_or(0, |c| c.frames.len())
     }
 
-    /// Takes a frame that has arrived, unless its way is cut.
-    pub fn arrived(&mut self, id: u64, now: u64) -> Option<(usize, Bytes)> {
+    /// Takes a frame that has arrived, unless its way is cut; with the id of its receiver.
+    pub fn arrived(&mut self, id: u64, now: u64) -> Option<(u64, Bytes)> {
         let connection = self.connections.get(&id)?;
         let (from, to) = (connection.from, connection.to);
-        if self.is_cut(from, to) {
+        if self.is_cut(place_of(from), place_of(to)) {
             return None;
         }
         let connection = self.connections.get_mut(&id)?;

@@ -6,17 +6,27 @@ use multiraft_shard::limits::TICK_MICROS;
 use multiraft_shard::{Identity, Input, Member, Now, Outputs, Role, Shard, TakeSnapshot, Timing};
 
 use crate::disk::Disk;
+use crate::options::Options;
 
 /// Wall clock of all nodes when a run begins, in milliseconds since the Unix epoch.
 const EPOCH_MILLIS: u64 = 1_700_000_000_000;
 
+/// A place has this many node ids at most: each lost directory takes one.
+const IDS: u64 = 100;
+
 pub struct Node {
     pub place: usize,
     pub disk: Disk,
+    /// An older state of the disk.
+    pub copy: Option<Disk>,
     /// None while the process is dead.
     pub life: Option<Life>,
-    /// Count of process starts, kept on disk.
+    /// Count of process starts as the world knows it: events of an earlier life do not happen.
     pub boot: u64,
+    /// Directories that were lost with their node id.
+    pub lost: u64,
+    /// Times that the disk went back to less than it held, by whatever fault.
+    pub set_back: u64,
     /// The process stands still until this time.
     pub paused_until: u64,
     /// The wall clock is ahead of the world's time by this many milliseconds.
@@ -37,27 +47,29 @@ pub struct Life {
     pub is_awake: bool,
 }
 
-pub fn node_id(place: usize) -> u64 {
-    place as u64 + 1
-}
-
 fn host(place: usize) -> String {
     format!("node-{place}")
 }
 
 /// A voter on a node.
-pub fn member(member_id: u64, place: usize) -> Member {
-    Member { member_id, node_id: node_id(place), host: host(place), port: 1, role: Role::Voter }
+pub fn member(member_id: u64, node: &Node) -> Member {
+    Member { member_id, node_id: node.id(), host: host(node.place), port: 1, role: Role::Voter }
 }
 
+/// The place of a node, be it one that is lost.
 pub fn place_of(node_id: u64) -> usize {
-    node_id as usize - 1
+    (node_id % IDS) as usize - 1
 }
 
 impl Node {
     pub fn new(place: usize, wall_offset: i64, drift: u64) -> Self {
-        let (disk, life) = Default::default();
-        Node { place, disk, life, boot: 0, paused_until: 0, wall_offset, drift }
+        let (disk, copy, life) = Default::default();
+        let (boot, lost, set_back, paused_until) = Default::default();
+        Node { place, disk, copy, life, boot, lost, set_back, paused_until, wall_offset, drift }
+    }
+
+    pub fn id(&self) -> u64 {
+        self.place as u64 + 1 + IDS * self.lost
     }
 
     fn clocks(&self, now: u64) -> Now {
@@ -67,12 +79,12 @@ impl Node {
     }
 
     /// Starts the process on what its disk holds.
-    pub fn start(&mut self, now: u64, seed: u64, snapshot_log_bytes: u64) {
+    pub fn start(&mut self, now: u64, options: &Options) {
         self.boot += 1;
         let identity = Identity {
-            node_id: node_id(self.place),
-            incarnation: 100 + self.place as u64,
-            boot: self.boot,
+            node_id: self.id(),
+            incarnation: self.disk.incarnation(self.place),
+            boot: self.disk.count_boot(),
             host: host(self.place),
             peer_port: 1,
             client_address: format!("node-{}:2", self.place),
@@ -80,13 +92,16 @@ impl Node {
         let timing = Timing {
             election_ticks: 10,
             heartbeat_ticks: 1,
-            seed: seed ^ identity.incarnation ^ (self.boot << 32),
+            seed: options.seed ^ identity.incarnation ^ (self.boot << 32),
         };
         let clocks = self.clocks(now);
         let stored = &self.disk.synced;
         let mut shard = Shard::new(identity, stored.facts.clone(), timing, stored.memory(), clocks);
-        shard.set_snapshot_log_bytes(snapshot_log_bytes);
-        self.disk.restore(&mut shard);
+        shard.set_snapshot_log_bytes(options.shape.snapshot_log_bytes);
+        if let Some(defect) = options.planted {
+            defect.plant(&mut shard);
+        }
+        self.disk.restore(&mut shard, options.planted);
         shard.start();
         let next_tick = clocks.micros + TICK_MICROS;
         let (inputs, writing) = Default::default();

@@ -5,8 +5,9 @@ use multiraft_proto::v1::{self, GroupConfig, GroupState};
 use multiraft_shard::{AdminRequest, Consistency, GroupSpec, Input, Wanted};
 use prost::Message as _;
 
-use crate::node::{member, node_id, place_of};
-use crate::options::Options;
+use crate::disk::Unsynced;
+use crate::node::member;
+use crate::options::{Options, Shape};
 use crate::world::World;
 
 /// Longer than any test waits.
@@ -28,18 +29,18 @@ impl Script {
 
     /// Forms the cluster and waits until every group has a leader.
     pub fn new(seed: u64, nodes: usize, voters: usize, groups: u32) -> Self {
-        let options = Options {
+        let shape = Shape {
             nodes,
             voters,
             groups,
             clients: 0,
+            pause_micros: 1,
             ticks: FOR_EVER / 1_000_000,
-            faults: Vec::new(),
             snapshot_log_bytes: 1 << 20,
             moves: false,
             hand_overs: false,
-            ..Options::of_seed(seed, 0)
         };
+        let options = Options { seed, shape, planted: None, faults: Vec::new() };
         let mut script = Script { world: World::new(options), calls: 1 << 40 };
         for node in 0..nodes {
             script.world.start(node);
@@ -87,13 +88,17 @@ impl Script {
         lives.filter_map(move |(place, life)| Some((place, life.shard.group_state(group)?)))
     }
 
+    fn id(&self, node: usize) -> u64 {
+        self.world.nodes[node].id()
+    }
+
     pub fn state(&self, node: usize, group: u32) -> Option<GroupState> {
         self.states(group).find(|(place, _)| *place == node).map(|(_, state)| state)
     }
 
     /// The node that leads in the highest term.
     pub fn leader(&self, group: u32) -> Option<usize> {
-        let leads = self.states(group).filter(|(place, s)| s.leader == node_id(*place));
+        let leads = self.states(group).filter(|(place, s)| s.leader == self.id(*place));
         leads.max_by_key(|(_, s)| s.term).map(|(place, _)| place)
     }
 
@@ -103,7 +108,7 @@ impl Script {
             let leader = self.leader(*group).and_then(|n| self.world.nodes[n].life.as_ref());
             leader.is_some_and(|life| life.shard.rests(*group))
         };
-        (1..=self.world.options.groups).filter(rests).count()
+        (1..=self.world.options.shape.groups).filter(rests).count()
     }
 
     /// Items sent between nodes so far: all but the heartbeats.
@@ -112,14 +117,14 @@ impl Script {
     }
 
     pub fn wait_for_rest(&mut self) -> u64 {
-        let groups = self.world.options.groups as usize;
+        let groups = self.world.options.shape.groups as usize;
         self.until("all groups rest", |s| s.resting() == groups)
     }
 
     // ------------------------------------------------------------------------------- faults
 
     pub fn kill(&mut self, node: usize) {
-        self.world.kill(node, FOR_EVER);
+        self.world.kill(node, Unsynced::Torn, FOR_EVER);
     }
 
     pub fn start(&mut self, node: usize) {
@@ -145,7 +150,7 @@ impl Script {
 
     /// A connection breaks and is made anew.
     pub fn disconnect(&mut self, from: usize, to: usize) {
-        self.world.disconnect(from, to);
+        self.world.disconnect(self.id(from), self.id(to));
     }
 
     // -------------------------------------------------------------------------------- calls
@@ -189,6 +194,9 @@ impl Script {
     }
 
     pub fn admin(&mut self, node: usize, request: AdminRequest) {
+        if let AdminRequest::ForceRecover { group, .. } = &request {
+            self.world.invariants.recovered.insert(*group);
+        }
         let token = self.number();
         self.world.input(node, Input::Admin { token, request });
     }
@@ -196,8 +204,8 @@ impl Script {
     /// A node joins a group under a new member id.
     pub fn join(&mut self, node: usize, group: u32, member_id: u64) {
         let Some(now) = self.configuration(group) else { return };
-        let others = now.members.iter().map(|m| member(m.member_id, place_of(m.node_id)));
-        let members = others.chain([member(member_id, node)]).collect();
+        let others = now.members.iter().map(multiraft_shard::Member::from_wire);
+        let members = others.chain([member(member_id, &self.world.nodes[node])]).collect();
         let group = GroupSpec { group, member_id, members };
         self.admin(node, AdminRequest::Join { group, auto_promote: true, fence: None });
     }

@@ -4,7 +4,8 @@
 use multiraft_machine::{Machine, Restore};
 use multiraft_shard::{Input, SendSnapshot, StoredSnapshot, TakeSnapshot};
 
-use crate::node::{node_id, place_of};
+use crate::node::place_of;
+use crate::planted::Defect;
 use crate::world::{Event, World};
 
 /// A transfer under way.
@@ -12,7 +13,7 @@ use crate::world::{Event, World};
 pub struct Transfer {
     from: usize,
     boot: u64,
-    to: usize,
+    to: u64,
     send: SendSnapshot,
     snapshot: StoredSnapshot,
 }
@@ -39,7 +40,7 @@ impl World {
             return self.input(node, Input::SnapshotTaken { group, bytes: None });
         }
         let TakeSnapshot { term, configuration, machine, .. } = take;
-        let (bytes, machine) = through_file(&machine);
+        let (bytes, machine) = through_file(&machine, self.options.planted);
         let snapshot = StoredSnapshot { index, term, configuration, bytes, machine };
         self.nodes[node].disk.keep(group, snapshot);
         self.report.snapshots += 1;
@@ -47,7 +48,7 @@ impl World {
     }
 
     pub(crate) fn send_snapshot(&mut self, from: usize, boot: u64, send: SendSnapshot) {
-        let to = place_of(send.node);
+        let to = send.node;
         let Some(snapshot) = self.nodes[from].disk.snapshot(send.group, send.index) else {
             return self.snapshot_sent(from, boot, &send, false);
         };
@@ -63,17 +64,21 @@ impl World {
         else {
             return;
         };
-        let cut = self.network.is_cut(from, to) || self.nodes[to].life.is_none();
+        let place = place_of(to);
+        let there = self.nodes[place].id() == to && self.nodes[place].life.is_some();
         // What is damaged on the way is refused by its checksums, as if it never came.
-        if cut || self.rng.u32(..10) == 0 {
+        let damaged = self.rng.u32(..10) == 0;
+        if self.network.is_cut(from, place) || !there || damaged {
+            self.report.transfers_hurt += 1;
             return self.snapshot_sent(from, boot, &send, false);
         }
-        self.nodes[to].disk.keep(send.group, snapshot.clone());
+        self.nodes[place].disk.keep(send.group, snapshot.clone());
         self.report.transfers += 1;
+        let sender = self.nodes[from].id();
         self.input(
-            to,
+            place,
             Input::SnapshotReceived {
-                from: node_id(from),
+                from: sender,
                 group: send.group,
                 index: send.index,
                 bytes: snapshot.bytes,
@@ -81,13 +86,12 @@ impl World {
                 machine: snapshot.machine.clone(),
             },
         );
-        if self.network.is_cut(to, from) {
-            self.snapshot_sent(from, boot, &send, false);
-        } else {
-            self.snapshot_sent(from, boot, &send, true);
-        }
+        let told = !self.network.is_cut(place, from);
+        self.snapshot_sent(from, boot, &send, told);
         // The sender may have missed the answer and try again, much later.
-        if self.rng.u32(..10) == 0 {
+        let repeated = self.rng.u32(..10) == 0;
+        self.report.transfers_hurt += u64::from(!told || repeated);
+        if repeated {
             let again = self.transfers.len() as u64;
             self.transfers.push(Some(Transfer { from, boot, to, send, snapshot }));
             let delay = self.rng.u64(1_000..5_000_000);
@@ -105,11 +109,15 @@ impl World {
 }
 
 /// What a machine is after it was written to a file and read back; with the file's size.
-fn through_file(machine: &Machine) -> (u64, Machine) {
+fn through_file(machine: &Machine, planted: Option<Defect>) -> (u64, Machine) {
     let (mut restore, mut bytes) = (Restore::new(), 0);
     for chunk in machine.snapshot() {
         bytes += chunk.len() as u64;
         restore.push(chunk).expect("a chunk that was just made is read back");
     }
-    (bytes, restore.finish().expect("what was just written is whole"))
+    let mut machine = restore.finish().expect("what was just written is whole");
+    if let Some(defect) = planted {
+        defect.spoil(&mut machine);
+    }
+    (bytes, machine)
 }

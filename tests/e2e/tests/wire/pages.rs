@@ -269,8 +269,7 @@ fn primitives_that_come_later_say_so() {
 fn calls_that_come_later_say_so() {
     let nodes = Nodes::formed();
     let node = &nodes.nodes[0];
-    let calls =
-        ["ForceRecover", "ListSessions", "ExpireSession", "ListPrimitives", "DestroyPrimitive"];
+    let calls = ["ListSessions", "ExpireSession", "ListPrimitives", "DestroyPrimitive"];
     for call in calls {
         node.refused(&format!("Node/{call}"), &json!({}), Code::Unimplemented, &["later release"]);
     }
