@@ -33,3 +33,7 @@ pub const UNRESERVED_BYTES_MAX: usize = 4 << 10;
 /// Groups in one Bootstrap call, and members in one group.
 pub const BOOTSTRAP_GROUPS_MAX: usize = 1024;
 pub const MEMBERS_MAX: usize = 16;
+
+/// A request that was answered before it ended is kept for so long: callers send its end right
+/// behind its message.
+pub const REQUEST_END_TIMEOUT: Duration = Duration::from_secs(1);

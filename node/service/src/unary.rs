@@ -2,7 +2,7 @@
 //! it came in, and no task, body or header map is made for it that is not sent.
 
 use crate::deadline;
-use crate::limits::{MESSAGE_BYTES_MAX, UNRESERVED_BYTES_MAX};
+use crate::limits::{MESSAGE_BYTES_MAX, REQUEST_END_TIMEOUT, UNRESERVED_BYTES_MAX};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
@@ -44,7 +44,17 @@ pub async fn serve<A: Future<Output = Result<Framed, Status>>>(
     let call = async { answer(message(&mut body).await?).await };
     let Some(answer) = deadline::within(time, respond, call).await else { return };
     // An error here means that the caller or its connection is gone.
-    let _ = send(answer, respond).await;
+    if send(answer, respond).await.is_ok() && !body.is_end_stream() {
+        ended(body).await;
+    }
+}
+
+/// Waits for the end of a request that is answered: the frame of its own that callers end it with
+/// may be on its way still, and h2 ends connections that get many for streams that it has forgotten.
+async fn ended(mut body: RecvStream) {
+    let end = async { while let Some(Ok(_)) = body.data().await {} };
+    // Whoever says no end is reset.
+    let _ = tokio::time::timeout(REQUEST_END_TIMEOUT, end).await;
 }
 
 async fn send(

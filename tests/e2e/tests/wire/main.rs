@@ -7,6 +7,7 @@ mod bad_files;
 mod bad_members;
 mod drain;
 mod http2;
+mod late_ends;
 mod members;
 mod metrics;
 mod nodes;
