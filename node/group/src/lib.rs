@@ -13,6 +13,7 @@ pub mod planted;
 mod quiet;
 mod ready;
 mod recover;
+mod reluctance;
 mod snapshot;
 mod storage;
 
@@ -28,6 +29,7 @@ use raft::eraftpb::{
     ConfChange, ConfChangeType, ConfState, HardState as RaftHardState, Message, MessageType,
 };
 use raft::{Config, RawNode, ReadOnlyOption, StateRole};
+use reluctance::Reluctance;
 use std::collections::VecDeque;
 use storage::{LogStorage, WantedEntries};
 
@@ -117,8 +119,7 @@ pub struct Group {
     /// What raft waits for, by the ticket that went out with the fetch.
     fetching: Option<(u64, WantedEntries)>,
     fetches: u64,
-    /// Ticks to go before this member's election clock moves, when it would rather not lead.
-    reluctant: Option<u8>,
+    reluctance: Option<Reluctance>,
     #[cfg(feature = "planted")]
     planted: Option<planted::Defect>,
 }
@@ -178,7 +179,7 @@ impl Group {
             state_changed: false,
             fetching: None,
             fetches: 0,
-            reluctant: None,
+            reluctance: None,
             #[cfg(feature = "planted")]
             planted: None,
         };
@@ -267,18 +268,6 @@ impl Group {
         }
     }
 
-    /// A node that drains campaigns only when nobody else has done so for three times as long: its
-    /// log may be the only one that can win.
-    pub fn set_reluctant(&mut self, reluctant: bool) {
-        self.reluctant = reluctant.then_some(0);
-    }
-
-    fn waits_as_reluctant(&mut self) -> bool {
-        let Some(ticks) = &mut self.reluctant else { return false };
-        *ticks = (*ticks + 1) % RELUCTANT_TICKS;
-        *ticks != 0
-    }
-
     /// Whether nothing of this member waits for the disk. Its request for votes would wait there
     /// as well; and a single voter, which wins at once, must not lead on what may still be lost
     /// (raft 0.7 panics there).
@@ -309,6 +298,7 @@ impl Group {
             self.forget_leader();
         }
         let forgot = leader != 0 && self.leader() == 0;
+        self.note_candidate(&message);
         Ok(Stepped { is_vote, forgot_leader: forgot, ..self.take(message) })
     }
 

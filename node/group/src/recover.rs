@@ -31,8 +31,8 @@ impl Group {
         let empty = LogStorage::new(Default::default(), Default::default(), (1, 0), 0, Vec::new());
         let mut store = std::mem::replace(self.node.mut_store(), empty);
         store.conf_state = conf_state(&configuration);
-        let (applied, timing, reluctant) = (self.applied, self.timing, self.reluctant);
+        let (applied, timing, reluctance) = (self.applied, self.timing, self.reluctance);
         *self = Group::over(store, member_id, configuration, applied, timing);
-        self.reluctant = reluctant;
+        self.reluctance = reluctance;
     }
 }

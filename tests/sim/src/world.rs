@@ -369,7 +369,8 @@ impl World {
         for group in 1..=self.options.shape.groups {
             let newest = self.configuration(group).filter(|_| self.renewal.is_none());
             if let Some(newest) = newest {
-                led::check(&self.nodes, &self.network, self.now, group, &newest);
+                let describe = || self.describe();
+                led::check(&self.nodes, &self.network, self.now, (group, &newest), describe);
             }
         }
     }

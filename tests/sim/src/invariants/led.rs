@@ -8,8 +8,15 @@ use crate::node::Node;
 /// So long nothing has troubled any of the majority: several elections, with their lost votes.
 const WELL_MICROS: u64 = 10_000_000;
 
-/// Checks one group as its newest configuration describes it.
-pub fn check(nodes: &[Node], network: &Network, now: u64, group: u32, newest: &GroupConfig) {
+/// Checks one group as its newest configuration describes it; `describe` says where all members
+/// stand.
+pub fn check(
+    nodes: &[Node],
+    network: &Network,
+    now: u64,
+    (group, newest): (u32, &GroupConfig),
+    describe: impl Fn() -> String,
+) {
     let voters = newest.members.iter().filter(|m| m.role() == MemberRole::Member);
     let voters: Vec<u64> = voters.map(|m| m.node_id).collect();
     let is_well = |node: &&Node| {
@@ -33,7 +40,8 @@ pub fn check(nodes: &[Node], network: &Network, now: u64, group: u32, newest: &G
     assert!(
         well.iter().any(led),
         "[led] group {group}: nobody of {:?}, who are a majority and have been well for \
-         {WELL_MICROS} µs, follows a leader that lives",
-        well.iter().map(|n| n.id()).collect::<Vec<_>>()
+         {WELL_MICROS} µs, follows a leader that lives: {}",
+        well.iter().map(|n| n.id()).collect::<Vec<_>>(),
+        describe()
     );
 }
