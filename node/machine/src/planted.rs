@@ -28,6 +28,11 @@ impl Machine {
         }
     }
 
+    /// What a snapshot brings back that has the field wrong which the digest misses.
+    pub fn skew_log_time(&mut self) {
+        self.log_time += 1;
+    }
+
     /// A digest that misses a field.
     pub fn digest_without_log_time(&self) -> u64 {
         let mut other = self.clone();

@@ -49,7 +49,7 @@ defects! {
     AdmitsWiped,
     /// The peers' memory of what a member acknowledged is ignored.
     IgnoresMemory,
-    /// The digest of a machine leaves out a field.
+    /// The digest of a machine leaves out a field that snapshots have wrong.
     DigestLacksField,
     /// A repeated command comes under a new number.
     RenumbersRepeated,
@@ -90,6 +90,7 @@ impl Defect {
         match self {
             Defect::SnapshotsWithoutSessions => machine.forget_sessions(),
             Defect::ForgetsCommandsInSnapshot => machine.forget_commands(),
+            Defect::DigestLacksField => machine.skew_log_time(),
             _ => {}
         }
     }

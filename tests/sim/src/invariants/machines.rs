@@ -36,11 +36,12 @@ impl Machines {
         self.looked_at += 1;
         let digest = self.planted.map_or_else(|| machine.digest(), |p| p.digest(&machine));
         let seen = (digest, sum(&machine));
-        let first = *self.at.entry((group, applied)).or_insert(seen);
-        assert_eq!(first, seen, "[equal machines] of group {group} at {applied}");
-        // Other bytes have another digest: one that misses a field hides a replica that lost it.
+        // Other bytes have another digest: nodes compare digests, and one that misses a field hides
+        // a replica that has it wrong.
         let first = *self.by_digest.entry((group, digest)).or_insert(seen.1);
         assert_eq!(first, seen.1, "[digest] group {group}: {digest:016x} stands for two machines");
+        let first = *self.at.entry((group, applied)).or_insert(seen);
+        assert_eq!(first, seen, "[equal machines] of group {group} at {applied}");
         self.sessions(group, applied, &machine);
     }
 
