@@ -4,7 +4,7 @@ SHELL := bash
 KEEP ?= 0
 TIME ?= 600
 
-.PHONY: help demo dev test test-fast test-long fuzz bench build images cluster-up cluster-down fix lint audit crds proto-check clean
+.PHONY: help demo dev test test-fast test-long planted fuzz bench build images cluster-up cluster-down fix lint audit crds proto-check clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -25,6 +25,9 @@ test-long: build ## Long tests (1.5 hours): fresh seeds of the simulation, many 
 	scripts/setup.sh kube
 	SIM_FIRST=$$(date +%s)0000 SIM_SEEDS=20000 SIM_TICKS=2000 cargo test --release --locked -p multiraft-sim --test seeds no_seed -- --nocapture
 	FAULTS=long MULTIRAFT_BIN="$$(scripts/target.sh)/release" cargo test --locked -p multiraft-e2e --test faults -- --test-threads=1 --nocapture
+
+planted: ## Defects put in on purpose: which seed of the simulation finds each, and how soon
+	cargo test --locked -p multiraft-sim --test planted -- --nocapture
 
 fuzz: ## Hostile bytes for every decoder, for TIME=600 seconds; what fails is kept in tests/fuzz/corpus
 	scripts/setup.sh node

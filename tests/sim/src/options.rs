@@ -1,12 +1,14 @@
 //! What a seed decides before its run begins.
 
 use fastrand::Rng;
+use serde::{Deserialize, Serialize};
 
 use crate::planted::Defect;
 use crate::schedule::{self, Fault};
 
 /// The simulated world without its faults.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Shape {
     pub nodes: usize,
     /// Voters of each group.
@@ -26,7 +28,8 @@ pub struct Shape {
 }
 
 /// A run: the same options are the same run, to the byte.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Options {
     /// Decides all that is not written down here: delays, what clients do, what an operator does.
     pub seed: u64,

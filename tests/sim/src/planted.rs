@@ -5,11 +5,12 @@
 
 use multiraft_machine::Machine;
 use multiraft_shard::Shard;
+use serde::{Deserialize, Serialize};
 
 macro_rules! defects {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// A defect, named in scripts as it is here.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
         pub enum Defect {
             $($(#[$doc])* $name,)*
         }

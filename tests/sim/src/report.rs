@@ -62,3 +62,32 @@ report! {
     /// Machines that were looked at.
     machines_compared,
 }
+
+/// What must really have happened in 1,000 runs of 2,000 ticks, or they show too little.
+type Floor = (&'static str, u64, fn(&Report) -> u64);
+
+const FLOORS: [Floor; 8] = [
+    ("partitions", 1_000, |r| r.partitions),
+    ("crashes", 2_000, |r| r.crashes),
+    ("power losses", 1_000, |r| r.power_losses),
+    ("pauses", 500, |r| r.pauses),
+    ("transfers hurt", 200, |r| r.transfers_hurt),
+    ("membership changes", 300, |r| r.membership_changes),
+    ("crashes at steps", 300, |r| r.crashes_at_steps),
+    ("disks set back or lost", 100, |r| r.roll_backs + r.wiped_disks + r.lost_disks),
+];
+
+impl Report {
+    /// Faults that happened less often than runs of so many ticks must see them; a few short runs may
+    /// see anything.
+    pub fn missed_floors(&self) -> Vec<String> {
+        if self.ticks < 1_000_000 {
+            return Vec::new();
+        }
+        let missed = FLOORS.iter().filter_map(|(name, floor, count)| {
+            let (floor, count) = (floor * self.ticks / 2_000_000, count(self));
+            (count < floor).then(|| format!("{name}: {count} of {floor}"))
+        });
+        missed.collect()
+    }
+}

@@ -3,6 +3,7 @@
 
 use fastrand::Rng;
 use multiraft_shard::limits::TICK_MICROS;
+use serde::{Deserialize, Serialize};
 
 use crate::options::Shape;
 
@@ -10,7 +11,7 @@ use crate::options::Shape;
 pub const FORMING_MICROS: u64 = 3_000_000;
 
 /// Which node a fault is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Target {
     /// By its place, from 0 on.
     Node(usize),
@@ -19,7 +20,7 @@ pub enum Target {
 }
 
 /// One fault. Lengths of time are in microseconds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fault {
     /// The process dies; what it wrote is still in the system's cache.
     Crash { node: Target, micros: u64 },
