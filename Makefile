@@ -21,10 +21,8 @@ test: ## All default tests, with the set-up that they need
 test-fast: ## The pure half: no RocksDB, no Go, no cluster, no root
 	scripts/test.sh fast
 
-test-long: build ## Long tests (1.5 hours): fresh seeds of the simulation, many faults of real processes
-	scripts/setup.sh kube
-	SIM_FIRST=$$(date +%s)0000 SIM_SEEDS=20000 SIM_TICKS=2000 cargo test --release --locked -p multiraft-sim --test seeds no_seed -- --nocapture
-	FAULTS=long MULTIRAFT_BIN="$$(scripts/target.sh)/release" cargo test --locked -p multiraft-e2e --test faults -- --test-threads=1 --nocapture
+test-long: ## An hour: fresh seeds of the simulation, many faults of real processes, fuzzing
+	scripts/test.sh long
 
 planted: ## Defects put in on purpose: which seed of the simulation finds each, and how soon
 	cargo test --locked -p multiraft-sim --test planted -- --nocapture

@@ -3,6 +3,7 @@
 #
 #   test.sh fast    the pure half of the Rust code
 #   test.sh all     everything; what `make test` runs
+#   test.sh long    an hour: fresh seeds, many faults of real processes, fuzzing
 #
 # The last line is "N passed, N failed, N skipped", summed over the layers.
 set -euo pipefail
@@ -20,7 +21,7 @@ set-up                   | all  | 2 s    | scripts/setup.sh kube
 format                   | both | 2 s    | cargo fmt --all --check -- --color=never
 walls                    | both | 10 s   | cargo test --locked -p multiraft-walls
 pure crates              | both | 60 s   | cargo test --locked $(packages "${PURE[@]}")
-simulation               | all  | 60 s   | SIM_SEEDS=1000 SIM_TICKS=2000 cargo test --locked -p multiraft-sim --test seeds no_seed
+simulation               | all  | 60 s   | SIM_FIRST=$(fresh) SIM_SEEDS=1000 SIM_TICKS=2000 cargo test --locked -p multiraft-sim --test seeds no_seed -- --nocapture
 clippy                   | all  | 2 min  | cargo clippy --locked --workspace --all-targets -- -D warnings
 hostile bytes            | all  | 20 s   | cargo test --locked -p multiraft-fuzz
 node crates              | all  | 2 min  | cargo test --locked $(packages "${INSIDE[@]}")
@@ -37,6 +38,12 @@ chart                    | all  | 5 s    | charts/check.sh
 local Kubernetes         | all  | 90 s   | tests/e2e/cluster/selftest.sh
 Kubernetes               | all  | 10 s   | tests/e2e/cluster/cluster.sh ensure
 system on Kubernetes     | all  | 5 min  | MULTIRAFT_BIN=$TARGET/release tests/e2e/run.sh
+set-up for long tests    | long | 2 s    | scripts/setup.sh kube
+long release build       | long | 3 min  | cargo build --release --locked --workspace --bins
+planted defects          | long | 20 s   | cargo test --locked -p multiraft-sim --test planted -- --nocapture
+long simulation          | long | 20 min | SIM_FIRST=$(date +%s)0000 SIM_SEEDS=20000 SIM_TICKS=2000 cargo test --locked -p multiraft-sim --test seeds no_seed -- --nocapture
+fuzzing                  | long | 5 min  | cargo run --locked -p multiraft-fuzz -- run 300
+long faults              | long | 35 min | FAULTS=long MULTIRAFT_BIN=$TARGET/release cargo test --locked -p multiraft-e2e --test faults -- --test-threads=1 --nocapture
 END
 }
 
@@ -54,7 +61,7 @@ main() {
   trap finish EXIT
   while IFS='|' read -r name when usual command; do
     name=$(trim "$name") when=$(trim "$when")
-    [[ $when = both || $when = "$wanted" ]] || continue
+    [[ $when = "$wanted" || $when = both && $wanted != long ]] || continue
     layer "$name" "$(trim "$usual")" "$(trim "$command")"
   done < <(layers)
 }
@@ -109,6 +116,10 @@ finish() {
   echo "$PASSED passed, $FAILED failed, $SKIPPED skipped"
   exit "$status"
 }
+
+# Seeds of the simulation that only this commit has: each change is judged by other runs than the last,
+# and again by the same ones.
+fresh() { printf '%d' "0x$(git rev-parse --short=8 HEAD 2>/dev/null || echo 1)"; }
 
 packages() { printf -- '-p multiraft-%s ' "$@"; }
 
