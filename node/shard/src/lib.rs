@@ -12,6 +12,7 @@ mod changes;
 mod context;
 mod contract;
 mod directory;
+mod dispatch;
 mod drain;
 mod error;
 mod frame;
@@ -34,6 +35,7 @@ mod replica;
 mod shard;
 mod snapshots;
 mod spec;
+mod ticks;
 mod view;
 
 pub use changes::Wanted;

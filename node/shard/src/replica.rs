@@ -1,19 +1,18 @@
 //! One group on this node: its raft member, its machine, and the calls that wait for it.
 
-use crate::call::{Command, Read, Reply, no_leader};
 use crate::calls::Calls;
 use crate::context::Context;
 use crate::contract::Contract;
 use crate::frame::ItemKind;
 use crate::io::FetchEntries;
-use crate::limits::{CALL_MICROS_MAX, CALL_RESEND_MICROS, CALLS_MAX, ENTRY_OVERHEAD_BYTES};
+use crate::limits::ENTRY_OVERHEAD_BYTES;
 use crate::proposals::Proposals;
 use crate::reads::Reads;
 use crate::snapshots::Snapshots;
-use crate::{CallError, Consistency, item};
-use bytes::{Bytes, BytesMut};
+use crate::{CallError, item};
+use bytes::Bytes;
 use multiraft_group::{Committed, Configuration, Envelope, Group, Persist, Role, StepError};
-use multiraft_machine::{Answer, Effect, Machine, Output, Query};
+use multiraft_machine::{Answer, Effect, Machine, Output};
 use multiraft_proto::v1::event::Event;
 use multiraft_proto::v1::{
     GroupPhase, LeaderUpdatedEvent, MemberReadyEvent, MembershipChangedEvent,
@@ -37,22 +36,22 @@ pub(crate) struct Replica {
     /// The commit index to reach before the member counts as ready.
     ready_at: Option<u64>,
     /// What peers were told last of what this member promised.
-    told: (u64, u64),
+    pub told: (u64, u64),
     /// When it was last seen to have a leader.
     pub led_at: u64,
     /// (term, node id of the leader) as last announced.
     announced: (u64, u64),
     /// Term of the last known leader.
     led_term: u64,
-    proposals: Proposals,
-    calls: Calls,
+    pub proposals: Proposals,
+    pub calls: Calls,
     pub reads: Reads,
     pub snapshots: Snapshots,
     pub contract: Contract,
     /// On the leader: members that were removed and not told yet: (node, member id, index of it).
     removed: Vec<(u64, u64, u64)>,
     /// Log time of the tick that is on its way; 0 = none.
-    tick_proposed: u64,
+    pub tick_proposed: u64,
     effects: Vec<Effect>,
     #[cfg(feature = "planted")]
     pub(crate) planted: Option<crate::planted::Defect>,
@@ -123,166 +122,6 @@ impl Replica {
         stored.plan_hash.clone_from(&self.plan_hash);
         stored.auto_promote = self.auto_promote;
         Bytes::from(stored.encode_to_vec())
-    }
-
-    // ------------------------------------------------------------------------------ calls
-
-    pub fn command(
-        &mut self,
-        key: (u64, u64),
-        reply: Reply,
-        input: Bytes,
-        cancel: Option<(u64, u64)>,
-        ctx: &mut Context,
-    ) {
-        if let Err(e) = self.calls.admit(self.id, input.len(), ctx) {
-            return ctx.answer(self.id, reply, Err(e));
-        }
-        let command = Command { reply, input, cancel, since: ctx.now.micros, sent: 0 };
-        self.calls.insert(key, command, ctx);
-        self.dispatch(key, ctx);
-    }
-
-    pub fn query(
-        &mut self,
-        reply: Reply,
-        query: Query,
-        max_received_index: u64,
-        consistency: Consistency,
-        ctx: &mut Context,
-    ) {
-        let read = Read { reply, query, max_received_index, since: ctx.now.micros };
-        match consistency {
-            _ if self.reads.len() >= CALLS_MAX => {
-                let e =
-                    CallError::Overloaded(format!("group {} has {CALLS_MAX} open reads", self.id));
-                ctx.answer(self.id, reply, Err(e));
-            }
-            Consistency::Linearizable => self.reads.push(read),
-            Consistency::Local => self.reads.push_local(read, self.id, &self.machine, ctx),
-        }
-    }
-
-    /// The caller went away. A command that is in the log already may wait there (for a lock):
-    /// it is cancelled, so that nothing is granted to nobody.
-    pub fn abandon(&mut self, key: (u64, u64), ctx: &mut Context) {
-        let Some(command) = self.calls.ended(key, ctx).filter(|c| c.sent != 0) else { return };
-        let Some((session_id, sequence_num)) = command.cancel else { return };
-        let mut encoded = BytesMut::new();
-        item::put_cancel(&mut encoded, session_id, sequence_num);
-        if self.group.is_leader() {
-            self.forwarded(&encoded);
-        } else {
-            ctx.send(self.leader_node(), ItemKind::Forward, self.id, &encoded);
-        }
-    }
-
-    /// Proposes a command here, or forwards it to the leader's node. Without either it stays and
-    /// goes out when a leader is known.
-    fn dispatch(&mut self, key: (u64, u64), ctx: &mut Context) {
-        let leads = self.group.is_leader();
-        let leader = self.leader_node();
-        let Some(command) = self.calls.get_mut(key) else { return };
-        if leads {
-            command.sent = ctx.now.micros;
-            if self.proposals.push_command(key.0, key.1, &command.input).is_err() {
-                let reply = command.reply;
-                self.calls.remove(key, ctx);
-                let e = format!("group {} has too many bytes waiting", self.id);
-                ctx.answer(self.id, reply, Err(CallError::Overloaded(e)));
-            }
-        } else if leader != 0 && ctx.is_up(leader) {
-            command.sent = ctx.now.micros;
-            let mut encoded = BytesMut::new();
-            item::put_command(&mut encoded, key.0, key.1, &command.input);
-            ctx.send(leader, ItemKind::Forward, self.id, &encoded);
-            ctx.counters.forwarded += 1;
-        }
-    }
-
-    /// Sends every open command again: the leader changed, or the way to it broke. Replicas
-    /// recognise what they applied already.
-    pub fn dispatch_all(&mut self, ctx: &mut Context) {
-        for key in self.calls.keys() {
-            self.dispatch(key, ctx);
-        }
-    }
-
-    /// Items that another node encoded.
-    pub fn forwarded_by_peer(&mut self, items: Bytes) {
-        if self.group.is_leader() && item::are_items(items.clone()) {
-            self.forwarded(&items);
-        }
-    }
-
-    /// Items of callers.
-    fn forwarded(&mut self, items: &[u8]) {
-        // Dropped when this member does not lead or is full: the origin sends them again.
-        if self.group.is_leader() {
-            let _ = self.proposals.push_encoded(items);
-        }
-    }
-
-    // ------------------------------------------------------------------------------- time
-
-    pub fn tick(&mut self, ctx: &mut Context) {
-        if self.is_ticking() {
-            self.tick_group(ctx);
-        }
-        self.tick_machine(ctx);
-    }
-
-    /// Log time at which the machine wants to be told the time.
-    pub fn next_timer(&self) -> Option<u64> {
-        self.machine.next_timer()
-    }
-
-    fn tick_machine(&mut self, ctx: &mut Context) {
-        #[cfg(feature = "planted")]
-        self.planted_tick(ctx);
-        let now = ctx.now.unix_millis;
-        let due = self.machine.next_timer().is_some_and(|due| due <= now);
-        if due && self.group.is_leader() && self.tick_proposed <= self.machine.log_time() {
-            self.tick_proposed = now.max(self.machine.log_time() + 1);
-            self.proposals.push_tick();
-        }
-    }
-
-    /// Every second: all members' nodes hear what this member's disk holds for certain, so that any
-    /// of them notices when it holds less one day. (An acknowledgement goes to the leader alone,
-    /// and a leader acknowledges to nobody.)
-    fn tell_promise(&mut self, ctx: &mut Context) {
-        let promised = self.group.promised();
-        if promised == self.told {
-            return;
-        }
-        self.told = promised;
-        let members = self.group.configuration().members.iter();
-        for node in members.map(|m| m.node_id).collect::<Vec<_>>() {
-            self.tell_promise_to(node, ctx);
-        }
-    }
-
-    /// One node hears it: it was away when the others did.
-    pub fn tell_promise_to(&self, node: u64, ctx: &mut Context) {
-        let (term, index) = self.group.promised();
-        if term > 0 {
-            let promise = item::Promise { member_id: self.group.member_id(), term, index };
-            ctx.send(node, ItemKind::Promise, self.id, &promise.encode());
-        }
-    }
-
-    /// Every second: what waits too long is sent again or given up.
-    pub fn slow_tick(&mut self, ctx: &mut Context) {
-        self.reads.tick(self.id, ctx);
-        self.tell_promise(ctx);
-        let now = ctx.now.micros;
-        for command in self.calls.tick(now.saturating_sub(CALL_MICROS_MAX), ctx) {
-            ctx.answer(self.id, command.reply, Err(no_leader(self.id)));
-        }
-        for key in self.calls.sent_before(now.saturating_sub(CALL_RESEND_MICROS)) {
-            self.dispatch(key, ctx);
-        }
     }
 
     // ------------------------------------------------------------------------------ rounds

@@ -6,12 +6,9 @@ use crate::changes::Changes;
 use crate::context::Context;
 use crate::directory::Directory;
 use crate::drain::Drain;
-use crate::io::{
-    AdminAnswer, GroupPersist, Identity, Input, LinkCommand, NodeFacts, Now, Outputs, Remembered,
-};
+use crate::io::{AdminAnswer, GroupPersist, Identity, Input, NodeFacts, Now, Outputs, Remembered};
 use crate::limits::{
-    ASK_MICROS, CACHE_BYTES_MAX, CACHE_BYTES_MIN, DISK_STALL_MICROS, LATE_TICK_MICROS,
-    SNAPSHOT_LOG_BYTES_MAX, SPACE_LOW_BYTES, SPACE_LOW_SHARE, SPACE_NONE_SHARE, TICK_MICROS,
+    DISK_STALL_MICROS, SNAPSHOT_LOG_BYTES_MAX, SPACE_LOW_BYTES, SPACE_LOW_SHARE, SPACE_NONE_SHARE,
 };
 use crate::memory::Memory;
 use crate::proxy::Proxied;
@@ -53,7 +50,7 @@ pub struct Shard {
     /// Groups that want their ticks; the others cost nothing.
     pub(crate) awake: BTreeSet<u32>,
     /// Groups at rest that are to wake at a log time: (time, group).
-    alarms: BTreeSet<(u64, u32)>,
+    pub(crate) alarms: BTreeSet<(u64, u32)>,
     /// Orphaned groups whose turn to campaign comes.
     pub(crate) campaigns: VecDeque<u32>,
     pub(crate) memory: Memory,
@@ -70,8 +67,9 @@ pub struct Shard {
     pub(crate) space_is_low: bool,
     pub(crate) snapshots: SnapshotQueue,
     pub(crate) snapshot_log_bytes: u64,
-    ticks: u64,
-    ticked: u64,
+    pub(crate) ticks: u64,
+    /// When the last one was.
+    pub(crate) ticked: u64,
     #[cfg(feature = "planted")]
     pub(crate) planted: Option<crate::planted::Defect>,
 }
@@ -324,104 +322,6 @@ impl Shard {
         let to = self.directory.route(group, &self.ctx);
         let proxy = Proxy { origin: self.ctx.origin, number, call: Some(call) };
         self.proxied.call(group, &proxy, to, &mut self.ctx);
-    }
-
-    // -------------------------------------------------------------------------------- time
-
-    fn tick(&mut self) {
-        let now = self.ctx.now.micros;
-        let slept = now.saturating_sub(self.ticked) > LATE_TICK_MICROS;
-        self.ticked = now;
-        self.ticks += 1;
-        self.tick_peers(slept);
-        let seconds = self.ticks.is_multiple_of(1_000_000 / TICK_MICROS);
-        self.ring_alarms();
-        for id in self.awake.iter().copied().collect::<Vec<_>>() {
-            let Some(replica) = self.replicas.get_mut(&id) else { continue };
-            replica.tick(&mut self.ctx);
-            if seconds {
-                replica.slow_tick(&mut self.ctx);
-            }
-            self.release_removed(id);
-            self.mark(id);
-        }
-        self.take_snapshots();
-        self.drain_tick();
-        if self.ticks.is_multiple_of(ASK_MICROS / TICK_MICROS) {
-            self.ask_leaders();
-        }
-        if seconds {
-            self.resend_proxied(None);
-            self.shrink_caches();
-            let due = self.memory.take_due(now);
-            if !due.is_empty() {
-                self.ctx.record().memory.extend(due);
-            }
-        }
-    }
-
-    /// Wakes the groups whose machines have something to do at this time.
-    fn ring_alarms(&mut self) {
-        let now = self.ctx.now.unix_millis;
-        while let Some(&(due, id)) = self.alarms.first()
-            && due <= now
-        {
-            self.alarms.pop_first();
-            if let Some(replica) = self.replicas.get_mut(&id) {
-                replica.wake();
-                self.awake.insert(id);
-            }
-        }
-    }
-
-    /// Keeps the lists of groups that cost something each tick.
-    fn keep_awake(&mut self, id: u32) {
-        let Some(replica) = self.replicas.get_mut(&id) else {
-            self.awake.remove(&id);
-            return;
-        };
-        if replica.wants_ticks() {
-            self.awake.insert(id);
-        } else if self.awake.remove(&id) {
-            replica.group.shrink_cache(0);
-            if replica.pins_log() {
-                self.snapshots.want(id);
-            }
-            if let Some(due) = replica.next_timer().filter(|_| replica.rests()) {
-                self.alarms.insert((due, id));
-            }
-        }
-    }
-
-    fn tick_peers(&mut self, slept: bool) {
-        let now = self.ctx.now.micros;
-        let redial_again = self.ticks.is_multiple_of(10);
-        let nodes: Vec<u64> = self.ctx.peers.keys().copied().collect();
-        for node in nodes {
-            let Some(peer) = self.ctx.peers.get_mut(&node) else { continue };
-            if slept {
-                peer.pair.forgive_silence(now.saturating_sub(2 * TICK_MICROS));
-            }
-            let died = peer.pair.check_silence(now);
-            let silent = peer.pair.is_silent(now) && peer.pair.is_connected();
-            if died || silent && redial_again {
-                self.ctx.out.links.push(LinkCommand::Redial { node });
-            }
-            if died {
-                self.session_broke(node, true);
-            }
-            self.ctx.flush_to(node);
-        }
-    }
-
-    /// Groups at rest have none.
-    fn shrink_caches(&mut self) {
-        let share = CACHE_BYTES_MAX / self.awake.len().max(1);
-        for id in &self.awake {
-            if let Some(replica) = self.replicas.get_mut(id) {
-                replica.group.shrink_cache(share.max(CACHE_BYTES_MIN));
-            }
-        }
     }
 
     fn persisted(&mut self, round: u64) {
