@@ -22,6 +22,7 @@ format                   | both | 2 s    | cargo fmt --all --check -- --color=ne
 walls                    | both | 10 s   | cargo test --locked -p multiraft-walls
 pure crates              | both | 60 s   | cargo test --locked $(packages "${PURE[@]}")
 simulation               | all  | 60 s   | SIM_FIRST=$(fresh) SIM_SEEDS=1000 SIM_TICKS=2000 cargo test --locked -p multiraft-sim --test seeds no_seed -- --nocapture
+checkers                 | all  | 30 s   | cargo test --locked -p multiraft-porcupine -- --nocapture
 clippy                   | all  | 2 min  | cargo clippy --locked --workspace --all-targets -- -D warnings
 hostile bytes            | all  | 20 s   | cargo test --locked -p multiraft-fuzz
 node crates              | all  | 2 min  | cargo test --locked $(packages "${INSIDE[@]}")

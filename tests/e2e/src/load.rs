@@ -50,7 +50,7 @@ struct Seen {
 }
 
 /// What all clients saw; every answer fits.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Outcome {
     /// Commands that were answered.
     pub acknowledged: u64,
@@ -61,6 +61,8 @@ pub struct Outcome {
     pub late: u64,
     /// The longest that any client waited for any answer.
     pub longest: Duration,
+    /// Histories of the shared entries, which begin as 0.
+    pub shared: Vec<Vec<Operation<u64>>>,
 }
 
 /// Clients at work.
@@ -191,7 +193,8 @@ impl Load {
         counter::check(&all.calls, value).expect("the history has an order");
         assert_eq!(value, increments);
         check_entries(&cluster.map(entries(&self.name)), &puts).await;
-        let Outcome { acknowledged, reads, unknown, late, longest } = outcome;
+        outcome.shared = all.shared.into_values().collect();
+        let Outcome { acknowledged, reads, unknown, late, longest, .. } = outcome;
         println!(
             "{acknowledged} commands acknowledged, {unknown} given up, {reads} reads ({pinned} at \
              one node, {late} of them late), longest call {longest:?}"

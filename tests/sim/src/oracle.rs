@@ -12,8 +12,15 @@ use multiraft_proto::map;
 use crate::client::{Client, Done, Step};
 use crate::report::Report;
 
-/// A register's history: of which group, and of which register of it.
-pub type History = ((u32, u64), Vec<register::Operation<u64>>);
+/// What clients saw of one group, without indexes.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// By register. 0 is the value of one never written.
+    pub registers: BTreeMap<u64, Vec<register::Operation<u64>>>,
+    pub counts: Vec<counter::Call>,
+    /// When the increments began whose outcome no client learned.
+    pub unknown: Vec<u64>,
+}
 
 #[derive(Debug, Default)]
 pub struct Oracle {
@@ -23,8 +30,8 @@ pub struct Oracle {
 #[derive(Debug, Default)]
 struct Seen {
     counts: Vec<counter::Call>,
-    /// Increments whose outcome no client learned.
-    unknown: u64,
+    /// When the increments began whose outcome no client learned.
+    unknown: Vec<u64>,
     attempts: Vec<Attempt>,
     calls: Vec<Call>,
     outputs: Outputs,
@@ -84,7 +91,9 @@ impl Oracle {
     /// A client will never learn whether its operation took effect.
     pub fn unknown(&mut self, client: &Client) {
         let seen = self.groups.entry(client.group).or_default();
-        seen.unknown += u64::from(client.step == Step::Increment);
+        if client.step == Step::Increment {
+            seen.unknown.push(client.started);
+        }
     }
 
     /// Judges everything.
@@ -93,7 +102,8 @@ impl Oracle {
             let increments = seen.counts.iter().filter(|call| call.delta > 0).count() as u64;
             // Every client ends with a read.
             let end = seen.counts.iter().map(|call| call.value).max().unwrap_or(0);
-            counter::check_with_unknown(&seen.counts, seen.unknown, end)
+            let unknown = seen.unknown.len() as u64;
+            counter::check_with_unknown(&seen.counts, unknown, end)
                 .unwrap_or_else(|fault| panic!("[counter] group {group}: {fault:?}"));
             indexed::check(&seen.attempts, &seen.calls)
                 .unwrap_or_else(|fault| panic!("[index] group {group}: {fault:?}"));
@@ -105,39 +115,43 @@ impl Oracle {
             report.reads +=
                 seen.calls.iter().filter(|c| matches!(c.action, Action::Read { .. })).count()
                     as u64;
-            report.unknown += seen.unknown + seen.attempts.len() as u64 - puts;
+            report.unknown += unknown + seen.attempts.len() as u64 - puts;
             report.repeated_answers += seen.outputs.repeated();
         }
     }
 
-    /// The registers' histories without their indexes. 0 is the value of one never written.
-    pub fn histories(&self) -> Vec<History> {
-        let mut histories: BTreeMap<(u32, u64), Vec<register::Operation<u64>>> = BTreeMap::new();
-        for (group, seen) in &self.groups {
-            let mut answered = BTreeMap::new();
-            for call in &seen.calls {
-                let (register, action) = match call.action {
-                    Action::Write { register, value, .. } => {
-                        answered.insert((register, value), call.ended);
-                        continue;
-                    }
-                    Action::Read { register, seen } => {
-                        (register, register::Action::Read(seen.map_or(0, |seen| seen.value)))
-                    }
-                    Action::Command | Action::Query => continue,
-                };
-                let (started, ended) = (call.started, Some(call.ended));
-                let operation = register::Operation { started, ended, action };
-                histories.entry((*group, register)).or_default().push(operation);
-            }
-            for Attempt { register, value, started } in &seen.attempts {
-                let ended = answered.get(&(*register, *value)).copied();
-                let action = register::Action::Write(*value);
-                let operation = register::Operation { started: *started, ended, action };
-                histories.entry((*group, *register)).or_default().push(operation);
-            }
+    /// By group.
+    pub fn histories(self) -> BTreeMap<u32, History> {
+        self.groups.into_iter().map(|(group, seen)| (group, seen.history())).collect()
+    }
+}
+
+impl Seen {
+    fn history(self) -> History {
+        let mut registers: BTreeMap<u64, Vec<register::Operation<u64>>> = BTreeMap::new();
+        let mut answered = BTreeMap::new();
+        for call in self.calls {
+            let (register, action) = match call.action {
+                Action::Write { register, value, .. } => {
+                    answered.insert((register, value), call.ended);
+                    continue;
+                }
+                Action::Read { register, seen } => {
+                    (register, register::Action::Read(seen.map_or(0, |seen| seen.value)))
+                }
+                Action::Command | Action::Query => continue,
+            };
+            let (started, ended) = (call.started, Some(call.ended));
+            let operation = register::Operation { started, ended, action };
+            registers.entry(register).or_default().push(operation);
         }
-        histories.into_iter().collect()
+        for Attempt { register, value, started } in self.attempts {
+            let ended = answered.get(&(register, value)).copied();
+            let action = register::Action::Write(value);
+            let operation = register::Operation { started, ended, action };
+            registers.entry(register).or_default().push(operation);
+        }
+        History { registers, counts: self.counts, unknown: self.unknown }
     }
 }
 

@@ -151,11 +151,11 @@ pub fn run(options: Options) -> Report {
     run_recorded(options).0
 }
 
-/// As [`run`], with what the clients saw of each register.
+/// As [`run`], with what the clients saw, by group.
 ///
 /// # Panics
 /// As [`run`].
-pub fn run_recorded(options: Options) -> (Report, Vec<History>) {
+pub fn run_recorded(options: Options) -> (Report, BTreeMap<u32, History>) {
     let mut world = World::new(options);
     world.begin();
     world.go_on();
@@ -456,7 +456,7 @@ impl World {
         self.at(0, Event::Send { client, operation, attempt });
     }
 
-    fn judge(mut self) -> (Report, Vec<History>) {
+    fn judge(mut self) -> (Report, BTreeMap<u32, History>) {
         self.compare();
         self.oracle.judge(&mut self.report);
         self.report.trace = self.trace.hash();

@@ -8,6 +8,7 @@ use multiraft_client::{position, v1};
 use multiraft_e2e::load::{Load, Outcome};
 use multiraft_e2e::nodes::{Node, Nodes};
 use multiraft_e2e::proxy::Network;
+use multiraft_porcupine::{History, Verdict, verdicts};
 use tokio::sync::{Mutex, MutexGuard};
 
 /// Groups of every cluster here.
@@ -96,9 +97,17 @@ impl Said {
     }
 }
 
-/// One line on a scenario that passed: what was injected, and what the clients saw.
+/// A line on a scenario that passed: what was injected, and what the clients saw. Where Go is,
+/// Porcupine must agree that it passed.
 pub fn report(faults: &str, outcome: Outcome) {
-    let Outcome { acknowledged, longest, .. } = outcome;
+    let Outcome { acknowledged, longest, shared, .. } = outcome;
+    let histories: Vec<History> = shared.iter().map(|seen| History::of_register(seen)).collect();
+    if let Some(verdicts) = verdicts(&histories) {
+        let illegal = verdicts.iter().position(|verdict| *verdict == Verdict::Illegal);
+        assert!(illegal.is_none(), "for Porcupine illegal: {}", histories[illegal.unwrap()]);
+        let ok = verdicts.iter().filter(|verdict| **verdict == Verdict::Ok).count();
+        println!("{ok} of {} histories are linearizable for Porcupine, too", histories.len());
+    }
     println!(
         "faults: {faults}, acknowledged {acknowledged}, violations 0, longest gap {:.1} s",
         longest.as_secs_f64()
