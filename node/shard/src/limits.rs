@@ -130,5 +130,10 @@ pub const SPACE_LOW_SHARE: u64 = 8;
 /// middle of a write.
 pub const SPACE_NONE_SHARE: u64 = 6;
 
+/// Log time goes slower or faster than the leader's monotonic clock by one in so many at most, until
+/// it is where the wall clock is: clients keep sessions alive four times as often as they must, and
+/// a clock that is repaired by an hour is followed within four.
+pub const LOG_TIME_SLACK: u64 = 4;
+
 /// A learner is promoted when it lags by no more than this many entries.
 pub const PROMOTE_LAG_MAX: u64 = 64;

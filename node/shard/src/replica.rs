@@ -5,8 +5,9 @@ use crate::calls::Calls;
 use crate::context::Context;
 use crate::contract::Contract;
 use crate::frame::ItemKind;
-use crate::io::FetchEntries;
+use crate::io::{FetchEntries, Now};
 use crate::limits::{CALL_MICROS_MAX, CALL_RESEND_MICROS, CALLS_MAX, ENTRY_OVERHEAD_BYTES};
+use crate::log_clock::LogClock;
 use crate::proposals::Proposals;
 use crate::reads::Reads;
 use crate::snapshots::Snapshots;
@@ -53,6 +54,9 @@ pub(crate) struct Replica {
     removed: Vec<(u64, u64, u64)>,
     /// Log time of the tick that is on its way; 0 = none.
     tick_proposed: u64,
+    log_clock: LogClock,
+    /// When the shard wakes this group at rest, by the monotonic clock; 0 = not.
+    pub alarm: u64,
     effects: Vec<Effect>,
     #[cfg(feature = "planted")]
     pub(crate) planted: Option<crate::planted::Defect>,
@@ -95,6 +99,8 @@ impl Replica {
             contract: Contract::default(),
             removed: Vec::new(),
             tick_proposed: 0,
+            log_clock: LogClock::default(),
+            alarm: 0,
             effects: Vec::new(),
             #[cfg(feature = "planted")]
             planted: None,
@@ -232,15 +238,16 @@ impl Replica {
         self.tick_machine(ctx);
     }
 
-    /// Log time at which the machine wants to be told the time.
-    pub fn next_timer(&self) -> Option<u64> {
-        self.machine.next_timer()
+    /// When the machine wants to be told the time, by the monotonic clock.
+    pub fn next_timer(&self, now: Now) -> Option<u64> {
+        let millis = self.machine.next_timer()?.saturating_sub(self.log_clock.millis(now));
+        Some(now.micros.saturating_add(millis.saturating_mul(1_000)))
     }
 
     fn tick_machine(&mut self, ctx: &mut Context) {
         #[cfg(feature = "planted")]
         self.planted_tick(ctx);
-        let now = ctx.now.unix_millis;
+        let now = self.log_clock.millis(ctx.now);
         let due = self.machine.next_timer().is_some_and(|due| due <= now);
         if due && self.group.is_leader() && self.tick_proposed <= self.machine.log_time() {
             self.tick_proposed = now.max(self.machine.log_time() + 1);
@@ -348,6 +355,7 @@ impl Replica {
             }
             self.send_snapshots(ready.snapshots, ctx);
         }
+        self.log_clock.follow(self.machine.log_time(), ctx.now);
         self.forget_received();
         self.keep_contract(ctx);
         self.reads.release(self.id, self.group.applied_index(), &self.machine, ctx);
@@ -366,7 +374,8 @@ impl Replica {
         if self.proposals.is_empty() {
             return;
         }
-        let log_time = ctx.now.unix_millis.max(self.machine.log_time()).max(self.tick_proposed);
+        let at_least = self.machine.log_time().max(self.tick_proposed);
+        let log_time = self.log_clock.stamp(at_least, ctx.now);
         let mut refused = Vec::new();
         for items in self.proposals.take() {
             let payload = item::entry(self.group.term(), log_time, &items);
@@ -479,6 +488,8 @@ impl Replica {
         }
         let (term, leader) = now;
         let last_term = std::mem::replace(&mut self.announced, now).0;
+        // One of another term may be lost.
+        self.tick_proposed = 0;
         // What a group from disk says first is no news.
         let is_news = last_term != 0 || term == 1;
         ctx.counters.elections += u64::from(is_news && term > last_term);

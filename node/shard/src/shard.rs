@@ -52,7 +52,7 @@ pub struct Shard {
     dirty: Vec<u32>,
     /// Groups that want their ticks; the others cost nothing.
     pub(crate) awake: BTreeSet<u32>,
-    /// Groups at rest that are to wake at a log time: (time, group).
+    /// Groups at rest that are to wake: (time by the monotonic clock, group).
     alarms: BTreeSet<(u64, u32)>,
     /// Orphaned groups whose turn to campaign comes.
     pub(crate) campaigns: VecDeque<u32>,
@@ -362,12 +362,13 @@ impl Shard {
 
     /// Wakes the groups whose machines have something to do at this time.
     fn ring_alarms(&mut self) {
-        let now = self.ctx.now.unix_millis;
+        let now = self.ctx.now.micros;
         while let Some(&(due, id)) = self.alarms.first()
             && due <= now
         {
             self.alarms.pop_first();
             if let Some(replica) = self.replicas.get_mut(&id) {
+                replica.alarm = 0;
                 replica.wake();
                 self.awake.insert(id);
             }
@@ -387,7 +388,9 @@ impl Shard {
             if replica.pins_log() {
                 self.snapshots.want(id);
             }
-            if let Some(due) = replica.next_timer().filter(|_| replica.rests()) {
+            if let Some(due) = replica.next_timer(self.ctx.now).filter(|_| replica.rests()) {
+                self.alarms.remove(&(replica.alarm, id));
+                replica.alarm = due;
                 self.alarms.insert((due, id));
             }
         }

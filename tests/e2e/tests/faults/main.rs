@@ -6,6 +6,7 @@
 //! strace or control groups: without them a test says `fault skipped`, which `scripts/test.sh`
 //! counts.
 
+mod clocks;
 mod control_group;
 mod disks;
 mod failed_writes;
