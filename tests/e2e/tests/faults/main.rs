@@ -8,8 +8,10 @@
 
 mod clocks;
 mod control_group;
+mod crowd;
 mod disks;
 mod failed_writes;
+mod isolation;
 mod older_copies;
 mod partitions;
 mod pauses;
@@ -21,3 +23,4 @@ mod snapshots;
 mod strace;
 mod support;
 mod volume;
+mod writers;
