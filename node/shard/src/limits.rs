@@ -47,8 +47,8 @@ pub const ENTRY_OVERHEAD_BYTES: u64 = 32;
 pub const PROPOSAL_BYTES_MAX: usize = 8 << 20;
 
 /// Calls that wait for an answer on this node, commands and queries each: bounds memory when groups
-/// have no leader. 256 clients with 64 calls each.
-pub const CALLS_MAX: usize = 16_384;
+/// have no leader. One group may have half of the commands: 256 clients with 64 calls each.
+pub const CALLS_MAX: usize = 32_768;
 /// Bytes of their commands, with what each takes beside its input.
 pub const CALLS_BYTES_MAX: usize = 64 << 20;
 pub const CALL_OVERHEAD_BYTES: usize = 256;

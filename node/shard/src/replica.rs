@@ -377,11 +377,16 @@ impl Replica {
         let at_least = self.machine.log_time().max(self.tick_proposed);
         let log_time = self.log_clock.stamp(at_least, ctx.now);
         let mut refused = Vec::new();
-        for items in self.proposals.take() {
+        let mut batches = self.proposals.take();
+        while let Some(items) = batches.next() {
             let payload = item::entry(self.group.term(), log_time, &items);
             match self.group.propose(payload) {
                 Ok(()) => {}
-                Err(multiraft_group::ProposeError::Full) => refused.push(items),
+                Err(multiraft_group::ProposeError::Full) => {
+                    refused.push(items);
+                    refused.extend(batches);
+                    break;
+                }
                 // Not the leader any more: origins send again when they know the next one.
                 Err(_) => break,
             }

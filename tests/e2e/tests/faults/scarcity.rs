@@ -7,7 +7,7 @@ use std::time::Duration;
 use multiraft_e2e::nodes::{Node, Nodes};
 
 use crate::control_group::ControlGroup;
-use crate::crowd::Crowd;
+use crate::crowd::{Calls, Crowd};
 use crate::support::{CLIENTS, GROUPS, alone, leader, load, report, times};
 
 const PERCENT: u64 = 20;
@@ -18,6 +18,11 @@ const MEMORY: u64 = 512 << 20;
 const CROWD: usize = 10 * CLIENTS;
 const CALLS: usize = 40;
 const VALUE_BYTES: usize = 1 << 10;
+
+fn crowd(nodes: &Nodes) -> Crowd {
+    let (endpoints, key) = (nodes.endpoints(), "hot".to_owned());
+    Crowd::start(CROWD, Calls { endpoints, key, count: CALLS, bytes: VALUE_BYTES })
+}
 
 /// A cluster whose nodes have a fifth of a core and 512 MiB each. The nodes come last, so that they
 /// end before their groups.
@@ -50,9 +55,9 @@ async fn an_overloaded_cluster_refuses_and_stays_within_its_memory() {
     let _alone = alone().await;
     let Some((groups, mut nodes)) = small().await else { return };
     let load = load(&nodes).await;
-    let crowd = Crowd::start(nodes.endpoints(), "hot", CROWD, CALLS, VALUE_BYTES);
+    let callers = crowd(&nodes);
     tokio::time::sleep(Duration::from_secs(times(20, 120).into())).await;
-    let (written, refused, late) = crowd.end().await;
+    let (written, refused, late) = callers.end().await;
     let gap = load.all_go_on().await;
     load.progress(100).await;
     let mebibytes = |bytes: u64| bytes >> 20;
@@ -97,9 +102,9 @@ async fn a_starved_leader_and_one_without_memory_lose_nothing() {
         let (group, before) = (&groups[killed], groups[killed].kills());
         let limit = resident(&nodes.nodes[killed], "VmRSS") + (4 << 20);
         group.limit(PERCENT, limit).expect("what is used fits");
-        let crowd = Crowd::start(nodes.endpoints(), "hot", CROWD, CALLS, VALUE_BYTES);
+        let callers = crowd(&nodes);
         let status = nodes.nodes[killed].end().await;
-        crowd.end().await;
+        callers.end().await;
         println!("{} MiB for node {killed}: {status}", limit >> 20);
         assert_eq!(status.signal(), Some(9), "{status}");
         assert_eq!(group.kills(), before + 1);
