@@ -18,7 +18,7 @@ FAST_PACKAGES=(protobuf-compiler libprotobuf-dev build-essential pkg-config)
 NODE_PACKAGES=(librocksdb-dev libclang-dev)
 TOOLS_PACKAGES=(jq curl)
 KUBE_PACKAGES=(runc containernetworking-plugins iptables iproute2 conntrack debootstrap buildah
-  openssl procps util-linux strace valgrind)
+  openssl procps util-linux strace faketime valgrind)
 
 GO_VERSION_MIN=1.26
 

@@ -8,8 +8,9 @@ pub const MESSAGE_BYTES_MAX: u64 = 256 << 10;
 pub const INFLIGHT_MESSAGES_MAX: usize = 128;
 
 /// Bytes of proposals that are not committed yet. Beyond it proposals are refused with a retry
-/// hint, which also bounds raft's unstable log (it never shrinks its buffer: tikv#19593).
-pub const UNCOMMITTED_BYTES_MAX: u64 = 8 << 20;
+/// hint, which also bounds raft's unstable log (it never shrinks its buffer: tikv#19593). All groups
+/// wait for what one has in a sync and on a connection: some milliseconds of the disk.
+pub const UNCOMMITTED_BYTES_MAX: u64 = 1 << 20;
 
 /// Bytes of committed entries handed out in one round: bounds the time that one group takes.
 pub const COMMITTED_BYTES_MAX: u64 = 4 << 20;

@@ -22,6 +22,8 @@ pub(crate) struct Held {
 #[derive(Debug, Default)]
 pub(crate) struct Calls {
     open: BTreeMap<Key, Command>,
+    /// Of the open commands, with what each takes beside its input.
+    bytes: usize,
     delay: Delay,
 }
 
@@ -66,15 +68,18 @@ impl Calls {
     }
 
     /// Whether one more command of this size may come; else nothing happened and the caller should
-    /// wait a little.
+    /// wait a little. A group may hold as much as is still free: half of everything when no other
+    /// group holds anything, and however many are stuck, the next finds room (Choudhury and Hahne,
+    /// dynamic queue length thresholds, 1998).
     pub fn admit(&self, group: u32, bytes: usize, ctx: &Context) -> Result<(), CallError> {
         let Held { calls, bytes: held } = ctx.held;
         let refused = if self.delay.is_long && self.open.len() >= DELAY_CALLS_MIN {
             format!("commands of group {group} wait for over {} ms", DELAY_MICROS_MAX / 1_000)
-        } else if calls >= CALLS_MAX {
-            format!("this node has {CALLS_MAX} open calls")
-        } else if held + bytes > CALLS_BYTES_MAX {
-            format!("this node holds {} MiB of open calls", CALLS_BYTES_MAX >> 20)
+        } else if calls + self.open.len() >= CALLS_MAX {
+            format!("group {group} has {} of {calls} open calls of this node", self.open.len())
+        } else if held + self.bytes + bytes > CALLS_BYTES_MAX {
+            let [own, all] = [self.bytes, held].map(|bytes| bytes >> 20);
+            format!("group {group} has {own} of {all} MiB of open calls of this node")
         } else {
             return Ok(());
         };
@@ -84,14 +89,15 @@ impl Calls {
     pub fn insert(&mut self, key: Key, command: Command, ctx: &mut Context) {
         ctx.held.calls += 1;
         ctx.held.bytes += cost(&command);
+        self.bytes += cost(&command);
         if let Some(replaced) = self.open.insert(key, command) {
-            release(&replaced, ctx);
+            self.release(&replaced, ctx);
         }
     }
 
     pub fn remove(&mut self, key: Key, ctx: &mut Context) -> Option<Command> {
         let command = self.open.remove(&key)?;
-        release(&command, ctx);
+        self.release(&command, ctx);
         Some(command)
     }
 
@@ -108,7 +114,7 @@ impl Calls {
         let late: Vec<_> = self.open.extract_if(.., |_, c| c.since <= before).collect();
         late.into_iter()
             .map(|(_, command)| {
-                release(&command, ctx);
+                self.release(&command, ctx);
                 command
             })
             .collect()
@@ -121,8 +127,14 @@ impl Calls {
 
     pub fn drain(&mut self, ctx: &mut Context) -> Vec<Command> {
         let all: Vec<_> = std::mem::take(&mut self.open).into_values().collect();
-        all.iter().for_each(|command| release(command, ctx));
+        all.iter().for_each(|command| self.release(command, ctx));
         all
+    }
+
+    fn release(&mut self, command: &Command, ctx: &mut Context) {
+        self.bytes -= cost(command);
+        ctx.held.calls -= 1;
+        ctx.held.bytes -= cost(command);
     }
 }
 
@@ -130,14 +142,51 @@ fn cost(command: &Command) -> usize {
     command.input.len() + CALL_OVERHEAD_BYTES
 }
 
-fn release(command: &Command, ctx: &mut Context) {
-    ctx.held.calls -= 1;
-    ctx.held.bytes -= cost(command);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::call::Reply;
+    use crate::io::{Identity, NodeFacts, Now};
+    use bytes::Bytes;
+
+    fn context() -> Context {
+        let identity = Identity {
+            node_id: 1,
+            incarnation: 1,
+            boot: 1,
+            host: "h".into(),
+            peer_port: 1,
+            client_address: "h:1".into(),
+        };
+        Context::new(identity, NodeFacts::default(), Now::default())
+    }
+
+    /// Commands of this size until one is refused; how many there are.
+    fn fill(calls: &mut Calls, bytes: usize, ctx: &mut Context) -> u64 {
+        for number in 0.. {
+            if calls.admit(1, bytes, ctx).is_err() {
+                return number;
+            }
+            let input = Bytes::from(vec![0; bytes]);
+            let reply = Reply::Local { call: number };
+            let command = Command { reply, input, cancel: None, since: 0, sent: 0 };
+            calls.insert((1, number), command, ctx);
+        }
+        unreachable!("a queue is bounded")
+    }
+
+    #[test]
+    fn groups_that_are_stuck_leave_room_for_the_others() {
+        for bytes in [0, 1 << 20] {
+            let mut ctx = context();
+            let mut stuck: Vec<_> = (0..4).map(|_| Calls::default()).collect();
+            let held: Vec<_> = stuck.iter_mut().map(|c| fill(c, bytes, &mut ctx)).collect();
+            assert!(held.windows(2).all(|h| h[0] > h[1] && h[1] > 1), "{held:?}");
+            assert!(Calls::default().admit(9, bytes, &ctx).is_ok());
+            stuck.iter_mut().for_each(|calls| drop(calls.drain(&mut ctx)));
+            assert_eq!(ctx.held, Held::default());
+        }
+    }
 
     #[test]
     fn a_queue_that_does_not_drain_is_long_and_one_slow_command_is_not() {

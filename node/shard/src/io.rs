@@ -37,7 +37,7 @@ impl Identity {
 pub struct Now {
     /// Monotonic microseconds since any fixed point.
     pub micros: u64,
-    /// Milliseconds since the Unix epoch: what leaders stamp as log time.
+    /// Milliseconds since the Unix epoch: what log time is led to.
     pub unix_millis: u64,
 }
 

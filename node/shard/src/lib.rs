@@ -20,6 +20,7 @@ mod io;
 mod item;
 pub mod limits;
 mod liveness;
+mod log_clock;
 mod membership;
 mod memory;
 mod pair;

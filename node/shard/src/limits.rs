@@ -47,8 +47,8 @@ pub const ENTRY_OVERHEAD_BYTES: u64 = 32;
 pub const PROPOSAL_BYTES_MAX: usize = 8 << 20;
 
 /// Calls that wait for an answer on this node, commands and queries each: bounds memory when groups
-/// have no leader. 256 clients with 64 calls each.
-pub const CALLS_MAX: usize = 16_384;
+/// have no leader. One group may have half of the commands: 256 clients with 64 calls each.
+pub const CALLS_MAX: usize = 32_768;
 /// Bytes of their commands, with what each takes beside its input.
 pub const CALLS_BYTES_MAX: usize = 64 << 20;
 pub const CALL_OVERHEAD_BYTES: usize = 256;
@@ -129,6 +129,11 @@ pub const SPACE_LOW_SHARE: u64 = 8;
 /// With less than this share of that the node stops in order, before the log's engine is in the
 /// middle of a write.
 pub const SPACE_NONE_SHARE: u64 = 6;
+
+/// Log time goes slower or faster than the leader's monotonic clock by one in so many at most, until
+/// it is where the wall clock is: clients keep sessions alive four times as often as they must, and
+/// a clock that is repaired by an hour is followed within four.
+pub const LOG_TIME_SLACK: u64 = 4;
 
 /// A learner is promoted when it lags by no more than this many entries.
 pub const PROMOTE_LAG_MAX: u64 = 64;

@@ -59,7 +59,7 @@ impl Proposals {
     }
 
     /// Takes the batches, each the items of one entry.
-    pub fn take(&mut self) -> impl Iterator<Item = BytesMut> {
+    pub fn take(&mut self) -> impl Iterator<Item = BytesMut> + use<> {
         self.bytes = 0;
         std::mem::take(&mut self.batches).into_iter().map(|b| b.items)
     }

@@ -6,6 +6,7 @@ use crate::contract::Contract;
 use crate::frame::ItemKind;
 use crate::io::FetchEntries;
 use crate::limits::ENTRY_OVERHEAD_BYTES;
+use crate::log_clock::LogClock;
 use crate::proposals::Proposals;
 use crate::reads::Reads;
 use crate::snapshots::Snapshots;
@@ -52,6 +53,9 @@ pub(crate) struct Replica {
     removed: Vec<(u64, u64, u64)>,
     /// Log time of the tick that is on its way; 0 = none.
     pub tick_proposed: u64,
+    pub log_clock: LogClock,
+    /// When the shard wakes this group at rest, by the monotonic clock; 0 = not.
+    pub alarm: u64,
     effects: Vec<Effect>,
     #[cfg(feature = "planted")]
     pub(crate) planted: Option<crate::planted::Defect>,
@@ -94,6 +98,8 @@ impl Replica {
             contract: Contract::default(),
             removed: Vec::new(),
             tick_proposed: 0,
+            log_clock: LogClock::default(),
+            alarm: 0,
             effects: Vec::new(),
             #[cfg(feature = "planted")]
             planted: None,
@@ -187,6 +193,7 @@ impl Replica {
             }
             self.send_snapshots(ready.snapshots, ctx);
         }
+        self.log_clock.follow(self.machine.log_time(), ctx.now);
         self.forget_received();
         self.keep_contract(ctx);
         self.reads.release(self.id, self.group.applied_index(), &self.machine, ctx);
@@ -205,13 +212,19 @@ impl Replica {
         if self.proposals.is_empty() {
             return;
         }
-        let log_time = ctx.now.unix_millis.max(self.machine.log_time()).max(self.tick_proposed);
+        let at_least = self.machine.log_time().max(self.tick_proposed);
+        let log_time = self.log_clock.stamp(at_least, ctx.now);
         let mut refused = Vec::new();
-        for items in self.proposals.take() {
+        let mut batches = self.proposals.take();
+        while let Some(items) = batches.next() {
             let payload = item::entry(self.group.term(), log_time, &items);
             match self.group.propose(payload) {
                 Ok(()) => {}
-                Err(multiraft_group::ProposeError::Full) => refused.push(items),
+                Err(multiraft_group::ProposeError::Full) => {
+                    refused.push(items);
+                    refused.extend(batches);
+                    break;
+                }
                 // Not the leader any more: origins send again when they know the next one.
                 Err(_) => break,
             }
@@ -318,6 +331,8 @@ impl Replica {
         }
         let (term, leader) = now;
         let last_term = std::mem::replace(&mut self.announced, now).0;
+        // One of another term may be lost.
+        self.tick_proposed = 0;
         // What a group from disk says first is no news.
         let is_news = last_term != 0 || term == 1;
         ctx.counters.elections += u64::from(is_news && term > last_term);

@@ -49,7 +49,7 @@ pub struct Shard {
     dirty: Vec<u32>,
     /// Groups that want their ticks; the others cost nothing.
     pub(crate) awake: BTreeSet<u32>,
-    /// Groups at rest that are to wake at a log time: (time, group).
+    /// Groups at rest that are to wake: (time by the monotonic clock, group).
     pub(crate) alarms: BTreeSet<(u64, u32)>,
     /// Orphaned groups whose turn to campaign comes.
     pub(crate) campaigns: VecDeque<u32>,

@@ -3,7 +3,7 @@
 use crate::call::no_leader;
 use crate::context::Context;
 use crate::frame::ItemKind;
-use crate::io::LinkCommand;
+use crate::io::{LinkCommand, Now};
 use crate::item;
 use crate::limits::{
     ASK_MICROS, CACHE_BYTES_MAX, CACHE_BYTES_MIN, CALL_MICROS_MAX, CALL_RESEND_MICROS,
@@ -47,12 +47,13 @@ impl Shard {
 
     /// Wakes the groups whose machines have something to do at this time.
     fn ring_alarms(&mut self) {
-        let now = self.ctx.now.unix_millis;
+        let now = self.ctx.now.micros;
         while let Some(&(due, id)) = self.alarms.first()
             && due <= now
         {
             self.alarms.pop_first();
             if let Some(replica) = self.replicas.get_mut(&id) {
+                replica.alarm = 0;
                 replica.wake();
                 self.awake.insert(id);
             }
@@ -72,7 +73,9 @@ impl Shard {
             if replica.pins_log() {
                 self.snapshots.want(id);
             }
-            if let Some(due) = replica.next_timer().filter(|_| replica.rests()) {
+            if let Some(due) = replica.next_timer(self.ctx.now).filter(|_| replica.rests()) {
+                self.alarms.remove(&(replica.alarm, id));
+                replica.alarm = due;
                 self.alarms.insert((due, id));
             }
         }
@@ -118,15 +121,16 @@ impl Replica {
         self.tick_machine(ctx);
     }
 
-    /// Log time at which the machine wants to be told the time.
-    pub fn next_timer(&self) -> Option<u64> {
-        self.machine.next_timer()
+    /// When the machine wants to be told the time, by the monotonic clock.
+    pub fn next_timer(&self, now: Now) -> Option<u64> {
+        let millis = self.machine.next_timer()?.saturating_sub(self.log_clock.millis(now));
+        Some(now.micros.saturating_add(millis.saturating_mul(1_000)))
     }
 
     fn tick_machine(&mut self, ctx: &mut Context) {
         #[cfg(feature = "planted")]
         self.planted_tick(ctx);
-        let now = ctx.now.unix_millis;
+        let now = self.log_clock.millis(ctx.now);
         let due = self.machine.next_timer().is_some_and(|due| due <= now);
         if due && self.group.is_leader() && self.tick_proposed <= self.machine.log_time() {
             self.tick_proposed = now.max(self.machine.log_time() + 1);

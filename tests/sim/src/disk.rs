@@ -68,6 +68,12 @@ impl Disk {
         at
     }
 
+    /// It is slow no more; returns when all will be synced that it got while it was.
+    pub fn mend(&mut self) -> u64 {
+        self.slow_until = 0;
+        self.pending.back().map_or(0, |(at, _)| *at)
+    }
+
     /// Syncs what is due; returns the number of the last such record.
     pub fn sync(&mut self, now: u64) -> Option<u64> {
         let mut last = None;

@@ -120,8 +120,8 @@ impl World {
     pub(crate) fn mend(&mut self) {
         for from in 0..self.nodes.len() {
             self.nodes[from].paused_until = 0;
-            self.nodes[from].disk.slow_until = 0;
-            self.nodes[from].troubled_at = self.now;
+            let synced_at = self.nodes[from].disk.mend();
+            self.nodes[from].troubled_at = self.now.max(synced_at);
             // The step of a paused process was put off to the end of the pause.
             let boot = self.nodes[from].boot;
             self.at(0, Event::Step { node: from, boot });

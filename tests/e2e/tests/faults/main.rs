@@ -6,9 +6,12 @@
 //! strace or control groups: without them a test says `fault skipped`, which `scripts/test.sh`
 //! counts.
 
+mod clocks;
 mod control_group;
+mod crowd;
 mod disks;
 mod failed_writes;
+mod isolation;
 mod older_copies;
 mod partitions;
 mod pauses;
@@ -20,3 +23,4 @@ mod snapshots;
 mod strace;
 mod support;
 mod volume;
+mod writers;

@@ -2,27 +2,27 @@
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use multiraft_client::{Error, Map, Options};
 use multiraft_e2e::nodes::{Node, Nodes};
-use tokio::task::JoinSet;
 
 use crate::control_group::ControlGroup;
+use crate::crowd::{Calls, Crowd};
 use crate::support::{CLIENTS, GROUPS, alone, leader, load, report, times};
 
 const PERCENT: u64 = 20;
 const MEMORY: u64 = 512 << 20;
 
-/// Ten times the clients that are checked, each with many calls at once.
+/// Ten times the clients that are checked, each with many calls at once. With 16 KiB, a leader takes
+/// 500 MiB today, and its sockets the rest: it is killed.
 const CROWD: usize = 10 * CLIENTS;
 const CALLS: usize = 40;
-/// With 16 KiB, a leader takes 500 MiB today, and its sockets the rest: it is killed.
 const VALUE_BYTES: usize = 1 << 10;
-/// The crowd does not wait for long.
-const CROWD_TIMEOUT: Duration = Duration::from_secs(1);
+
+fn crowd(nodes: &Nodes) -> Crowd {
+    let (endpoints, key) = (nodes.endpoints(), "hot".to_owned());
+    Crowd::start(CROWD, Calls { endpoints, key, count: CALLS, bytes: VALUE_BYTES })
+}
 
 /// A cluster whose nodes have a fifth of a core and 512 MiB each. The nodes come last, so that they
 /// end before their groups.
@@ -50,71 +50,14 @@ fn resident(node: &Node, field: &str) -> u64 {
     kilobytes.expect("the system tells it") << 10
 }
 
-/// More writes than the nodes can take, all to one group.
-struct Crowd {
-    stop: Arc<AtomicBool>,
-    counts: Arc<Counts>,
-    tasks: JoinSet<()>,
-}
-
-#[derive(Default)]
-struct Counts {
-    written: AtomicU64,
-    refused: AtomicU64,
-    late: AtomicU64,
-}
-
-impl Crowd {
-    fn start(nodes: &Nodes) -> Self {
-        let (stop, counts) = (Arc::new(AtomicBool::new(false)), Arc::new(Counts::default()));
-        let mut tasks = JoinSet::new();
-        for _ in 0..CROWD {
-            let options = Options::default().timeout(CROWD_TIMEOUT);
-            let (endpoints, stop, counts) = (nodes.endpoints(), stop.clone(), counts.clone());
-            tasks.spawn(async move {
-                // One that cannot even learn the groups in time is refused as a whole.
-                let Ok(cluster) = options.connect(endpoints).await else {
-                    counts.refused.fetch_add(1, Ordering::Relaxed);
-                    return;
-                };
-                let map = cluster.map("crowd");
-                let calls = (0..CALLS).map(|_| put(map.clone(), stop.clone(), counts.clone()));
-                calls.collect::<JoinSet<()>>().join_all().await;
-            });
-        }
-        Self { stop, counts, tasks }
-    }
-
-    /// (written, refused, without an answer in time).
-    async fn end(self) -> (u64, u64, u64) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.tasks.join_all().await;
-        let Counts { written, refused, late } = &*self.counts;
-        let [written, refused, late] = [written, refused, late].map(|n| n.load(Ordering::Relaxed));
-        (written, refused, late)
-    }
-}
-
-/// One of the crowd's calls, again and again.
-async fn put(map: Map, stop: Arc<AtomicBool>, counts: Arc<Counts>) {
-    while !stop.load(Ordering::Relaxed) {
-        let count = match map.put("hot", vec![7; VALUE_BYTES]).await {
-            Ok(_) => &counts.written,
-            Err(Error::Unavailable { last, .. }) if last.contains("no answer") => &counts.late,
-            Err(_) => &counts.refused,
-        };
-        count.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_overloaded_cluster_refuses_and_stays_within_its_memory() {
     let _alone = alone().await;
     let Some((groups, mut nodes)) = small().await else { return };
     let load = load(&nodes).await;
-    let crowd = Crowd::start(&nodes);
+    let callers = crowd(&nodes);
     tokio::time::sleep(Duration::from_secs(times(20, 120).into())).await;
-    let (written, refused, late) = crowd.end().await;
+    let (written, refused, late) = callers.end().await;
     let gap = load.all_go_on().await;
     load.progress(100).await;
     let mebibytes = |bytes: u64| bytes >> 20;
@@ -159,9 +102,9 @@ async fn a_starved_leader_and_one_without_memory_lose_nothing() {
         let (group, before) = (&groups[killed], groups[killed].kills());
         let limit = resident(&nodes.nodes[killed], "VmRSS") + (4 << 20);
         group.limit(PERCENT, limit).expect("what is used fits");
-        let crowd = Crowd::start(&nodes);
+        let callers = crowd(&nodes);
         let status = nodes.nodes[killed].end().await;
-        crowd.end().await;
+        callers.end().await;
         println!("{} MiB for node {killed}: {status}", limit >> 20);
         assert_eq!(status.signal(), Some(9), "{status}");
         assert_eq!(group.kills(), before + 1);
