@@ -42,8 +42,8 @@ system on Kubernetes     | all  | 5 min  | MULTIRAFT_BIN=$TARGET/release tests/e
 set-up for long tests    | long | 2 s    | scripts/setup.sh kube
 long release build       | long | 3 min  | cargo build --release --locked --workspace --bins
 planted defects          | long | 20 s   | cargo test --locked -p multiraft-sim --test planted -- --nocapture
-long simulation          | long | 20 min | SIM_FIRST=$(date +%s)0000 SIM_SEEDS=20000 SIM_TICKS=2000 cargo test --locked -p multiraft-sim --test seeds no_seed -- --nocapture
-fuzzing                  | long | 5 min  | cargo run --locked -p multiraft-fuzz -- run 300
+long simulation          | long | 15 min | SIM_FIRST=$(date +%s)0000 SIM_SEEDS=12000 SIM_TICKS=2000 cargo test --locked -p multiraft-sim --test seeds no_seed -- --nocapture
+fuzzing                  | long | 4 min  | cargo run --locked -p multiraft-fuzz -- run 240
 long faults              | long | 35 min | FAULTS=long MULTIRAFT_BIN=$TARGET/release cargo test --locked -p multiraft-e2e --test faults -- --test-threads=1 --nocapture
 END
 }

@@ -124,7 +124,11 @@ pub fn draw(rng: &mut Rng, shape: &Shape) -> Vec<(u64, Fault)> {
     if kinds.is_empty() {
         kinds.push(KINDS[rng.usize(..KINDS.len())]);
     }
-    let period = rng.u64(300_000..4_000_000);
+    // In some runs the world is calm for long enough to see what does not come about by itself.
+    let period = match rng.u32(..4) {
+        0 => rng.u64(4_000_000..20_000_000),
+        _ => rng.u64(300_000..4_000_000),
+    };
     let end = FORMING_MICROS + shape.ticks * TICK_MICROS;
     let mut faults = Vec::new();
     let mut at = FORMING_MICROS;

@@ -104,6 +104,11 @@ pub(crate) enum Event {
     HandOver,
     Heal,
     Compare,
+    /// The group had no leader at that time, and has had none since.
+    CheckLed {
+        group: u32,
+        since: u64,
+    },
 }
 
 /// A call under way.
@@ -311,6 +316,7 @@ impl World {
                 self.compare();
                 self.at(COMPARE_MICROS, Event::Compare);
             }
+            Event::CheckLed { group, since } => self.check_led(group, since),
             // Of an earlier life, or a fault after the end of faults.
             Event::Step { .. }
             | Event::Tick { .. }
@@ -367,12 +373,25 @@ impl World {
             self.invariants.check_machines(node, self.options.shape.groups);
         }
         for group in 1..=self.options.shape.groups {
-            let newest = self.configuration(group).filter(|_| self.renewal.is_none());
-            if let Some(newest) = newest {
-                let describe = || self.describe();
-                led::check(&self.nodes, &self.network, self.now, (group, &newest), describe);
-            }
+            self.check_led(group, self.now);
         }
+    }
+
+    /// Whether a group has a leader; `since` then it was seen to have none.
+    fn check_led(&mut self, group: u32, since: u64) {
+        let Some(newest) = self.configuration(group).filter(|_| self.renewal.is_none()) else {
+            return;
+        };
+        let well = led::without_leader(&self.nodes, &self.network, self.now, group, &newest);
+        let Some(well) = well else { return };
+        assert!(
+            self.now < since + led::LEADERLESS_MICROS,
+            "[led] group {group}: nobody of {well:?}, who are a majority and have been well for \
+             {} µs, has followed a leader that lives since {since}: {}",
+            led::WELL_MICROS,
+            self.describe()
+        );
+        self.at(TICK_MICROS, Event::CheckLed { group, since });
     }
 
     // ----------------------------------------------------------------------------- clients

@@ -6,17 +6,20 @@ use crate::network::Network;
 use crate::node::Node;
 
 /// So long nothing has troubled any of the majority: several elections, with their lost votes.
-const WELL_MICROS: u64 = 10_000_000;
+pub const WELL_MICROS: u64 = 10_000_000;
 
-/// Checks one group as its newest configuration describes it; `describe` says where all members
-/// stand.
-pub fn check(
+/// A group may be between two leaders for so long.
+pub const LEADERLESS_MICROS: u64 = 3_000_000;
+
+/// The voters of a group, as its newest configuration names them, that are a majority and well, if
+/// none of them follows a leader that lives.
+pub fn without_leader(
     nodes: &[Node],
     network: &Network,
     now: u64,
-    (group, newest): (u32, &GroupConfig),
-    describe: impl Fn() -> String,
-) {
+    group: u32,
+    newest: &GroupConfig,
+) -> Option<Vec<u64>> {
     let voters = newest.members.iter().filter(|m| m.role() == MemberRole::Member);
     let voters: Vec<u64> = voters.map(|m| m.node_id).collect();
     let is_well = |node: &&Node| {
@@ -30,18 +33,13 @@ pub fn check(
     };
     let connected = well.iter().all(|a| well.iter().all(|b| joined(a, b)));
     if !connected || 2 * well.len() <= voters.len() {
-        return;
+        return None;
     }
     let lives = |id: u64| nodes.iter().any(|n| n.id() == id && n.life.is_some());
     let led = |node: &&Node| {
         let state = node.life.as_ref().and_then(|life| life.shard.group_state(group));
         state.is_some_and(|state| lives(state.leader))
     };
-    assert!(
-        well.iter().any(led),
-        "[led] group {group}: nobody of {:?}, who are a majority and have been well for \
-         {WELL_MICROS} µs, follows a leader that lives: {}",
-        well.iter().map(|n| n.id()).collect::<Vec<_>>(),
-        describe()
-    );
+    let is_led = well.iter().any(led);
+    (!is_led).then(|| well.iter().map(|n| n.id()).collect())
 }
