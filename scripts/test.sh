@@ -31,7 +31,7 @@ client                   | all  | 20 s   | cargo test --locked -p multiraft-clie
 operator                 | all  | 1 min  | cargo test --locked -p multiraft-controller
 release build            | all  | 3 min  | cargo build --release --locked --workspace --bins
 processes                | all  | 3 min  | MULTIRAFT_BIN=$TARGET/release cargo test --locked -p multiraft-e2e --test processes -- --test-threads=1 --nocapture
-faults                   | all  | 4 min  | MULTIRAFT_BIN=$TARGET/release cargo test --locked -p multiraft-e2e --test faults -- --test-threads=1 --nocapture
+faults                   | all  | 5 min  | MULTIRAFT_BIN=$TARGET/release cargo test --locked -p multiraft-e2e --test faults -- --test-threads=1 --nocapture
 wire                     | all  | 1 min  | MULTIRAFT_BIN=$TARGET/release cargo test --locked -p multiraft-e2e --test wire
 contract                 | all  | 5 s    | proto/check.sh
 resource definitions     | all  | 5 s    | scripts/crds.sh --check

@@ -16,10 +16,13 @@ const OTHERS: u32 = ALL - 1;
 /// Between two writes of a group's writer: a light load of some 600 commands a second.
 const PACE: Duration = Duration::from_millis(100);
 
-/// Callers of the bad group, and their values: together more than a node holds for callers.
+/// Callers of the bad group, each with so many calls at once.
 const CALLERS: usize = 8;
 const CALLS: usize = 25;
-const VALUE_BYTES: usize = 400 << 10;
+/// Of a hot group: large, and still served on a small machine.
+const HOT_BYTES: usize = 64 << 10;
+/// Of a stuck group: together more than a node holds for callers.
+const STUCK_BYTES: usize = 400 << 10;
 
 /// What the others' callers saw in a part of the time.
 struct Seen {
@@ -57,8 +60,8 @@ impl Seen {
 }
 
 /// Many callers of the bad group.
-fn crowd(endpoints: Vec<String>, key: &str) -> Crowd {
-    Crowd::start(CALLERS, Calls { endpoints, key: key.into(), count: CALLS, bytes: VALUE_BYTES })
+fn crowd(endpoints: Vec<String>, key: &str, bytes: usize) -> Crowd {
+    Crowd::start(CALLERS, Calls { endpoints, key: key.into(), count: CALLS, bytes })
 }
 
 async fn pass() -> Instant {
@@ -92,14 +95,14 @@ async fn a_group_that_is_hot_or_stuck_does_not_stop_the_others() {
     let began = Instant::now();
     let quiet = pass().await;
 
-    let callers = crowd(nodes.endpoints(), &key);
+    let callers = crowd(nodes.endpoints(), &key, HOT_BYTES);
     let hot = pass().await;
     let (written, refused, late) = callers.end().await;
     println!("the hot group: {written} writes, refused {refused}, without an answer {late}");
     assert!(written > 0, "a hot group is served, too");
 
     move_majority(&mut nodes).await;
-    let callers = crowd(vec![through], &key);
+    let callers = crowd(vec![through], &key, STUCK_BYTES);
     // They have sessions: what they send from now on is held for them.
     until("its callers write", async || callers.written() > CALLS as u64).await;
     for number in [3, 4] {
