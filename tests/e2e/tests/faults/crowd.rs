@@ -1,7 +1,7 @@
 //! More writes to one group than it can take.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -15,8 +15,7 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 /// Callers without a pause, and what became of their calls. They have a thread of their own: other
 /// callers of this process do not wait for them.
 pub struct Crowd {
-    stop: Arc<AtomicBool>,
-    counts: Arc<Counts>,
+    shared: Arc<Shared>,
     thread: JoinHandle<()>,
 }
 
@@ -32,7 +31,10 @@ pub struct Calls {
 }
 
 #[derive(Default)]
-struct Counts {
+struct Shared {
+    stop: AtomicBool,
+    /// Of each value.
+    bytes: AtomicUsize,
     written: AtomicU64,
     refused: AtomicU64,
     late: AtomicU64,
@@ -40,50 +42,61 @@ struct Counts {
 
 impl Crowd {
     pub fn start(clients: usize, calls: Calls) -> Self {
-        let (stop, counts) = (Arc::new(AtomicBool::new(false)), Arc::new(Counts::default()));
+        let shared = Arc::new(Shared::default());
+        shared.bytes.store(calls.bytes, Ordering::Relaxed);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.expect("a runtime can be built");
-        let (stopped, seen) = (stop.clone(), counts.clone());
+        let of_all = shared.clone();
         let thread = std::thread::spawn(move || {
-            let all = (0..clients).map(|_| client(calls.clone(), stopped.clone(), seen.clone()));
+            let all = (0..clients).map(|_| client(calls.clone(), of_all.clone()));
             runtime.block_on(async { all.collect::<JoinSet<()>>().join_all().await });
         });
-        Self { stop, counts, thread }
+        Self { shared, thread }
+    }
+
+    /// The next values have so many bytes.
+    pub fn resize(&self, bytes: usize) {
+        self.shared.bytes.store(bytes, Ordering::Relaxed);
     }
 
     pub fn written(&self) -> u64 {
-        self.counts.written.load(Ordering::Relaxed)
+        self.shared.written.load(Ordering::Relaxed)
     }
 
     /// (written, refused, without an answer in time).
     pub async fn end(self) -> (u64, u64, u64) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.shared.stop.store(true, Ordering::Relaxed);
         let joined = tokio::task::spawn_blocking(|| self.thread.join()).await;
         assert!(joined.is_ok_and(|thread| thread.is_ok()), "the crowd has failed");
-        let Counts { written, refused, late } = &*self.counts;
+        let Shared { written, refused, late, .. } = &*self.shared;
         let [written, refused, late] = [written, refused, late].map(|n| n.load(Ordering::Relaxed));
         (written, refused, late)
     }
 }
 
-async fn client(calls: Calls, stop: Arc<AtomicBool>, counts: Arc<Counts>) {
+async fn client(calls: Calls, shared: Arc<Shared>) {
     // One that cannot even learn the groups in time is refused as a whole.
     let Ok(cluster) = Options::default().timeout(TIMEOUT).connect(calls.endpoints).await else {
-        counts.refused.fetch_add(1, Ordering::Relaxed);
+        shared.refused.fetch_add(1, Ordering::Relaxed);
         return;
     };
-    let (map, value) = (cluster.map("crowd"), Bytes::from(vec![7; calls.bytes]));
-    let put = |_| put(map.clone(), calls.key.clone(), value.clone(), stop.clone(), counts.clone());
+    let map = cluster.map("crowd");
+    let put = |_| put(map.clone(), calls.key.clone(), shared.clone());
     (0..calls.count).map(put).collect::<JoinSet<()>>().join_all().await;
 }
 
 /// One of the crowd's calls, again and again.
-async fn put(map: Map, key: String, value: Bytes, stop: Arc<AtomicBool>, counts: Arc<Counts>) {
-    while !stop.load(Ordering::Relaxed) {
+async fn put(map: Map, key: String, shared: Arc<Shared>) {
+    let mut value = Bytes::new();
+    while !shared.stop.load(Ordering::Relaxed) {
+        let bytes = shared.bytes.load(Ordering::Relaxed);
+        if value.len() != bytes {
+            value = vec![7; bytes].into();
+        }
         let count = match map.put(&key, value.clone()).await {
-            Ok(_) => &counts.written,
-            Err(Error::Unavailable { last, .. }) if last.contains("no answer") => &counts.late,
-            Err(_) => &counts.refused,
+            Ok(_) => &shared.written,
+            Err(Error::Unavailable { last, .. }) if last.contains("no answer") => &shared.late,
+            Err(_) => &shared.refused,
         };
         count.fetch_add(1, Ordering::Relaxed);
     }

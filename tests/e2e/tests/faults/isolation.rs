@@ -21,8 +21,9 @@ const CALLERS: usize = 8;
 const CALLS: usize = 25;
 /// Of a hot group: large, and still served on a small machine.
 const HOT_BYTES: usize = 64 << 10;
-/// Of a stuck group: together more than a node holds for callers.
-const STUCK_BYTES: usize = 400 << 10;
+/// Of a stuck group, and of one whose callers together ask for more than a node holds for callers.
+const STUCK_BYTES: usize = 1 << 10;
+const FLOOD_BYTES: usize = 400 << 10;
 
 /// What the others' callers saw in a part of the time.
 struct Seen {
@@ -111,6 +112,8 @@ async fn a_group_that_is_hot_or_stuck_does_not_stop_the_others() {
     }
     let (lost, before) = (Instant::now(), callers.written());
     let stuck = pass().await;
+    callers.resize(FLOOD_BYTES);
+    let flooded = pass().await;
     let (written, refused, late) = callers.end().await;
     let written = written - before;
     println!("the stuck group: {written} writes, refused {refused}, without an answer {late}");
@@ -121,6 +124,7 @@ async fn a_group_that_is_hot_or_stuck_does_not_stop_the_others() {
     at_first.print("quiet", &at_first);
     Seen::between(&others, quiet, hot).print("hot", &at_first);
     Seen::between(&others, lost, stuck).print("stuck", &at_first);
+    Seen::between(&others, stuck, flooded).print("stuck and flooded", &at_first);
     let acknowledged: usize = others.iter().map(|w| w.calls.len()).sum();
     println!("faults: hot groups 1, stuck groups 1, acknowledged {acknowledged}, violations 0");
 }
