@@ -6,7 +6,7 @@ use crate::limits::{JOURNAL_LINES_MAX, JOURNAL_PERIOD};
 use multiraft_proto::v1::event::Event;
 use std::collections::BTreeMap;
 use std::time::Instant;
-use tracing::info;
+use tracing::{info, warn};
 
 /// What is counted apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,6 +89,10 @@ impl Journal {
                     let from = hex(e.from);
                     info!(group, member, term, index = e.index, from, "snapshot received");
                 }
+            }
+            // Each is to be seen by somebody: none is only counted.
+            Event::MemberClosed(e) => {
+                warn!(group, member, term, reason = e.reason, "the member is closed: replace it");
             }
             Event::ConnectionEstablished(e) => {
                 if let Some(peer) = e.info.as_ref().filter(|i| !i.snapshot) {

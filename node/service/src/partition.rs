@@ -157,6 +157,7 @@ fn to_partition_kind(kind: Kind) -> Option<PartitionKind> {
         | Kind::ConnectionFailed(_)
         | Kind::Snapshot(_)
         | Kind::Synced(_)
-        | Kind::Heartbeat(_) => return None,
+        | Kind::Heartbeat(_)
+        | Kind::MemberClosed(_) => return None,
     })
 }

@@ -18,6 +18,7 @@ use multiraft_proto::link::{
 use multiraft_proto::v1::event::Event;
 use multiraft_proto::v1::{
     ConnectionEstablishedEvent, ConnectionFailedEvent, ConnectionInfo, GroupPhase,
+    MemberClosedEvent,
 };
 use prost::Message as _;
 
@@ -253,6 +254,11 @@ impl Shard {
 
     fn close_member(&mut self, group: u32, reason: &str) {
         let Some(replica) = self.replicas.get_mut(&group) else { return };
+        if !replica.is_closed() {
+            let node_id = self.ctx.node_id();
+            let event = MemberClosedEvent { group_id: group, node_id, reason: reason.to_owned() };
+            self.ctx.out.events.push((group, Event::MemberClosed(event)));
+        }
         replica.phase = GroupPhase::RolledBack;
         replica.resign(&mut self.ctx);
         replica.close(reason, &mut self.ctx);

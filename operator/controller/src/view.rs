@@ -76,9 +76,10 @@ impl NodeView {
                 }
                 Effect::AskAgain
             }
-            Kind::MembershipChanged(_) | Kind::SnapshotRecovered(_) | Kind::SnapshotReceived(_) => {
-                Effect::AskAgain
-            }
+            Kind::MembershipChanged(_)
+            | Kind::SnapshotRecovered(_)
+            | Kind::SnapshotReceived(_)
+            | Kind::MemberClosed(_) => Effect::AskAgain,
             Kind::ConnectionEstablished(_) | Kind::ConnectionFailed(_) => Effect::AskAgain,
             Kind::Heartbeat(_)
             | Kind::ServiceConfigChanged(_)

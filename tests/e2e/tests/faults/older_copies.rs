@@ -11,7 +11,8 @@ use crate::support::{CLIENTS, GROUPS, alone, closed, copy, exchange, group, lead
 /// the next.
 const REMEMBERED: Duration = Duration::from_secs(3);
 
-/// Waits until a node on an older copy has closed the counter's group; returns all that it closed.
+/// Waits until a node on an older copy has closed the counter's group, and has said so; returns all
+/// that it closed.
 async fn refused(node: &mut Node) -> Vec<u32> {
     let deadline = Instant::now() + Duration::from_secs(60);
     while Instant::now() < deadline {
@@ -19,7 +20,8 @@ async fn refused(node: &mut Node) -> Vec<u32> {
         // Not served while it starts, and never again once it ended.
         if let Ok(info) = node_info(&node.address(), Duration::from_secs(1)).await {
             let closed = closed(&info);
-            if closed.contains(&group()) {
+            let said = node.log().contains("the member is closed: replace it");
+            if closed.contains(&group()) && said {
                 return closed;
             }
         }
