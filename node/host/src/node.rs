@@ -356,11 +356,11 @@ impl Loop {
     fn fetch(&self, fetch: FetchEntries) {
         let (reader, inbox) = (self.reader.clone(), self.shared.inbox.clone());
         tokio::task::spawn_blocking(move || {
-            let FetchEntries { group, ticket, low, high, bytes_max } = fetch;
+            let FetchEntries { group, life, ticket, low, high, bytes_max } = fetch;
             match reader.read(group, low, high, bytes_max) {
                 Ok(entries) => {
                     let entries = entries.into_iter().filter_map(recover::from_log).collect();
-                    inbox.push(Message::Shard(Input::Fetched { group, ticket, entries }));
+                    inbox.push(Message::Shard(Input::Fetched { group, life, ticket, entries }));
                 }
                 Err(e) => inbox.push(Message::LogFailed(format!("read group {group}: {e}"))),
             }

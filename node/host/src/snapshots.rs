@@ -248,7 +248,8 @@ impl Worker {
             }
             match job {
                 Job::Take(take) => {
-                    let (group, index, started) = (take.group, take.index, Instant::now());
+                    let (group, life, index) = (take.group, take.life, take.index);
+                    let started = Instant::now();
                     let written = self.write(*take).unwrap_or_else(|e| {
                         tracing::warn!(group, index, error = %e, "snapshot was not written");
                         None
@@ -256,7 +257,7 @@ impl Worker {
                     let mut measures = self.measures.lock().unwrap_or_else(PoisonError::into_inner);
                     measures.taken.record(written, started.elapsed());
                     drop(measures);
-                    let taken = Input::SnapshotTaken { group, bytes: written };
+                    let taken = Input::SnapshotTaken { group, life, bytes: written };
                     self.inbox.push(Message::Shard(taken));
                 }
                 Job::Forget { group, before } => self.forget(group, before),
@@ -266,7 +267,7 @@ impl Worker {
 
     /// Bytes written; `None` when the node stops.
     fn write(&self, take: TakeSnapshot) -> Result<Option<u64>, SnapshotError> {
-        let TakeSnapshot { group, index, term, configuration, machine } = take;
+        let TakeSnapshot { group, index, term, configuration, machine, .. } = take;
         let mut file = self.files.create(SnapshotId { group, index, term }, &configuration)?;
         for chunk in machine.snapshot() {
             if self.stopping.load(Relaxed) {

@@ -192,7 +192,7 @@ impl Shard {
     ) {
         let origin = Origin::fresh(member_id, configuration);
         let group = Group::start(origin, self.timing);
-        let mut replica = Replica::new(id, group, Machine::new());
+        let mut replica = Replica::new(id, self.ctx.next_life(), group, Machine::new());
         #[cfg(feature = "planted")]
         replica.plant(self.planted);
         replica.plan_hash = plan_hash;

@@ -52,12 +52,23 @@ pub(crate) struct Context {
     pub counters: Counters,
     /// Number of the last record.
     pub record: u64,
-    /// (group, ready number) that the record of this round makes durable.
-    pub acks: Vec<(u32, u64)>,
+    /// Members that this node had in this life of it.
+    pub lives: u64,
+    /// What the record of this round makes durable.
+    pub acks: Vec<Ack>,
     /// What may be told when the record of this round is durable.
     pub durable_events: Vec<(u32, Event)>,
     /// Administration calls to answer when the record of this round is durable.
     pub tokens: Vec<(u64, AdminAnswer)>,
+}
+
+/// What a record makes durable of a group: the ready with this number. A record may outlast the member:
+/// one that joins the group again counts its readies from the start.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ack {
+    pub group: u32,
+    pub life: u64,
+    pub number: u64,
 }
 
 impl Context {
@@ -75,10 +86,17 @@ impl Context {
             out: Outputs::default(),
             counters: Counters::default(),
             record: 0,
+            lives: 0,
             acks: Vec::new(),
             durable_events: Vec::new(),
             tokens: Vec::new(),
         }
+    }
+
+    /// For a member that is made now.
+    pub fn next_life(&mut self) -> u64 {
+        self.lives += 1;
+        self.lives
     }
 
     /// The record of this round.

@@ -70,6 +70,7 @@ pub enum Input {
     },
     Fetched {
         group: u32,
+        life: u64,
         ticket: u64,
         entries: Vec<Entry>,
     },
@@ -81,6 +82,7 @@ pub enum Input {
     /// A snapshot that was asked for is durable and this large, or could not be written.
     SnapshotTaken {
         group: u32,
+        life: u64,
         bytes: Option<u64>,
     },
     /// The transfer of a snapshot to a member ended.
@@ -258,9 +260,11 @@ pub struct Remembered {
     pub index: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FetchEntries {
     pub group: u32,
+    /// Names the member: when it has left, the answer is not for one that joins.
+    pub life: u64,
     pub ticket: u64,
     pub low: u64,
     /// Exclusive.
@@ -272,6 +276,8 @@ pub struct FetchEntries {
 #[derive(Clone, Debug)]
 pub struct TakeSnapshot {
     pub group: u32,
+    /// Names the member: when it has left, the answer is not for one that joins.
+    pub life: u64,
     /// Index and term of the last entry that it contains.
     pub index: u64,
     pub term: u64,

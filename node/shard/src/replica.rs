@@ -1,7 +1,7 @@
 //! One group on this node: its raft member, its machine, and the calls that wait for it.
 
 use crate::calls::Calls;
-use crate::context::Context;
+use crate::context::{Ack, Context};
 use crate::contract::Contract;
 use crate::frame::ItemKind;
 use crate::io::FetchEntries;
@@ -23,6 +23,8 @@ use std::collections::BTreeMap;
 
 pub(crate) struct Replica {
     pub id: u32,
+    /// Tells this member from those that the node had in the group before.
+    pub life: u64,
     pub group: Group,
     pub machine: Machine,
     /// In the shard's list of groups to drive this round.
@@ -75,10 +77,11 @@ pub(crate) struct Driven {
 }
 
 impl Replica {
-    pub fn new(id: u32, group: Group, machine: Machine) -> Self {
+    pub fn new(id: u32, life: u64, group: Group, machine: Machine) -> Self {
         let nodes = member_nodes(&group);
         Replica {
             id,
+            life,
             group,
             machine,
             dirty: false,
@@ -168,7 +171,7 @@ impl Replica {
             self.send(ready.messages, ctx);
             if let Some(persist) = ready.persist {
                 ctx.counters.entries += persist.entries.len() as u64;
-                ctx.persist_group(self.id, persist);
+                ctx.persist_group((self.id, self.life), persist);
             }
             if let Some(installed) = ready.installed {
                 self.installed(installed, &mut driven, ctx);
@@ -184,6 +187,7 @@ impl Replica {
             for f in ready.fetches {
                 let fetch = FetchEntries {
                     group: self.id,
+                    life: self.life,
                     ticket: f.ticket,
                     low: f.low,
                     high: f.high,
@@ -385,8 +389,8 @@ impl Replica {
 }
 
 impl Context {
-    fn persist_group(&mut self, group: u32, persist: Persist) {
-        self.acks.push((group, persist.number));
+    fn persist_group(&mut self, (group, life): (u32, u64), persist: Persist) {
+        self.acks.push(Ack { group, life, number: persist.number });
         let part = self.record_group(group);
         part.state = persist.state;
         part.first = persist.first;

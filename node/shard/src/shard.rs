@@ -3,7 +3,7 @@
 use crate::admin::{Join, Leave};
 use crate::call::Reply;
 use crate::changes::Changes;
-use crate::context::Context;
+use crate::context::{Ack, Context};
 use crate::directory::Directory;
 use crate::drain::Drain;
 use crate::io::{AdminAnswer, GroupPersist, Identity, Input, NodeFacts, Now, Outputs, Remembered};
@@ -31,8 +31,7 @@ struct Unsynced {
     record: u64,
     since: u64,
     bytes: usize,
-    /// (group, ready number) that it makes durable.
-    acks: Vec<(u32, u64)>,
+    acks: Vec<Ack>,
     /// What may be told then.
     events: Vec<(u32, Event)>,
     /// Administration calls to answer then.
@@ -149,7 +148,7 @@ impl Shard {
             tail,
         };
         let group = Group::start(origin, self.timing);
-        let mut replica = Replica::new(log.group, group, machine);
+        let mut replica = Replica::new(log.group, self.ctx.next_life(), group, machine);
         #[cfg(feature = "planted")]
         replica.plant(self.planted);
         replica.plan_hash = wire.plan_hash;
@@ -208,14 +207,14 @@ impl Shard {
             Input::LinkOpened { peer } => self.link_opened(peer),
             Input::LinkClosed { peer } => self.link_closed(peer),
             Input::Persisted { round } => self.persisted(round),
-            Input::Fetched { group, ticket, entries } => {
-                if let Some(replica) = self.replicas.get_mut(&group) {
+            Input::Fetched { group, life, ticket, entries } => {
+                if let Some(replica) = self.living(group, life) {
                     replica.group.fetched(ticket, entries);
                     self.mark(group);
                 }
             }
             Input::Space { free, total } => self.space(free, total),
-            Input::SnapshotTaken { group, bytes } => self.snapshot_taken(group, bytes),
+            Input::SnapshotTaken { group, life, bytes } => self.snapshot_taken(group, life, bytes),
             Input::SnapshotSent { group, member_id, index, arrived } => {
                 self.snapshot_sent(group, member_id, index, arrived);
             }
@@ -324,12 +323,17 @@ impl Shard {
         self.proxied.call(group, &proxy, to, &mut self.ctx);
     }
 
+    /// The member that something was asked for, if it has not left meanwhile.
+    pub(crate) fn living(&mut self, group: u32, life: u64) -> Option<&mut Replica> {
+        self.replicas.get_mut(&group).filter(|replica| replica.life == life)
+    }
+
     fn persisted(&mut self, round: u64) {
         while let Some(Unsynced { bytes, acks, events, tokens, .. }) =
             self.unsynced.pop_front_if(|u| u.record <= round)
         {
-            for (group, number) in acks {
-                if let Some(replica) = self.replicas.get_mut(&group) {
+            for Ack { group, life, number } in acks {
+                if let Some(replica) = self.replicas.get_mut(&group).filter(|r| r.life == life) {
                     replica.persisted(number, &mut self.ctx);
                     self.mark(group);
                 }

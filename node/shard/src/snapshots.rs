@@ -86,12 +86,12 @@ impl Shard {
     }
 
     /// The host wrote a snapshot that was asked for, or failed to.
-    pub(crate) fn snapshot_taken(&mut self, id: u32, bytes: Option<u64>) {
+    pub(crate) fn snapshot_taken(&mut self, id: u32, life: u64, bytes: Option<u64>) {
         self.snapshots.taking -= 1;
         if bytes.is_none() {
             self.snapshots.retry_at = self.ctx.now.micros + SNAPSHOT_RETRY_MICROS;
         }
-        let Some(replica) = self.replicas.get_mut(&id) else { return };
+        let Some(replica) = self.replicas.get_mut(&id).filter(|r| r.life == life) else { return };
         match bytes {
             Some(bytes) => replica.snapshot_taken(bytes, &mut self.ctx),
             None => replica.snapshots.taking = None,
@@ -164,6 +164,7 @@ impl Replica {
         self.snapshots.taking = Some(Taking { mark, log_bytes: self.snapshots.log_bytes });
         Some(TakeSnapshot {
             group: self.id,
+            life: self.life,
             index,
             term,
             configuration: self.stored_configuration(),

@@ -94,8 +94,7 @@ impl World {
         }
         for fetch in outputs.fetches {
             let delay = self.rng.u64(100..5_000);
-            let (group, ticket, low, high) = (fetch.group, fetch.ticket, fetch.low, fetch.high);
-            self.at(delay, Event::Fetched { node, boot, group, ticket, low, high });
+            self.at(delay, Event::Fetched { node, boot, fetch });
         }
         for take in outputs.take_snapshots {
             self.write_snapshot(node, boot, take);

@@ -42,7 +42,7 @@ pub struct Life {
     pub shard: Shard,
     pub inputs: Vec<Input>,
     /// Snapshots that are being written, by group and index.
-    pub writing: BTreeMap<(u32, u64), TakeSnapshot>,
+    pub writing: BTreeMap<(u32, u64, u64), TakeSnapshot>,
     /// Next tick, by the node's own clock.
     next_tick: u64,
     /// A step is scheduled.

@@ -21,30 +21,30 @@ pub struct Transfer {
 impl World {
     /// A view of a machine is to become a file.
     pub(crate) fn write_snapshot(&mut self, node: usize, boot: u64, take: TakeSnapshot) {
-        let (group, index) = (take.group, take.index);
+        let (group, member, index) = (take.group, take.life, take.index);
         let delay = match self.rng.u32(..20) {
             0 => self.rng.u64(..3_000_000),
             _ => self.rng.u64(500..50_000),
         };
         if let Some(life) = &mut self.nodes[node].life {
-            life.writing.insert((group, index), take);
+            life.writing.insert((group, index, take.life), take);
         }
-        self.at(delay, Event::SnapshotWritten { node, boot, group, index });
+        self.at(delay, Event::SnapshotWritten { node, boot, group, member, index });
     }
 
-    pub(crate) fn snapshot_written(&mut self, node: usize, group: u32, index: u64) {
+    pub(crate) fn snapshot_written(&mut self, node: usize, group: u32, member: u64, index: u64) {
         let Some(life) = &mut self.nodes[node].life else { return };
-        let Some(take) = life.writing.remove(&(group, index)) else { return };
+        let Some(take) = life.writing.remove(&(group, index, member)) else { return };
         // Now and then there is no space.
         if self.rng.u32(..50) == 0 {
-            return self.input(node, Input::SnapshotTaken { group, bytes: None });
+            return self.input(node, Input::SnapshotTaken { group, life: take.life, bytes: None });
         }
-        let TakeSnapshot { term, configuration, machine, .. } = take;
+        let TakeSnapshot { life, term, configuration, machine, .. } = take;
         let (bytes, machine) = through_file(&machine, self.options.planted);
         let snapshot = StoredSnapshot { index, term, configuration, bytes, machine };
         self.nodes[node].disk.keep(group, snapshot);
         self.report.snapshots += 1;
-        self.input(node, Input::SnapshotTaken { group, bytes: Some(bytes) });
+        self.input(node, Input::SnapshotTaken { group, life, bytes: Some(bytes) });
     }
 
     pub(crate) fn send_snapshot(&mut self, from: usize, boot: u64, send: SendSnapshot) {

@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BinaryHeap};
 use fastrand::Rng;
 use multiraft_machine::Answer;
 use multiraft_shard::limits::TICK_MICROS;
-use multiraft_shard::{AdminRequest, CallError, Consistency, GroupSpec, Input, Member};
+use multiraft_shard::{
+    AdminRequest, CallError, Consistency, FetchEntries, GroupSpec, Input, Member,
+};
 
 use crate::client::{Client, Heard};
 use crate::disk::Unsynced;
@@ -54,15 +56,14 @@ pub(crate) enum Event {
     Fetched {
         node: usize,
         boot: u64,
-        group: u32,
-        ticket: u64,
-        low: u64,
-        high: u64,
+        fetch: FetchEntries,
     },
     SnapshotWritten {
         node: usize,
         boot: u64,
         group: u32,
+        /// Of the node's members, as the shard counts them.
+        member: u64,
         index: u64,
     },
     SnapshotArrives {
@@ -282,14 +283,17 @@ impl World {
                 self.at(TICK_MICROS, Event::Tick { node, boot });
             }
             Event::Sync { node, boot } if self.lives(node, boot) => self.synced(node),
-            Event::Fetched { node, boot, group, ticket, low, high } if self.lives(node, boot) => {
+            Event::Fetched { node, boot, fetch } if self.lives(node, boot) => {
+                let FetchEntries { group, life, ticket, low, high, .. } = fetch;
                 let stored = self.nodes[node].disk.synced.groups.get(&group);
                 let range = stored.map(|g| g.entries.range(low..high));
                 let entries = range.into_iter().flatten().map(|(_, e)| e.clone()).collect();
-                self.input(node, Input::Fetched { group, ticket, entries });
+                self.input(node, Input::Fetched { group, life, ticket, entries });
             }
-            Event::SnapshotWritten { node, boot, group, index } if self.lives(node, boot) => {
-                self.snapshot_written(node, group, index);
+            Event::SnapshotWritten { node, boot, group, member, index }
+                if self.lives(node, boot) =>
+            {
+                self.snapshot_written(node, group, member, index);
             }
             Event::SnapshotArrives { transfer } => self.snapshot_arrives(transfer),
             Event::Dial { from, to, boot } if self.lives(from, boot) => self.dial(from, to),
