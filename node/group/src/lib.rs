@@ -227,7 +227,11 @@ impl Group {
 
     /// The durable (term, last index), which the handshake with a peer states.
     pub fn durable(&self) -> (u64, u64) {
-        (self.node.store().state.term, self.node.raft.raft_log.persisted)
+        let term = self.node.store().state.term;
+        // raft takes less for persisted while a snapshot is on its way to the disk.
+        let (in_term, acknowledged) = self.acknowledged;
+        let acknowledged = if in_term == term { acknowledged } else { 0 };
+        (term, self.node.raft.raft_log.persisted.max(acknowledged))
     }
 
     /// What this member promised its group to hold, as (term, index): a disk that holds less went back.
