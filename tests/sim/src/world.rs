@@ -383,10 +383,11 @@ impl World {
 
     /// Whether a group has a leader; `since` then it was seen to have none.
     fn check_led(&mut self, group: u32, since: u64) {
-        let Some(newest) = self.configuration(group).filter(|_| self.renewal.is_none()) else {
+        if self.renewal.is_some() {
             return;
-        };
-        let well = led::without_leader(&self.nodes, &self.network, self.now, group, &newest);
+        }
+        let voters = self.invariants.voters(group);
+        let well = led::without_leader(&self.nodes, &self.network, self.now, group, voters);
         let Some(well) = well else { return };
         assert!(
             self.now < since + led::LEADERLESS_MICROS,

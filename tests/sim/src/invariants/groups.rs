@@ -14,6 +14,9 @@ pub struct Groups {
     leaders: BTreeMap<(u32, u64), u64>,
     /// Group → index → term of the committed entry and a sum of its bytes.
     committed: BTreeMap<u32, BTreeMap<u64, (u64, u64)>>,
+    /// Group → version and voters (node ids) of the newest configuration that any member applied. Those
+    /// who live may know an older one.
+    newest: BTreeMap<u32, (u64, Vec<u64>)>,
     /// (place, group, member id) → what it was before the last step of its present life.
     before: BTreeMap<(usize, u32, u64), Before>,
 }
@@ -46,6 +49,11 @@ impl Groups {
         self.entries(group)?.get(&index).map(|(term, _)| *term)
     }
 
+    /// Node ids, by the newest configuration that was ever applied.
+    pub fn voters(&self, group: u32) -> &[u64] {
+        self.newest.get(&group).map_or(&[], |(_, voters)| voters)
+    }
+
     fn entries(&self, group: u32) -> Option<&BTreeMap<u64, (u64, u64)>> {
         self.committed.get(&group)
     }
@@ -58,6 +66,10 @@ impl Groups {
         in_order(state);
         never_back(&before, state);
         let voters = voters(state);
+        let newest = self.newest.entry(state.group_id).or_default();
+        if state.config_version >= newest.0 {
+            *newest = (state.config_version, voters.clone());
+        }
         if let Some(log) = nodes[place].disk.written.groups.get(&state.group_id) {
             if state.commit_index > before.commit {
                 self.commit(nodes, place, state, log, &before, &voters);

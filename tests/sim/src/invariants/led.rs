@@ -1,7 +1,5 @@
 //! A group whose majority is well has a leader, however long nobody has asked anything of it.
 
-use multiraft_proto::v1::{GroupConfig, MemberRole};
-
 use crate::network::Network;
 use crate::node::Node;
 
@@ -11,17 +9,15 @@ pub const WELL_MICROS: u64 = 10_000_000;
 /// A group may be between two leaders for so long.
 pub const LEADERLESS_MICROS: u64 = 3_000_000;
 
-/// The voters of a group, as its newest configuration names them, that are a majority and well, if
-/// none of them follows a leader that lives.
+/// Those voters (node ids) of a group that are a majority and well, if none of them follows a leader
+/// that lives.
 pub fn without_leader(
     nodes: &[Node],
     network: &Network,
     now: u64,
     group: u32,
-    newest: &GroupConfig,
+    voters: &[u64],
 ) -> Option<Vec<u64>> {
-    let voters = newest.members.iter().filter(|m| m.role() == MemberRole::Member);
-    let voters: Vec<u64> = voters.map(|m| m.node_id).collect();
     let is_well = |node: &&Node| {
         let until = node.troubled_at.max(node.paused_until).max(node.disk.slow_until);
         node.life.is_some() && now > until + WELL_MICROS

@@ -66,6 +66,11 @@ impl Invariants {
         }
     }
 
+    /// Node ids of a group's voters.
+    pub fn voters(&self, group: u32) -> &[u64] {
+        self.groups.voters(group)
+    }
+
     /// A member is refused by its peers for having gone back only if its disk did.
     fn sound(&self, state: &GroupState, place: usize) {
         let refused = state.phase() == multiraft_proto::v1::GroupPhase::RolledBack;
