@@ -84,7 +84,10 @@ impl Cluster {
             }
         }
         for take in outputs.take_snapshots {
-            self.handle(node, Input::SnapshotTaken { group: take.group, bytes: None });
+            self.handle(
+                node,
+                Input::SnapshotTaken { group: take.group, life: take.life, bytes: None },
+            );
         }
         for send in outputs.send_snapshots {
             let (group, member_id, index) = (send.group, send.member_id, send.index);
