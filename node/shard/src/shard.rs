@@ -208,7 +208,7 @@ impl Shard {
             Input::LinkClosed { peer } => self.link_closed(peer),
             Input::Persisted { round } => self.persisted(round),
             Input::Fetched { group, life, ticket, entries } => {
-                if let Some(replica) = self.living(group, life) {
+                if let Some(replica) = living(&mut self.replicas, group, life) {
                     replica.group.fetched(ticket, entries);
                     self.mark(group);
                 }
@@ -323,17 +323,12 @@ impl Shard {
         self.proxied.call(group, &proxy, to, &mut self.ctx);
     }
 
-    /// The member that something was asked for, if it has not left meanwhile.
-    pub(crate) fn living(&mut self, group: u32, life: u64) -> Option<&mut Replica> {
-        self.replicas.get_mut(&group).filter(|replica| replica.life == life)
-    }
-
     fn persisted(&mut self, round: u64) {
         while let Some(Unsynced { bytes, acks, events, tokens, .. }) =
             self.unsynced.pop_front_if(|u| u.record <= round)
         {
             for Ack { group, life, number } in acks {
-                if let Some(replica) = self.replicas.get_mut(&group).filter(|r| r.life == life) {
+                if let Some(replica) = living(&mut self.replicas, group, life) {
                     replica.persisted(number, &mut self.ctx);
                     self.mark(group);
                 }
@@ -440,4 +435,13 @@ impl Shard {
         self.unsynced_bytes += bytes;
         self.unsynced.push_back(Unsynced { record, since, bytes, acks, events, tokens });
     }
+}
+
+/// The member that something was asked for, if it has not left meanwhile.
+pub(crate) fn living(
+    replicas: &mut BTreeMap<u32, Replica>,
+    group: u32,
+    life: u64,
+) -> Option<&mut Replica> {
+    replicas.get_mut(&group).filter(|replica| replica.life == life)
 }

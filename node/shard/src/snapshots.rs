@@ -9,7 +9,7 @@ use crate::limits::{
     RESTING_LOG_BYTES_MAX, SNAPSHOT_LOG_BYTES_ALL, SNAPSHOT_RETRY_MICROS, SNAPSHOTS_AT_ONCE,
 };
 use crate::replica::{Driven, Replica};
-use crate::shard::Shard;
+use crate::shard::{Shard, living};
 use multiraft_group::{Installed, Member, SnapshotMark, SnapshotToSend};
 use multiraft_machine::Machine;
 use multiraft_proto::v1::event::Event;
@@ -91,7 +91,7 @@ impl Shard {
         if bytes.is_none() {
             self.snapshots.retry_at = self.ctx.now.micros + SNAPSHOT_RETRY_MICROS;
         }
-        let Some(replica) = self.replicas.get_mut(&id).filter(|r| r.life == life) else { return };
+        let Some(replica) = living(&mut self.replicas, id, life) else { return };
         match bytes {
             Some(bytes) => replica.snapshot_taken(bytes, &mut self.ctx),
             None => replica.snapshots.taking = None,
