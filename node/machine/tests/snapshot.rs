@@ -261,6 +261,11 @@ fn histories_reach_every_kind_of_state() {
                         see("transaction", !transaction.writes.is_empty());
                         see("empty transaction", transaction.writes.is_empty());
                     }
+                    Ok(Some(map_record::Record::Lock(lock))) => {
+                        see("held key", lock.waiter.is_none());
+                        see("waited for key", lock.waiter.is_some());
+                    }
+                    Ok(Some(map_record::Record::Listener(_))) => see("listener", true),
                     Ok(None) | Err(_) => see("counter", true),
                 },
                 _ => {}
