@@ -30,4 +30,23 @@ macro_rules! conversations {
     };
 }
 
-conversations!(counter, election, lock, map_events, map_locks, set, value);
+conversations!(counter, election, lock, map_events, map_locks, map_transactions, set, value);
+
+/// What the original gets wrong.
+mod defects {
+    use super::*;
+
+    conversations!(
+        a_conflicting_update_or_delete_leaves_the_value_alone,
+        a_demoted_leader_leads_no_more,
+        a_former_holder_that_ends_does_not_take_the_lock_from_its_holder,
+        a_leader_that_enters_again_does_not_queue_behind_itself,
+        a_prepared_key_that_expires_before_its_commit_is_committed,
+        a_put_with_a_version_on_a_missing_key_is_a_conflict,
+        a_try_for_a_held_lock_fails_at_once,
+        a_wait_for_a_lock_ends_without_traffic,
+        a_withdrawal_takes_out_the_named_candidate,
+        the_anointed_leads_and_not_the_last_of_the_queue,
+        the_last_leader_that_ends_leaves_a_vacancy,
+    );
+}

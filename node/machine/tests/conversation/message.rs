@@ -27,16 +27,21 @@ pub fn encode(rpc: &Rpc, fields: &[Argument]) -> Result<Bytes, Box<dyn Error>> {
         let Argument::KeyValue(name, text) = field else {
             return Err(format!("{field}: not a field").into());
         };
-        let field = message.descriptor().get_field_by_name(name);
-        let field = field.ok_or_else(|| format!("{}: has no field {name}", rpc.method))?;
-        let value = value(&field.kind(), text)?;
-        if field.is_list() {
-            message.get_field_mut(&field).as_list_mut().unwrap().push(value);
-        } else {
-            message.set_field(&field, value);
-        }
+        set(&mut message, name, text)?;
     }
     Ok(message.encode_to_vec().into())
+}
+
+fn set(message: &mut DynamicMessage, name: &str, text: &str) -> Result<(), Box<dyn Error>> {
+    let descriptor = message.descriptor();
+    let field = descriptor.get_field_by_name(name);
+    let field = field.ok_or_else(|| format!("{} has no field {name}", descriptor.name()))?;
+    let value = value(&field.kind(), text)?;
+    match field.is_list() {
+        true => message.get_field_mut(&field).as_list_mut().unwrap().push(value),
+        false => message.set_field(&field, value),
+    }
+    Ok(())
 }
 
 fn value(kind: &Kind, text: &str) -> Result<Value, Box<dyn Error>> {
@@ -57,6 +62,18 @@ fn value(kind: &Kind, text: &str) -> Result<Value, Box<dyn Error>> {
                 let (seconds, nanos) = duration(&text)?;
                 inner.set_field_by_name("seconds", Value::I64(seconds));
                 inner.set_field_by_name("nanos", Value::I32(nanos));
+            } else if message.name() == "MapInput" {
+                // As on a line of its own: `put key=a value=one`.
+                let mut words = text.split_whitespace();
+                let case = message.get_field_by_name(words.next().unwrap_or_default());
+                let case = case.ok_or_else(|| format!("{text}: no such write"))?;
+                let Kind::Message(write) = case.kind() else { return Err("not a write".into()) };
+                let mut fields = DynamicMessage::new(write);
+                words.try_for_each(|word| match word.split_once('=') {
+                    Some((name, text)) => set(&mut fields, name, text),
+                    None => Err(format!("{word}: not a field").into()),
+                })?;
+                inner.set_field(&case, Value::Message(fields));
             } else {
                 // A message of one string, such as an element of a set.
                 inner.set_field_by_name("value", Value::String(text));
