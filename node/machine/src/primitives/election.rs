@@ -242,6 +242,24 @@ mod tests {
     }
 
     #[test]
+    fn records_that_contradict_each_other_are_refused() {
+        let candidate = |name: &str, session_id| {
+            let name = name.to_owned();
+            let record = Some(Record::Candidate(ElectionCandidate { name, session_id }));
+            ElectionRecord { record }
+        };
+        let restored = |records: &[ElectionRecord]| {
+            crate::primitives::restored(&mut LeaderElection::default(), records).err()
+        };
+        assert_eq!(restored(&[candidate("a", 1), candidate("b", 1)]), None);
+        let absent = restored(&[ElectionRecord { record: None }]);
+        assert_eq!(absent.unwrap(), "record is absent, or of an unknown kind");
+        assert_eq!(restored(&[candidate("a", 2)]).unwrap(), "session 2 is not attached");
+        let twice = restored(&[candidate("a", 1), candidate("a", 1)]);
+        assert_eq!(twice.unwrap(), "a candidate is there twice");
+    }
+
+    #[test]
     fn one_candidate_too_many_is_refused() {
         let mut election = LeaderElection::default();
         for number in 0..CANDIDATES_MAX {

@@ -203,6 +203,25 @@ mod tests {
     }
 
     #[test]
+    fn who_has_no_open_command_is_not_restored() {
+        use crate::primitives::{restored, set};
+        use multiraft_proto::log::{SetRecord, set_record::Record};
+        let listener = |session_id, sequence_num| {
+            let key = String::new();
+            let listener = SnapshotListener { session_id, sequence_num, key };
+            SetRecord { record: Some(Record::Listener(listener)) }
+        };
+        let restored = |records: &[SetRecord]| restored(&mut set::Set::default(), records);
+        assert_eq!(restored(&[listener(1, 1), listener(1, 2)]), Ok(()));
+        let closed = restored(&[listener(1, 4)]).unwrap_err();
+        assert_eq!(closed, "command 4 of session 1 is not open here");
+        let gone = restored(&[listener(3, 1)]).unwrap_err();
+        assert_eq!(gone, "command 1 of session 3 is not open here");
+        let twice = restored(&[listener(1, 1), listener(1, 1)]).unwrap_err();
+        assert_eq!(twice, "command 1 of session 1 listens twice");
+    }
+
+    #[test]
     fn one_listener_too_many_is_refused() {
         let mut listeners = Listeners::default();
         let (mut timers, mut emitted) = (Timers::default(), Vec::new());

@@ -259,6 +259,35 @@ mod tests {
     }
 
     #[test]
+    fn records_that_contradict_each_other_are_refused() {
+        let record = |record| LockRecord { record: Some(record) };
+        let holder = |session_id| record(Record::Holder(LockHolder { index: 5, session_id }));
+        let waits = |index, sequence_num, timeout: Option<Timer>| {
+            let timeout = timeout.map(Timer::into);
+            record(Record::Waiter(LockWaiter { index, session_id: 1, sequence_num, timeout }))
+        };
+        let restored = |records: &[LockRecord]| {
+            crate::primitives::restored(&mut Lock::default(), records).err().unwrap_or_default()
+        };
+        let timer = |id| Some(Timer { due: 1_000, id });
+        assert_eq!(restored(&[holder(1), waits(6, 1, None), waits(7, 2, timer(1))]), "");
+        assert_eq!(
+            restored(&[LockRecord { record: None }]),
+            "record is absent, or of an unknown kind"
+        );
+        assert_eq!(restored(&[holder(2)]), "session 2 is not attached");
+        assert_eq!(restored(&[holder(1), holder(1)]), "the lock has two holders");
+        let free = "command 6 waits for a lock that it should hold";
+        assert_eq!(restored(&[waits(6, 1, None)]), free);
+        assert!(restored(&[holder(1), waits(5, 1, None)]).contains("should hold"));
+        assert!(restored(&[holder(1), waits(6, 4, None)]).contains("is not open here"));
+        let twice = [holder(1), waits(6, 1, None), waits(6, 2, None)];
+        assert_eq!(restored(&twice), "command 6 waits twice");
+        let timers = [holder(1), waits(6, 1, timer(1)), waits(7, 2, timer(1))];
+        assert_eq!(restored(&timers), "timer 1 is armed twice");
+    }
+
+    #[test]
     fn one_waiter_too_many_is_refused() {
         let (mut lock, mut timers, mut emitted) = (Lock::default(), Timers::default(), Vec::new());
         let mut acquire = |index| {

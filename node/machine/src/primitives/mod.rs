@@ -322,6 +322,29 @@ fn unknown_operation(service: Service, operation: u32) -> Failure {
     Failure::new(Status::NotSupported, message)
 }
 
+/// Restores primitive 1 from records. Session 1 is attached to it and has commands 1 to 3 open on it,
+/// session 2 is not attached; timers up to 9 were given out, and it is log time 1,000.
+#[cfg(test)]
+fn restored(primitive: &mut dyn Primitive, records: &[impl prost::Message]) -> Result<(), String> {
+    use crate::commands::{Commands, Open, Waiter};
+    let session = |timeout_millis| Session {
+        timeout_millis,
+        expiry: Timer { due: 2_000, id: 9 },
+        attached: Default::default(),
+        commands: Commands::default(),
+    };
+    let mut attached = session(1);
+    attached.attached.insert(1);
+    for number in 1..=3 {
+        let waiter = Waiter { origin: 1, number };
+        attached.commands.open(number, Open { waiter, primitive_id: 1 });
+    }
+    let sessions = OrdMap::from_iter([(1_u64, attached), (2, session(1))]);
+    let mut timers = RestoredTimers::new(9, 1_000);
+    let mut context = RestoreContext::new(1, &mut timers, &sessions);
+    records.iter().try_for_each(|record| primitive.restore(encode(record), &mut context))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

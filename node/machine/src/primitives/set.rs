@@ -228,4 +228,37 @@ mod tests {
             listeners => listeners.open(command, "", Bytes::new(), &mut context),
         });
     }
+
+    #[test]
+    fn records_that_contradict_each_other_are_refused() {
+        let element = |element: &str, expiry: Option<Timer>| {
+            let (element, expiry) = (element.to_owned(), expiry.map(Timer::into));
+            SetRecord { record: Some(Record::Element(SetElement { element, expiry })) }
+        };
+        let restored = |records: &[SetRecord]| {
+            crate::primitives::restored(&mut Set::default(), records).err().unwrap_or_default()
+        };
+        let timer = Some(Timer { due: 1_000, id: 1 });
+        assert_eq!(restored(&[element("a", None), element("b", timer)]), "");
+        let twice = restored(&[element("a", None), element("a", None)]);
+        assert_eq!(twice, "an element is there twice");
+        let timers = restored(&[element("a", timer), element("b", timer)]);
+        assert_eq!(timers, "timer 1 is armed twice");
+        let absent = restored(&[SetRecord { record: None }]);
+        assert_eq!(absent, "record is absent, or of an unknown kind");
+    }
+
+    #[test]
+    fn one_element_too_many_is_refused() {
+        let (mut timers, mut emitted) = (Timers::default(), Vec::new());
+        let mut context = Context::new((1, 1), 1, &mut timers, &mut emitted);
+        let numbers = 0..ELEMENTS_MAX as u32;
+        let elements = numbers.map(|number| (Arc::from(number.to_string()), None)).collect();
+        let mut set = Set { elements, ..Set::default() };
+        let element = |value: &str| Some(wire::Element { value: value.to_owned() });
+        let add = wire::AddInput { element: element("one more"), ttl: None };
+        assert_eq!(set.add(add, &mut context).unwrap_err().status, Status::Conflict);
+        let there = wire::AddInput { element: element("7"), ttl: None };
+        assert!(set.add(there, &mut context).is_ok());
+    }
 }

@@ -254,4 +254,21 @@ mod tests {
             });
         }
     }
+
+    #[test]
+    fn records_that_contradict_each_other_are_refused() {
+        let value = |expiry: Option<Timer>| {
+            let value = StoredValue { expiry: expiry.map(Timer::into), ..Default::default() };
+            ValueRecord { record: Some(Record::Value(value)) }
+        };
+        let restored = |records: &[ValueRecord]| {
+            crate::primitives::restored(&mut Value::default(), records).err().unwrap_or_default()
+        };
+        assert_eq!(restored(&[value(Some(Timer { due: 1_000, id: 1 }))]), "");
+        assert_eq!(restored(&[value(None), value(None)]), "there are two values");
+        let late = restored(&[value(Some(Timer { due: 999, id: 1 }))]);
+        assert_eq!(late, "timer 1 was due at 999, it is 1000 now");
+        let absent = restored(&[ValueRecord { record: None }]);
+        assert_eq!(absent, "record is absent, or of an unknown kind");
+    }
 }

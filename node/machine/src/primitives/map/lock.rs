@@ -333,6 +333,36 @@ mod tests {
     }
 
     #[test]
+    fn records_that_contradict_each_other_are_refused() {
+        use crate::primitives::{map::Map, restored};
+        use multiraft_proto::log::{MapRecord, map_record::Record};
+        let lock = |index, session_id, keys: &[&str], sequence_num: Option<u64>| {
+            let keys = keys.iter().map(|key| (*key).to_owned()).collect();
+            let timeout = Some(Timer { due: 1_000, id: index }.into());
+            let waiter = sequence_num.map(|sequence_num| MapLockWaiter { sequence_num, timeout });
+            MapRecord { record: Some(Record::Lock(MapLock { index, session_id, keys, waiter })) }
+        };
+        let restored = |records: &[MapRecord]| {
+            restored(&mut Map::default(), records).err().unwrap_or_default()
+        };
+        let held = || lock(5, 1, &["a", "b"], None);
+        assert_eq!(restored(&[held(), lock(6, 1, &["b", "c"], Some(1))]), "");
+        assert_eq!(restored(&[lock(5, 2, &["a"], None)]), "session 2 is not attached");
+        assert_eq!(restored(&[held(), held()]), "lock 5 comes after a later one");
+        let keys = "lock 6: the keys are not in order";
+        for wrong in [&["b", "a"][..], &["a", "a"], &[]] {
+            assert_eq!(restored(&[lock(6, 1, wrong, None)]), keys);
+        }
+        let neither = "lock 6 neither holds its keys nor waits for them";
+        assert_eq!(restored(&[held(), lock(6, 1, &["b", "c"], None)]), neither);
+        assert_eq!(restored(&[held(), lock(6, 1, &["c"], Some(1))]), neither);
+        let closed = restored(&[held(), lock(6, 1, &["b"], Some(4))]);
+        assert_eq!(closed, "command 4 of session 1 is not open here");
+        let timer = restored(&[held(), lock(10, 1, &["b"], Some(1))]);
+        assert_eq!(timer, "timer 10 was never given out, 9 were");
+    }
+
+    #[test]
     fn one_lock_too_many_is_refused() {
         let (mut locks, mut timers, mut emitted) =
             (Locks::default(), Timers::default(), Vec::new());
