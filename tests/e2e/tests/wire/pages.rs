@@ -258,7 +258,7 @@ fn primitives_that_come_later_say_so() {
         let method = format!("map.v1.Map/{method}");
         nodes.nodes[0].refused(&method, &request, Code::Unimplemented, &["later release"]);
     }
-    for kind in ["set.v1.Set", "value.v1.Value", "lock.v1.Lock"] {
+    for kind in ["countermap.v1.CounterMap", "indexedmap.v1.IndexedMap", "multimap.v1.MultiMap"] {
         let answer = session.create(20, &format!("atomix.runtime.{kind}"), kind);
         assert_ne!(status(&answer), "OK", "{kind} would be created and never served: {answer}");
     }

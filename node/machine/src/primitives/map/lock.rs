@@ -359,7 +359,7 @@ mod tests {
         let closed = restored(&[held(), lock(6, 1, &["b"], Some(4))]);
         assert_eq!(closed, "command 4 of session 1 is not open here");
         let timer = restored(&[held(), lock(10, 1, &["b"], Some(1))]);
-        assert_eq!(timer, "timer 10 was never given out, 9 were");
+        assert_eq!(timer, "timer 10 was never given out, 9 was");
     }
 
     #[test]
