@@ -71,6 +71,35 @@ pub const TRANSACTION_WRITES_MAX: usize = 1_024;
 /// Prepared transactions per map: they pin their values and keys until commit or abort.
 pub const TRANSACTIONS_MAX: usize = 1_024;
 
+/// Open `Acquire` commands per lock. They are searched one by one when one of them ends early; all
+/// sessions of them ending at once stay below half a second.
+pub const LOCK_WAITERS_MAX: usize = 4_096;
+
+/// Lock commands per map that hold keys or wait for them; searched like [`LOCK_WAITERS_MAX`].
+pub const MAP_LOCKS_MAX: usize = 4_096;
+
+/// Keys in one lock command of a map, as [`TRANSACTION_WRITES_MAX`].
+pub const LOCK_KEYS_MAX: usize = 1_024;
+
+/// Candidates per election. Every answer lists them all: with names of [`KEY_BYTES_MAX`] that is a
+/// quarter of the 4 MiB message limit.
+pub const CANDIDATES_MAX: usize = 1_024;
+
+/// Elements per set. At about 150 B each beside their bytes, and clearing a set goes through all of
+/// them within one entry.
+pub const ELEMENTS_MAX: usize = 1 << 20;
+
+/// Open `Events` commands per primitive: each change is an output for every one of them.
+pub const LISTENERS_MAX: usize = 1_024;
+
+/// Events that one command may cause for listeners to all keys, counted for each listener: bounds
+/// memory and time of applying one entry. 262,144 are about 20 MB for a moment.
+pub const EVENTS_MAX: usize = 1 << 18;
+
+/// Unacknowledged outputs of one stream: at 4,000 events/s, the default keep-alive period of 15 s
+/// brings 60,000.
+pub const STREAM_OUTPUTS_MAX: usize = 65_536;
+
 /// A time to live beyond this is the same as one of this length (about 34,000 years): due times
 /// stay far from overflow.
 pub const TTL_MILLIS_MAX: u64 = 1 << 50;

@@ -1,7 +1,12 @@
 //! The primitives: what clients build with. Each is one file and one [`Primitive`].
 
 mod counter;
+mod election;
+mod listeners;
+mod lock;
 mod map;
+mod set;
+mod value;
 
 use std::sync::Arc;
 
@@ -47,6 +52,14 @@ pub type Records<'a> = Box<dyn Iterator<Item = Bytes> + Send + 'a>;
 pub struct CommandKey {
     pub session_id: u64,
     pub sequence_num: u64,
+}
+
+impl CommandKey {
+    fn digest(&self, digest: &mut Digest) {
+        let Self { session_id, sequence_num } = self;
+        digest.word(*session_id);
+        digest.word(*sequence_num);
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -158,30 +171,49 @@ impl<'a> RestoreContext<'a> {
         }
         Ok(())
     }
+
+    /// Whatever waits for outputs of the primitive must be an open command on it: else nobody would
+    /// get them.
+    pub fn check_open(&self, command: CommandKey) -> Result<(), String> {
+        let CommandKey { session_id, sequence_num } = command;
+        let session = self.sessions.get(&session_id);
+        if !session.is_some_and(|s| s.commands.is_open(sequence_num, self.primitive_id)) {
+            return Err(format!("command {sequence_num} of session {session_id} is not open here"));
+        }
+        Ok(())
+    }
 }
 
 /// The services that clients can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
     Counter,
+    LeaderElection,
+    Lock,
     Map,
+    Set,
+    Value,
 }
 
+const SERVED: [Service; 6] = [
+    Service::Counter,
+    Service::LeaderElection,
+    Service::Lock,
+    Service::Map,
+    Service::Set,
+    Service::Value,
+];
+
 /// Services of the contract that this release does not serve.
-const NOT_YET_SERVED: [&str; 7] = [
+const NOT_YET_SERVED: [&str; 3] = [
     "atomix.runtime.countermap.v1.CounterMap",
-    "atomix.runtime.election.v1.LeaderElection",
     "atomix.runtime.indexedmap.v1.IndexedMap",
-    "atomix.runtime.lock.v1.Lock",
     "atomix.runtime.multimap.v1.MultiMap",
-    "atomix.runtime.set.v1.Set",
-    "atomix.runtime.value.v1.Value",
 ];
 
 impl Service {
     pub fn find(name: &str) -> Result<Self, Failure> {
-        let served = [Service::Counter, Service::Map];
-        if let Some(service) = served.into_iter().find(|service| service.name() == name) {
+        if let Some(service) = SERVED.into_iter().find(|service| service.name() == name) {
             return Ok(service);
         }
         if NOT_YET_SERVED.contains(&name) {
@@ -194,7 +226,11 @@ impl Service {
     pub fn name(self) -> &'static str {
         match self {
             Service::Counter => "atomix.runtime.counter.v1.Counter",
+            Service::LeaderElection => "atomix.runtime.election.v1.LeaderElection",
+            Service::Lock => "atomix.runtime.lock.v1.Lock",
             Service::Map => "atomix.runtime.map.v1.Map",
+            Service::Set => "atomix.runtime.set.v1.Set",
+            Service::Value => "atomix.runtime.value.v1.Value",
         }
     }
 }
@@ -211,14 +247,22 @@ pub struct Slot {
 #[derive(Clone, Debug)]
 enum State {
     Counter(counter::Counter),
+    LeaderElection(election::LeaderElection),
+    Lock(lock::Lock),
     Map(map::Map),
+    Set(set::Set),
+    Value(value::Value),
 }
 
 impl Slot {
     pub fn new(service: Service, namespace: Arc<str>, name: Arc<str>) -> Self {
         let state = match service {
             Service::Counter => State::Counter(counter::Counter::default()),
+            Service::LeaderElection => State::LeaderElection(Default::default()),
+            Service::Lock => State::Lock(lock::Lock::default()),
             Service::Map => State::Map(map::Map::default()),
+            Service::Set => State::Set(set::Set::default()),
+            Service::Value => State::Value(value::Value::default()),
         };
         Self { service, namespace, name, state }
     }
@@ -226,14 +270,22 @@ impl Slot {
     pub fn primitive(&self) -> &dyn Primitive {
         match &self.state {
             State::Counter(counter) => counter,
+            State::LeaderElection(election) => election,
+            State::Lock(lock) => lock,
             State::Map(map) => map,
+            State::Set(set) => set,
+            State::Value(value) => value,
         }
     }
 
     pub fn primitive_mut(&mut self) -> &mut dyn Primitive {
         match &mut self.state {
             State::Counter(counter) => counter,
+            State::LeaderElection(election) => election,
+            State::Lock(lock) => lock,
             State::Map(map) => map,
+            State::Set(set) => set,
+            State::Value(value) => value,
         }
     }
 
@@ -268,6 +320,29 @@ fn ttl_millis(field: &str, (seconds, nanos): (i64, i32)) -> Result<u64, Failure>
 fn unknown_operation(service: Service, operation: u32) -> Failure {
     let message = format!("operation {operation} of {} is not served here", service.name());
     Failure::new(Status::NotSupported, message)
+}
+
+/// Restores primitive 1 from records. Session 1 is attached to it and has commands 1 to 3 open on it,
+/// session 2 is not attached; timers up to 9 were given out, and it is log time 1,000.
+#[cfg(test)]
+fn restored(primitive: &mut dyn Primitive, records: &[impl prost::Message]) -> Result<(), String> {
+    use crate::commands::{Commands, Open, Waiter};
+    let session = |timeout_millis| Session {
+        timeout_millis,
+        expiry: Timer { due: 2_000, id: 9 },
+        attached: Default::default(),
+        commands: Commands::default(),
+    };
+    let mut attached = session(1);
+    attached.attached.insert(1);
+    for number in 1..=3 {
+        let waiter = Waiter { origin: 1, number };
+        attached.commands.open(number, Open { waiter, primitive_id: 1 });
+    }
+    let sessions = OrdMap::from_iter([(1_u64, attached), (2, session(1))]);
+    let mut timers = RestoredTimers::new(9, 1_000);
+    let mut context = RestoreContext::new(1, &mut timers, &sessions);
+    records.iter().try_for_each(|record| primitive.restore(encode(record), &mut context))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use multiraft_proto::v1::{
     CloseSessionInput, CreateServiceInput, KeepAliveInput, OpenSessionInput, PartitionInput,
     ServiceInput, SessionInput, session_input,
 };
-use multiraft_proto::{counter, map, rpc};
+use multiraft_proto::{counter, election, lock, map, rpc, set, value};
 use prost::Message;
 use prost_types::Duration;
 use std::sync::LazyLock;
@@ -18,6 +18,17 @@ const TERM: u64 = 1;
 const SESSION: u64 = 1;
 const COUNTER: u64 = 2;
 const MAP: u64 = 3;
+/// Types of the primitives, whose ids follow each other from [`COUNTER`].
+const SERVED: [&str; 6] = [
+    rpc::counter::TYPE,
+    rpc::map::TYPE,
+    rpc::election::TYPE,
+    rpc::lock::TYPE,
+    rpc::set::TYPE,
+    rpc::value::TYPE,
+];
+/// Number of the next command of the session.
+const NEXT: u64 = 20;
 
 /// Cloning it is cheap.
 fn machine() -> Machine {
@@ -25,22 +36,36 @@ fn machine() -> Machine {
     MACHINE.clone()
 }
 
-/// With a session, a counter and a map that has an entry, one that expires, and a locked key.
+/// With a session and a primitive of each type: a map with an entry, one that expires, a prepared and
+/// a locked key, a held lock, a leader, and commands that listen and wait.
 fn filled() -> Machine {
     let mut machine = Machine::new();
     let locked = map::map_input::Input::Put(put("locked", None));
     let inputs = vec![map::MapInput { input: Some(locked) }];
     let prepare = map::PrepareInput { sequence_num: 6, inputs };
-    for input in [
-        open(),
-        command(1, create(rpc::counter::TYPE)),
-        command(2, create(rpc::map::TYPE)),
-        command(3, operation(COUNTER, rpc::counter::SET, &counter::SetInput { value: 5 })),
-        command(4, operation(MAP, rpc::map::PUT, &put("a", None))),
-        command(5, operation(MAP, rpc::map::PUT, &put("b", Some(5)))),
-        command(6, operation(MAP, rpc::map::PREPARE, &prepare)),
-    ] {
-        apply(&mut machine, &entry_of(vec![item(&input)]));
+    let keys = map::LockInput { keys: vec!["a".into()], timeout: None };
+    let enter = election::EnterInput { candidate: "a".into() };
+    let add = set::AddInput { element: Some(set::Element { value: "a".into() }), ttl: None };
+    let [_, _, leader, lock, elements, value] = [0, 1, 2, 3, 4, 5].map(|place| COUNTER + place);
+    let operations = [
+        operation(COUNTER, rpc::counter::SET, &counter::SetInput { value: 5 }),
+        operation(MAP, rpc::map::PUT, &put("a", None)),
+        operation(MAP, rpc::map::PUT, &put("b", Some(5))),
+        operation(MAP, rpc::map::PREPARE, &prepare),
+        operation(MAP, rpc::map::LOCK, &keys),
+        operation(MAP, rpc::map::LOCK, &keys),
+        operation(MAP, rpc::map::EVENTS, &map::EventsInput::default()),
+        operation(leader, rpc::election::ENTER, &enter),
+        operation(lock, rpc::lock::ACQUIRE, &lock::AcquireInput::default()),
+        operation(lock, rpc::lock::ACQUIRE, &lock::AcquireInput::default()),
+        operation(elements, rpc::set::EVENTS, &set::EventsInput {}),
+        operation(elements, rpc::set::ADD, &add),
+        operation(value, rpc::value::INSERT, &value::InsertInput::default()),
+    ];
+    apply(&mut machine, &entry_of(vec![item(&open())]));
+    let created = SERVED.map(create);
+    for (payload, number) in created.into_iter().chain(operations).zip(1..NEXT) {
+        apply(&mut machine, &entry_of(vec![item(&command(number, payload))]));
     }
     machine
 }
@@ -83,12 +108,11 @@ pub fn input(bytes: &[u8]) {
 /// Two bytes choose the operation, the others are its input.
 pub fn service(bytes: &[u8]) {
     let Some((choice, input)) = bytes.split_first_chunk() else { return };
-    let served: Vec<_> = rpc::RPCS
-        .iter()
-        .filter(|rpc| [rpc::counter::TYPE, rpc::map::TYPE].contains(&rpc.primitive))
-        .collect();
+    let served = served();
     let rpc = served[usize::from(u16::from_be_bytes(*choice)) % served.len()];
-    let service_id = if rpc.primitive == rpc::map::TYPE { MAP } else { COUNTER };
+    let place = SERVED.iter().position(|served| *served == rpc.primitive);
+    let place = place.expect("filtered by it");
+    let service_id = COUNTER + place as u64;
     let input = Bytes::copy_from_slice(input);
     let mut machine = machine();
     machine.query(&Query {
@@ -98,14 +122,18 @@ pub fn service(bytes: &[u8]) {
         input: input.clone(),
     });
     let call = ServiceInput { service_id, operation: rpc.operation, payload: input };
-    let call = command(7, session_input::Payload::ServiceInput(call));
+    let call = command(NEXT, session_input::Payload::ServiceInput(call));
     apply(&mut machine, &entry_of(vec![item(&call)]));
     lives_on(machine);
 }
 
+fn served() -> Vec<&'static rpc::Rpc> {
+    rpc::RPCS.iter().filter(|rpc| SERVED.contains(&rpc.primitive)).collect()
+}
+
 /// The filter in a keep-alive.
 pub fn filter(bytes: &[u8]) {
-    for last in [6, u64::MAX] {
+    for last in [NEXT - 1, u64::MAX] {
         let keep = KeepAliveInput {
             session_id: SESSION,
             last_command_sequence_num: last,
@@ -219,9 +247,9 @@ fn all_inputs() -> Vec<(&'static str, Payload)> {
         ("open", open()),
         ("close", Payload::CloseSession(CloseSessionInput { session_id: SESSION })),
         ("keep-alive", keep_alive()),
-        ("create", command(7, create(rpc::map::TYPE))),
-        ("increment", command(7, operation(COUNTER, rpc::counter::INCREMENT, &increment))),
-        ("put", command(7, operation(MAP, rpc::map::PUT, &put("c", Some(9))))),
+        ("create", command(NEXT, create(rpc::map::TYPE))),
+        ("increment", command(NEXT, operation(COUNTER, rpc::counter::INCREMENT, &increment))),
+        ("put", command(NEXT, operation(MAP, rpc::map::PUT, &put("c", Some(9))))),
     ]
 }
 
@@ -238,15 +266,28 @@ pub fn entries() -> Seeds {
 
 pub fn calls() -> Seeds {
     let chosen = |choice: u16, input: Vec<u8>| [&choice.to_be_bytes()[..], &input].concat();
-    let put = put("a", Some(3)).encode_to_vec();
-    let number = counter::SetInput { value: -7 }.encode_to_vec();
+    let second = Some(Duration { seconds: 1, nanos: 5 });
+    let element = Some(set::Element { value: "b".into() });
+    let input = |rpc: &rpc::Rpc| match rpc.primitive {
+        rpc::counter::TYPE => counter::SetInput { value: -7 }.encode_to_vec(),
+        rpc::election::TYPE => election::EnterInput { candidate: "b".into() }.encode_to_vec(),
+        rpc::lock::TYPE => lock::AcquireInput { timeout: second }.encode_to_vec(),
+        rpc::set::TYPE => set::AddInput { element: element.clone(), ttl: second }.encode_to_vec(),
+        rpc::value::TYPE => value::SetInput { value: "b".into(), ttl: second }.encode_to_vec(),
+        _ => put("a", Some(3)).encode_to_vec(),
+    };
     let names = [
         "call-00", "call-01", "call-02", "call-03", "call-04", "call-05", "call-06", "call-07",
         "call-08", "call-09", "call-10", "call-11", "call-12", "call-13", "call-14", "call-15",
-        "call-16", "call-17", "call-18", "call-19",
+        "call-16", "call-17", "call-18", "call-19", "call-20", "call-21", "call-22", "call-23",
+        "call-24", "call-25", "call-26", "call-27", "call-28", "call-29", "call-30", "call-31",
+        "call-32", "call-33", "call-34", "call-35", "call-36", "call-37", "call-38", "call-39",
+        "call-40", "call-41", "call-42", "call-43", "call-44",
     ];
-    let input = |choice: u16| if choice < 5 { number.clone() } else { put.clone() };
-    names.into_iter().zip(0..).map(|(name, n)| (name, chosen(n, input(n)))).collect()
+    let served = served();
+    assert_eq!(names.len(), served.len(), "a name for each operation that is served");
+    let calls = served.into_iter().zip(0..).map(|(rpc, choice)| chosen(choice, input(rpc)));
+    names.into_iter().zip(calls).collect()
 }
 
 pub fn filters() -> Seeds {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use multiraft_proto::atomix::multiraft::map::v1 as wire;
+use wire::event::{Event, Inserted, Updated};
 
-use super::{Entry, Map, missing};
+use super::{Entry, Map, missing, removed};
 use crate::digest::Digest;
 use crate::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::primitives::{Context, Failure, Status, encode, ttl_millis};
@@ -133,6 +134,8 @@ impl Map {
         let prev_value = Some(wire::IndexedValue { value: old, index: entry.index });
         entry.index = context.index;
         let expiry = entry.expiry.take();
+        let updated = || Updated { value: self.value(&write.key), prev_value: prev_value.clone() };
+        self.tell(&write.key, || Event::Updated(updated()), context);
         if expiry.is_some() || write.ttl_millis.is_some() {
             let key = Arc::from(write.key);
             let timer = self.rearm(&key, expiry, write.ttl_millis, context);
@@ -149,7 +152,8 @@ impl Map {
             None => None,
         };
         let value = Bytes::copy_from_slice(&write.value);
-        self.entries.insert(key, Entry { value, index: context.index, expiry });
+        self.entries.insert(Arc::clone(&key), Entry { value, index: context.index, expiry });
+        self.tell(&key, || Event::Inserted(Inserted { value: self.value(&key) }), context);
         Written { kind: write.kind, index: context.index, prev_value: None }
     }
 
@@ -160,6 +164,7 @@ impl Map {
             context.disarm(timer);
             self.expiries.remove(&timer.id);
         }
+        self.tell(&write.key, || removed(&entry, false), context);
         let prev_value = Some(entry.indexed_value());
         Ok(Written { kind: write.kind, index: entry.index, prev_value })
     }
