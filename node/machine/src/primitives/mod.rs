@@ -1,7 +1,13 @@
 //! The primitives: what clients build with. Each is one file and one [`Primitive`].
 
+mod checks;
 mod counter;
+mod countermap;
+mod indexedmap;
+mod key_listeners;
+mod key_locks;
 mod map;
+mod multimap;
 
 use std::sync::Arc;
 
@@ -10,7 +16,7 @@ use imbl::OrdMap;
 
 pub use crate::answer::Status;
 use crate::digest::Digest;
-use crate::limits::TTL_MILLIS_MAX;
+use crate::limits::{COMMAND_OVERHEAD_BYTES, EMITTED_BYTES_MAX, TTL_MILLIS_MAX};
 use crate::session::{Session, duration_millis};
 use crate::timers::{Owner, RestoredTimers, Timer, Timers};
 
@@ -20,6 +26,12 @@ pub trait Primitive {
     fn apply(&mut self, call: Call, context: &mut Context<'_>) -> Result<Step, Failure>;
 
     fn query(&self, operation: u32, input: Bytes) -> Result<Bytes, Failure>;
+
+    /// The outputs of a query that streams, from the present state. Made one by one, as records are.
+    fn list(&self, operation: u32, _input: Bytes) -> Result<Records<'_>, Failure> {
+        let message = format!("operation {operation} does not stream here");
+        Err(Failure::new(Status::NotSupported, message))
+    }
 
     /// An open command ended without an answer: its caller gave it up.
     fn on_command_canceled(&mut self, command: CommandKey, context: &mut Context<'_>);
@@ -47,6 +59,14 @@ pub type Records<'a> = Box<dyn Iterator<Item = Bytes> + Send + 'a>;
 pub struct CommandKey {
     pub session_id: u64,
     pub sequence_num: u64,
+}
+
+impl CommandKey {
+    pub(crate) fn digest(&self, digest: &mut Digest) {
+        let Self { session_id, sequence_num } = self;
+        digest.word(*session_id);
+        digest.word(*sequence_num);
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -91,6 +111,8 @@ pub struct Context<'a> {
     primitive_id: u64,
     timers: &'a mut Timers,
     emitted: &'a mut Vec<Emitted>,
+    /// Approximate memory of `emitted`.
+    emitted_bytes: u64,
 }
 
 /// An output for an open command.
@@ -101,6 +123,12 @@ pub struct Emitted {
     pub last: bool,
 }
 
+impl Emitted {
+    fn bytes(&self) -> u64 {
+        COMMAND_OVERHEAD_BYTES + self.result.as_ref().map_or(0, |output| output.len() as u64)
+    }
+}
+
 impl<'a> Context<'a> {
     pub(crate) fn new(
         (index, log_time): (u64, u64),
@@ -108,7 +136,7 @@ impl<'a> Context<'a> {
         timers: &'a mut Timers,
         emitted: &'a mut Vec<Emitted>,
     ) -> Self {
-        Self { index, log_time, primitive_id, timers, emitted }
+        Self { index, log_time, primitive_id, timers, emitted, emitted_bytes: 0 }
     }
 
     /// Calls `on_timer` with the timer's id once log time has reached now + `delay_millis`; never
@@ -124,7 +152,13 @@ impl<'a> Context<'a> {
 
     /// Adds an output to an open command.
     pub fn emit(&mut self, emitted: Emitted) {
+        self.emitted_bytes += emitted.bytes();
         self.emitted.push(emitted);
+    }
+
+    /// True: [`EMITTED_BYTES_MAX`] is reached. What can be left out is left out now.
+    pub fn emitted_enough(&self) -> bool {
+        self.emitted_bytes >= EMITTED_BYTES_MAX
     }
 }
 
@@ -164,23 +198,29 @@ impl<'a> RestoreContext<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
     Counter,
+    CounterMap,
+    IndexedMap,
     Map,
+    MultiMap,
 }
 
 /// Services of the contract that this release does not serve.
-const NOT_YET_SERVED: [&str; 7] = [
-    "atomix.runtime.countermap.v1.CounterMap",
+const NOT_YET_SERVED: [&str; 4] = [
     "atomix.runtime.election.v1.LeaderElection",
-    "atomix.runtime.indexedmap.v1.IndexedMap",
     "atomix.runtime.lock.v1.Lock",
-    "atomix.runtime.multimap.v1.MultiMap",
     "atomix.runtime.set.v1.Set",
     "atomix.runtime.value.v1.Value",
 ];
 
 impl Service {
     pub fn find(name: &str) -> Result<Self, Failure> {
-        let served = [Service::Counter, Service::Map];
+        let served = [
+            Service::Counter,
+            Service::CounterMap,
+            Service::IndexedMap,
+            Service::Map,
+            Service::MultiMap,
+        ];
         if let Some(service) = served.into_iter().find(|service| service.name() == name) {
             return Ok(service);
         }
@@ -194,7 +234,10 @@ impl Service {
     pub fn name(self) -> &'static str {
         match self {
             Service::Counter => "atomix.runtime.counter.v1.Counter",
+            Service::CounterMap => "atomix.runtime.countermap.v1.CounterMap",
+            Service::IndexedMap => "atomix.runtime.indexedmap.v1.IndexedMap",
             Service::Map => "atomix.runtime.map.v1.Map",
+            Service::MultiMap => "atomix.runtime.multimap.v1.MultiMap",
         }
     }
 }
@@ -211,14 +254,20 @@ pub struct Slot {
 #[derive(Clone, Debug)]
 enum State {
     Counter(counter::Counter),
+    CounterMap(countermap::CounterMap),
+    IndexedMap(indexedmap::IndexedMap),
     Map(map::Map),
+    MultiMap(multimap::MultiMap),
 }
 
 impl Slot {
     pub fn new(service: Service, namespace: Arc<str>, name: Arc<str>) -> Self {
         let state = match service {
             Service::Counter => State::Counter(counter::Counter::default()),
+            Service::CounterMap => State::CounterMap(countermap::CounterMap::default()),
+            Service::IndexedMap => State::IndexedMap(indexedmap::IndexedMap::default()),
             Service::Map => State::Map(map::Map::default()),
+            Service::MultiMap => State::MultiMap(multimap::MultiMap::default()),
         };
         Self { service, namespace, name, state }
     }
@@ -226,14 +275,20 @@ impl Slot {
     pub fn primitive(&self) -> &dyn Primitive {
         match &self.state {
             State::Counter(counter) => counter,
+            State::CounterMap(map) => map,
+            State::IndexedMap(map) => map,
             State::Map(map) => map,
+            State::MultiMap(map) => map,
         }
     }
 
     pub fn primitive_mut(&mut self) -> &mut dyn Primitive {
         match &mut self.state {
             State::Counter(counter) => counter,
+            State::CounterMap(map) => map,
+            State::IndexedMap(map) => map,
             State::Map(map) => map,
+            State::MultiMap(map) => map,
         }
     }
 
@@ -262,6 +317,15 @@ fn decode_record<M: prost::Message + Default>(record: Bytes) -> Result<M, String
 
 fn ttl_millis(field: &str, (seconds, nanos): (i64, i32)) -> Result<u64, Failure> {
     duration_millis(seconds, nanos).map_err(|e| Failure::invalid(format!("{field}: {e}")))
+}
+
+/// A stream of entries that goes on with later changes.
+fn watch(is_wanted: bool) -> Result<(), Failure> {
+    if is_wanted {
+        let message = "watch: is not served by this release; Events tells of changes";
+        return Err(Failure::new(Status::NotSupported, message));
+    }
+    Ok(())
 }
 
 /// A number that the service's table does not have, or has for the other kind of call.
