@@ -71,34 +71,6 @@ pub const TRANSACTION_WRITES_MAX: usize = 1_024;
 /// Prepared transactions per map: they pin their values and keys until commit or abort.
 pub const TRANSACTIONS_MAX: usize = 1_024;
 
-/// Open `Events` commands per primitive: each is a client's stream and an open command in its
-/// session, and a process that watches keys one by one has thousands.
-pub const LISTENERS_MAX: usize = 65_536;
-
-/// Bytes of outputs that one command may cause in others, with [`COMMAND_OVERHEAD_BYTES`] for each:
-/// clearing a large map tells every listener of every entry. As [`COMMAND_BYTES_MAX`].
-pub const EMITTED_BYTES_MAX: u64 = 64 << 20;
-
-/// Keys of one request for locks; as [`TRANSACTION_WRITES_MAX`].
-pub const LOCK_KEYS_MAX: usize = 1_024;
-
-/// Requests per key, the one that has it included. Far more than can ever be served within a
-/// session's timeout; each waiting one is an open command.
-pub const LOCK_QUEUE_MAX: usize = 1_024;
-
-/// Requests for locks per primitive, granted or waiting: they are held until unlocked.
-pub const LOCK_REQUESTS_MAX: usize = 65_536;
-
-/// Values of one key of a multimap: with the longest values, an answer with all of them stays below
-/// the 4 MiB message limit.
-pub const KEY_VALUES_MAX: usize = 3_072;
-
-/// Values in one command to a multimap: bounds the time that applying one entry takes.
-pub const COMMAND_VALUES_MAX: usize = 8_192;
-
-/// Values of a key in one record of a snapshot: with the longest values, such a record is a chunk.
-pub const SNAPSHOT_VALUES_MAX: usize = 256;
-
 /// A time to live beyond this is the same as one of this length (about 34,000 years): due times
 /// stay far from overflow.
 pub const TTL_MILLIS_MAX: u64 = 1 << 50;
@@ -113,3 +85,31 @@ pub const SNAPSHOT_CHUNK_BYTES_MAX: usize = 256 << 10;
 /// Numbers in one record of a snapshot. At most 10 B each, so that such a record is a fraction of a
 /// chunk.
 pub const SNAPSHOT_NUMBERS_MAX: usize = 4_096;
+
+/// Open `Events` commands per primitive: each is a client's stream and an open command in its
+/// session, and a process that watches keys one by one has thousands.
+pub const KEY_LISTENERS_MAX: usize = 65_536;
+
+/// Bytes of outputs that one command may cause in others, with [`COMMAND_OVERHEAD_BYTES`] for each:
+/// clearing a large map tells every listener of every entry. As [`COMMAND_BYTES_MAX`].
+pub const EMITTED_BYTES_MAX: u64 = 64 << 20;
+
+/// Keys of one request for locks; as [`TRANSACTION_WRITES_MAX`].
+pub const KEYS_PER_LOCK_MAX: usize = 1_024;
+
+/// Requests per key, the one that has it included. Far more than can ever be served within a
+/// session's timeout; each waiting one is an open command.
+pub const KEY_LOCK_QUEUE_MAX: usize = 1_024;
+
+/// Requests for locks per primitive, granted or waiting: they are held until unlocked.
+pub const KEY_LOCKS_MAX: usize = 65_536;
+
+/// Values of one key of a multimap: with the longest values, an answer with all of them stays below
+/// the 4 MiB message limit.
+pub const KEY_VALUES_MAX: usize = 3_072;
+
+/// Values in one command to a multimap: bounds the time that applying one entry takes.
+pub const COMMAND_VALUES_MAX: usize = 8_192;
+
+/// Values of a key in one record of a snapshot: with the longest values, such a record is a chunk.
+pub const SNAPSHOT_VALUES_MAX: usize = 256;

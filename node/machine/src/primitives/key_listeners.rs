@@ -9,7 +9,7 @@ use multiraft_proto::log;
 use super::checks::check_key;
 use super::{CommandKey, Context, Emitted, Failure, RestoreContext, Status};
 use crate::digest::Digest;
-use crate::limits::LISTENERS_MAX;
+use crate::limits::KEY_LISTENERS_MAX;
 
 #[derive(Clone, Debug, Default)]
 pub struct KeyListeners {
@@ -22,8 +22,8 @@ pub struct KeyListeners {
 impl KeyListeners {
     pub fn add(&mut self, command: CommandKey, filter: &str) -> Result<(), Failure> {
         check_key("key", filter)?;
-        if self.filters.len() >= LISTENERS_MAX {
-            let message = format!("more than {LISTENERS_MAX} open Events of this primitive");
+        if self.filters.len() >= KEY_LISTENERS_MAX {
+            let message = format!("more than {KEY_LISTENERS_MAX} open Events of this primitive");
             return Err(Failure::new(Status::Conflict, message));
         }
         self.insert(command, filter.into());
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn a_primitive_has_so_many_listeners_at_most() {
         let mut listeners = KeyListeners::default();
-        for sequence_num in 0..LISTENERS_MAX as u64 {
+        for sequence_num in 0..KEY_LISTENERS_MAX as u64 {
             listeners.add(CommandKey { sequence_num, ..HERE }, "").unwrap();
         }
         assert_eq!(listeners.add(THERE, "").unwrap_err().status, Status::Conflict);

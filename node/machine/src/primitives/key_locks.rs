@@ -16,7 +16,7 @@ use super::checks::check_key;
 use super::key_listeners::session_commands;
 use super::{CommandKey, Context, Emitted, Failure, RestoreContext, Status, Step};
 use crate::digest::Digest;
-use crate::limits::{LOCK_KEYS_MAX, LOCK_QUEUE_MAX, LOCK_REQUESTS_MAX};
+use crate::limits::{KEY_LOCK_QUEUE_MAX, KEY_LOCKS_MAX, KEYS_PER_LOCK_MAX};
 use crate::timers::Timer;
 
 /// `LockOutput` and `UnlockOutput` of every primitive have no fields.
@@ -67,12 +67,15 @@ impl KeyLocks {
         if keys.is_empty() {
             return Err(Failure::invalid("keys: none is named"));
         }
-        if self.requests.len() >= LOCK_REQUESTS_MAX {
-            let message = format!("more than {LOCK_REQUESTS_MAX} locks are held or waited for");
+        if self.requests.len() >= KEY_LOCKS_MAX {
+            let message = format!("more than {KEY_LOCKS_MAX} locks are held or waited for");
             return Err(Failure::new(Status::Conflict, message));
         }
-        if keys.iter().any(|key| self.queue(key).take(LOCK_QUEUE_MAX).count() == LOCK_QUEUE_MAX) {
-            let message = format!("keys: one is wanted by {LOCK_QUEUE_MAX} already");
+        if keys
+            .iter()
+            .any(|key| self.queue(key).take(KEY_LOCK_QUEUE_MAX).count() == KEY_LOCK_QUEUE_MAX)
+        {
+            let message = format!("keys: one is wanted by {KEY_LOCK_QUEUE_MAX} already");
             return Err(Failure::new(Status::Conflict, message));
         }
         Ok(keys.into_iter().collect())
@@ -286,8 +289,8 @@ impl Request {
 }
 
 fn check_keys(keys: &[String]) -> Result<BTreeSet<Arc<str>>, Failure> {
-    if keys.len() > LOCK_KEYS_MAX {
-        let message = format!("keys: {}, at most {LOCK_KEYS_MAX}", keys.len());
+    if keys.len() > KEYS_PER_LOCK_MAX {
+        let message = format!("keys: {}, at most {KEYS_PER_LOCK_MAX}", keys.len());
         return Err(Failure::invalid(message));
     }
     keys.iter().try_for_each(|key| check_key("keys", key))?;

@@ -234,7 +234,7 @@ fn keys_are_named_few_and_short() {
     let long = "k".repeat(1_025);
     assert_eq!(scene.lock(102, &long, None), Err(Status::Invalid));
     assert_eq!(scene.unlock(1, &long), Err(Status::Invalid));
-    let many = "k ".repeat(LOCK_KEYS_MAX + 1);
+    let many = "k ".repeat(KEYS_PER_LOCK_MAX + 1);
     assert_eq!(scene.lock(103, &many, None), Err(Status::Invalid));
     assert_eq!(scene.unlock(1, &many), Err(Status::Invalid));
     scene.assert_empty();
@@ -243,11 +243,11 @@ fn keys_are_named_few_and_short() {
 #[test]
 fn queues_end_somewhere() {
     let mut scene = Scene::default();
-    for number in 0..LOCK_QUEUE_MAX as u64 {
+    for number in 0..KEY_LOCK_QUEUE_MAX as u64 {
         scene.lock(100 + number, "a", None).unwrap();
     }
     assert_eq!(scene.lock(99, "a b", None), Err(Status::Conflict));
-    for number in (LOCK_QUEUE_MAX as u64)..LOCK_REQUESTS_MAX as u64 {
+    for number in (KEY_LOCK_QUEUE_MAX as u64)..KEY_LOCKS_MAX as u64 {
         assert!(scene.is_granted(100 + number, &format!("key-{number}")));
     }
     assert_eq!(scene.lock(99, "c", None), Err(Status::Conflict));

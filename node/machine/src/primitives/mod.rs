@@ -62,7 +62,7 @@ pub struct CommandKey {
 }
 
 impl CommandKey {
-    pub(crate) fn digest(&self, digest: &mut Digest) {
+    fn digest(&self, digest: &mut Digest) {
         let Self { session_id, sequence_num } = self;
         digest.word(*session_id);
         digest.word(*sequence_num);
@@ -333,6 +333,9 @@ fn unknown_operation(service: Service, operation: u32) -> Failure {
     let message = format!("operation {operation} of {} is not served here", service.name());
     Failure::new(Status::NotSupported, message)
 }
+
+#[cfg(test)]
+mod restore_tests;
 
 #[cfg(test)]
 mod tests {

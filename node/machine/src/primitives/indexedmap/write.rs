@@ -78,7 +78,12 @@ impl IndexedMap {
     }
 
     /// Removes an entry with all that belongs to it.
-    pub(super) fn take(&mut self, index: u64, expired: bool, context: &mut Context<'_>) -> Option<Entry> {
+    pub(super) fn take(
+        &mut self,
+        index: u64,
+        expired: bool,
+        context: &mut Context<'_>,
+    ) -> Option<Entry> {
         let entry = self.entries.remove(&index)?;
         self.indexes.remove(&entry.key);
         self.disarm(entry.expiry, context);

@@ -153,6 +153,74 @@ fn event_output(key: &str, event: Option<Event>) -> Bytes {
 mod tests {
     use super::*;
     use crate::digest::each_field_changes_the_digest;
+    use crate::limits::{COMMAND_VALUES_MAX, KEY_VALUES_MAX};
+    use crate::timers::Timers;
+
+    fn apply(
+        map: &mut MultiMap,
+        operation: u32,
+        input: &impl prost::Message,
+    ) -> Result<(), String> {
+        let (mut timers, mut emitted) = (Timers::default(), Vec::new());
+        let mut context = Context::new((1, 1), 1, &mut timers, &mut emitted);
+        let command = CommandKey { session_id: 1, sequence_num: 1 };
+        let call = Call { command, operation, input: encode(input) };
+        map.apply(call, &mut context).map(drop).map_err(|failure| failure.message)
+    }
+
+    fn digest(map: &MultiMap) -> u64 {
+        let mut digest = Digest::new();
+        map.digest(&mut digest);
+        digest.finish()
+    }
+
+    fn values(count: usize) -> Vec<String> {
+        (0..count).map(|number| format!("value-{number}")).collect()
+    }
+
+    #[test]
+    fn a_key_with_too_many_values_is_refused_with_all_of_its_command() {
+        let mut map = MultiMap::default();
+        let all = values(KEY_VALUES_MAX);
+        let put_all = wire::PutAllInput { key: "a".into(), values: all.clone() };
+        apply(&mut map, operation::PUT_ALL, &put_all).unwrap();
+        let before = digest(&map);
+        let refused = Err("values: a key has at most 3072".to_owned());
+        let put = wire::PutInput { key: "a".into(), value: "another".into() };
+        assert_eq!(apply(&mut map, operation::PUT, &put), refused);
+        let entry = |key: &str| wire::Entry { key: key.into(), values: vec!["another".into()] };
+        let put_entries = wire::PutEntriesInput { entries: vec![entry("Z"), entry("a")] };
+        assert_eq!(apply(&mut map, operation::PUT_ENTRIES, &put_entries), refused);
+        let replace = wire::ReplaceInput { key: "a".into(), values: values(KEY_VALUES_MAX + 1) };
+        assert_eq!(apply(&mut map, operation::REPLACE, &replace), refused);
+        assert_eq!(digest(&map), before);
+        // What leaves makes room for what comes.
+        let mut others = all;
+        others[0] = "another".into();
+        let replace = wire::ReplaceInput { key: "a".into(), values: others };
+        apply(&mut map, operation::REPLACE, &replace).unwrap();
+    }
+
+    #[test]
+    fn a_command_with_too_many_values_is_refused() {
+        let mut map = MultiMap::default();
+        let refused = Err("values: more than 8192 in one command".to_owned());
+        let values = vec!["x".to_owned(); COMMAND_VALUES_MAX + 1];
+        let put_all = wire::PutAllInput { key: "a".into(), values };
+        assert_eq!(apply(&mut map, operation::PUT_ALL, &put_all), refused);
+        let entries = vec![wire::Entry::default(); COMMAND_VALUES_MAX + 1];
+        let remove_entries = wire::RemoveEntriesInput { entries };
+        assert_eq!(apply(&mut map, operation::REMOVE_ENTRIES, &remove_entries), refused);
+        assert_eq!(digest(&map), digest(&MultiMap::default()));
+    }
+
+    #[test]
+    fn a_key_with_many_values_is_several_records() {
+        let mut map = MultiMap::default();
+        let put_all = wire::PutAllInput { key: "a".into(), values: values(KEY_VALUES_MAX) };
+        apply(&mut map, operation::PUT_ALL, &put_all).unwrap();
+        assert_eq!(map.records().count(), 12);
+    }
 
     #[test]
     fn each_field_of_a_multimap_is_in_the_digest() {
