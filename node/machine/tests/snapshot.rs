@@ -13,7 +13,11 @@ use history::{History, apply};
 use multiraft_machine::limits::SNAPSHOT_CHUNK_BYTES_MAX;
 use multiraft_machine::{Machine, Restore, RestoreError};
 use multiraft_proto::log::snapshot_record::Record;
-use multiraft_proto::log::{MapRecord, SnapshotRecord, map_record, snapshot_answer};
+use multiraft_proto::log::{
+    CounterMapRecord, IndexedMapRecord, MapRecord, MultiMapRecord, SnapshotRecord,
+    counter_map_record, indexed_map_record, map_record, multi_map_record, snapshot_answer,
+};
+use multiraft_proto::rpc;
 use prost::Message;
 
 /// Says how to see a failure again.
@@ -52,7 +56,7 @@ fn each_seed(test: &'static str, mut run: impl FnMut(u64)) {
 /// A machine in the middle of a history.
 fn machine(seed: u64) -> (History, Machine) {
     let (mut history, mut machine) = (History::new(seed), Machine::new());
-    for _ in 0..Rng::with_seed(!seed).u32(..200) {
+    for _ in 0..Rng::with_seed(!seed).u32(..300) {
         let entry = history.entry(&machine);
         apply(&mut machine, &entry);
     }
@@ -229,6 +233,44 @@ fn a_forged_snapshot_makes_no_machine_that_panics() {
     assert!(forgeries > 0 || number("SNAPSHOT_SEED").is_some());
 }
 
+fn see_state(service: &str, record: Bytes, see: &mut impl FnMut(&'static str, bool)) {
+    match service {
+        rpc::map::TYPE => match MapRecord::decode(record).unwrap().record.unwrap() {
+            map_record::Record::Entry(entry) => {
+                see("entry", true);
+                see("time to live", entry.expiry.is_some());
+                see("expired under lock", entry.expired);
+            }
+            map_record::Record::Transaction(transaction) => {
+                see("transaction", !transaction.writes.is_empty());
+                see("empty transaction", transaction.writes.is_empty());
+            }
+        },
+        rpc::countermap::TYPE => match CounterMapRecord::decode(record).unwrap().record.unwrap() {
+            counter_map_record::Record::Entry(_) => see("number", true),
+            counter_map_record::Record::Listener(_) => see("listener of a counter map", true),
+            counter_map_record::Record::Lock(lock) => {
+                see("lock on keys", lock.timeout.is_none());
+                see("lock on keys in time", lock.timeout.is_some());
+            }
+        },
+        rpc::indexedmap::TYPE => match IndexedMapRecord::decode(record).unwrap().record.unwrap() {
+            indexed_map_record::Record::Counter(counter) => see("indexes", counter.last_index > 0),
+            indexed_map_record::Record::Entry(entry) => {
+                see("indexed entry", true);
+                see("indexed entry that expires", entry.expiry.is_some());
+            }
+            indexed_map_record::Record::Listener(_) => see("listener of an indexed map", true),
+        },
+        rpc::multimap::TYPE => match MultiMapRecord::decode(record).unwrap().record.unwrap() {
+            multi_map_record::Record::Values(values) => see("values", values.values.len() > 1),
+            multi_map_record::Record::Listener(_) => see("listener of a multimap", true),
+        },
+        rpc::counter::TYPE => see("counter", true),
+        other => panic!("{other} is not looked at"),
+    }
+}
+
 /// What the histories are for: a kind of state that no snapshot has is not tested by them.
 #[test]
 fn histories_reach_every_kind_of_state() {
@@ -238,6 +280,7 @@ fn histories_reach_every_kind_of_state() {
     };
     for seed in 1..=300 {
         let chunks: Vec<Bytes> = machine(seed).1.snapshot().collect();
+        let mut services = BTreeMap::new();
         see("several chunks", chunks.len() > 1);
         assert!(chunks.iter().all(|chunk| chunk.len() <= SNAPSHOT_CHUNK_BYTES_MAX));
         for record in records(&chunks) {
@@ -251,18 +294,12 @@ fn histories_reach_every_kind_of_state() {
                     see("opened", matches!(result, snapshot_answer::Result::SessionOpened(_)));
                     see("rejection", matches!(result, snapshot_answer::Result::Rejection(_)));
                 }
-                Record::State(state) => match MapRecord::decode(state.record).map(|r| r.record) {
-                    Ok(Some(map_record::Record::Entry(entry))) => {
-                        see("entry", true);
-                        see("time to live", entry.expiry.is_some());
-                        see("expired under lock", entry.expired);
-                    }
-                    Ok(Some(map_record::Record::Transaction(transaction))) => {
-                        see("transaction", !transaction.writes.is_empty());
-                        see("empty transaction", transaction.writes.is_empty());
-                    }
-                    Ok(None) | Err(_) => see("counter", true),
-                },
+                Record::Primitive(primitive) => {
+                    services.insert(primitive.primitive_id, primitive.service);
+                }
+                Record::State(state) => {
+                    see_state(&services[&state.primitive_id], state.record, &mut see);
+                }
                 _ => {}
             }
         }

@@ -1,6 +1,8 @@
 //! Random histories of a group: what clients, forwarding nodes and leaders may do to a machine, also
 //! what they should not.
 
+mod keyed;
+
 use bytes::Bytes;
 use fastrand::Rng;
 use multiraft_machine::{Effect, Machine};
@@ -15,6 +17,16 @@ use prost::Message;
 const TERM: u64 = 3;
 /// Items that may be sent again.
 const RECENT: usize = 64;
+/// The last is unknown to the machine.
+const SERVICES: [&str; 7] = [
+    rpc::counter::TYPE,
+    rpc::map::TYPE,
+    rpc::map::TYPE,
+    rpc::countermap::TYPE,
+    rpc::indexedmap::TYPE,
+    rpc::multimap::TYPE,
+    "atomix.runtime.list.v1.List",
+];
 
 #[derive(Clone)]
 pub struct History {
@@ -103,7 +115,7 @@ impl History {
                 // Mostly a new number; sometimes one that is not, or that was released.
                 let back = if self.rng.u32(..8) == 0 { self.rng.u64(..12) } else { 0 };
                 let sequence_num = self.sequence.saturating_sub(back);
-                let payload = Some(self.command(&session.primitives));
+                let payload = Some(self.command(machine, &session.primitives));
                 input(Payload::SessionInput(SessionInput { session_id, sequence_num, payload }))
             }
         }
@@ -130,13 +142,12 @@ impl History {
         }
     }
 
-    fn command(&mut self, attached: &[u64]) -> session_input::Payload {
+    fn command(&mut self, machine: &Machine, attached: &[u64]) -> session_input::Payload {
         let place = self.rng.usize(..=attached.len() * 6);
         let Some(service_id) = attached.get(place / 6).copied() else {
-            let services = [rpc::counter::TYPE, rpc::map::TYPE, rpc::map::TYPE, rpc::lock::TYPE];
-            let which = self.rng.usize(..services.len());
+            let which = self.rng.usize(..SERVICES.len());
             return session_input::Payload::CreateService(CreateServiceInput {
-                service: services[which].into(),
+                service: SERVICES[which].into(),
                 namespace: String::new(),
                 name: format!("{which}-{}", self.rng.u32(..2)),
             });
@@ -144,14 +155,21 @@ impl History {
         if self.rng.u32(..30) == 0 {
             return session_input::Payload::CloseService(CloseServiceInput { service_id });
         }
-        let (operation, payload) = match self.rng.u32(..5) {
-            0 => self.count(),
-            _ => self.write(),
+        // Mostly of the primitive's own kind.
+        let own = machine.primitives().find(|one| one.primitive_id == service_id);
+        let other = SERVICES[self.rng.usize(..SERVICES.len())];
+        let is_own = self.rng.u32(..12) > 0;
+        let service = own.filter(|_| is_own).map_or(other, |primitive| primitive.service);
+        let (operation, payload) = match service {
+            rpc::map::TYPE => self.write(),
+            rpc::countermap::TYPE => self.count_key(),
+            rpc::indexedmap::TYPE => self.append(),
+            rpc::multimap::TYPE => self.collect(),
+            _ => self.count(),
         };
         session_input::Payload::ServiceInput(ServiceInput { service_id, operation, payload })
     }
 
-    /// Half of these go to a map, which refuses them.
     fn count(&mut self) -> (u32, Bytes) {
         match self.rng.u32(..3) {
             0 => (rpc::counter::SET, encode(&counter::SetInput { value: self.rng.i64(..) })),
