@@ -67,8 +67,8 @@ impl KeyLocks {
         if keys.is_empty() {
             return Err(Failure::invalid("keys: none is named"));
         }
-        if self.requests.len() >= KEY_LOCKS_MAX {
-            let message = format!("more than {KEY_LOCKS_MAX} locks are held or waited for");
+        if self.queues.len() + keys.len() > KEY_LOCKS_MAX {
+            let message = format!("more than {KEY_LOCKS_MAX} keys are locked or waited for");
             return Err(Failure::new(Status::Conflict, message));
         }
         if keys

@@ -251,6 +251,11 @@ fn queues_end_somewhere() {
         assert!(scene.is_granted(100 + number, &format!("key-{number}")));
     }
     assert_eq!(scene.lock(99, "c", None), Err(Status::Conflict));
+    // All of them are of sessions 1 to 656.
+    for session_id in 1..657 {
+        scene.close(session_id);
+    }
+    scene.assert_empty();
 }
 
 #[test]

@@ -382,4 +382,25 @@ mod tests {
         assert_eq!(digest(&slot), before);
         assert!(emitted.is_empty());
     }
+    #[test]
+    fn a_query_that_streams_is_no_query_with_one_answer() {
+        let services = [
+            (Service::CounterMap, rpc::countermap::ENTRIES, rpc::countermap::SIZE),
+            (Service::IndexedMap, rpc::indexedmap::ENTRIES, rpc::indexedmap::SIZE),
+            (Service::MultiMap, rpc::multimap::ENTRIES, rpc::multimap::SIZE),
+            (Service::Counter, rpc::counter::GET, rpc::counter::GET),
+        ];
+        for (service, streams, answers) in services {
+            let slot = Slot::new(service, "space".into(), "name".into());
+            let primitive = slot.primitive();
+            assert!(primitive.query(answers, Bytes::new()).is_ok());
+            let failure = primitive.list(answers, Bytes::new()).map(drop).unwrap_err();
+            assert_eq!(failure.status, Status::NotSupported);
+            if streams != answers {
+                assert_eq!(primitive.list(streams, Bytes::new()).unwrap().count(), 0);
+                let failure = primitive.query(streams, Bytes::new()).unwrap_err();
+                assert_eq!(failure.status, Status::NotSupported);
+            }
+        }
+    }
 }
