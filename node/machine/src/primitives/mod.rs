@@ -403,4 +403,31 @@ mod tests {
             }
         }
     }
+    #[test]
+    fn a_listener_that_leaves_leaves_nothing_behind() {
+        type Leave = fn(&mut dyn Primitive, CommandKey, &mut Context<'_>);
+        let leaves: [Leave; 2] = [
+            |primitive, command, context| primitive.on_command_canceled(command, context),
+            |primitive, command, context| primitive.on_session_closed(command.session_id, context),
+        ];
+        let command = CommandKey { session_id: 1, sequence_num: 1 };
+        for (service, operation) in [
+            (Service::CounterMap, rpc::countermap::EVENTS),
+            (Service::IndexedMap, rpc::indexedmap::EVENTS),
+            (Service::MultiMap, rpc::multimap::EVENTS),
+        ] {
+            for leave in leaves {
+                let mut slot = Slot::new(service, "space".into(), "name".into());
+                let before = digest(&slot);
+                let (mut timers, mut emitted) = (Timers::default(), Vec::new());
+                let mut context = Context::new((1, 1), 1, &mut timers, &mut emitted);
+                let call = Call { command, operation, input: Bytes::new() };
+                let step = slot.primitive_mut().apply(call, &mut context);
+                assert_eq!(step, Ok(Step::Open));
+                assert_ne!(digest(&slot), before);
+                leave(slot.primitive_mut(), command, &mut context);
+                assert_eq!(digest(&slot), before);
+            }
+        }
+    }
 }
