@@ -114,3 +114,32 @@ pub const SNAPSHOT_CHUNK_BYTES_MAX: usize = 256 << 10;
 /// Numbers in one record of a snapshot. At most 10 B each, so that such a record is a fraction of a
 /// chunk.
 pub const SNAPSHOT_NUMBERS_MAX: usize = 4_096;
+
+/// Open `Events` commands per primitive: each is a client's stream and an open command in its
+/// session, and a process that watches keys one by one has thousands.
+pub const KEY_LISTENERS_MAX: usize = 65_536;
+
+/// Bytes of outputs that one command may cause in others, with [`COMMAND_OVERHEAD_BYTES`] for each:
+/// clearing a large map tells every listener of every entry. As [`COMMAND_BYTES_MAX`].
+pub const EMITTED_BYTES_MAX: u64 = 64 << 20;
+
+/// Keys of one request for locks; as [`TRANSACTION_WRITES_MAX`].
+pub const KEYS_PER_LOCK_MAX: usize = 1_024;
+
+/// Requests per key, the one that has it included. Far more than can ever be served within a
+/// session's timeout; each waiting one is an open command.
+pub const KEY_LOCK_QUEUE_MAX: usize = 1_024;
+
+/// Keys that are locked or waited for per primitive, counted for each request. With the longest keys
+/// 64 MiB; a session that has all of them ends within half a second.
+pub const KEY_LOCKS_MAX: usize = 65_536;
+
+/// Values of one key of a multimap: with the longest values, an answer with all of them stays below
+/// the 4 MiB message limit.
+pub const KEY_VALUES_MAX: usize = 3_072;
+
+/// Values in one command to a multimap: bounds the time that applying one entry takes.
+pub const COMMAND_VALUES_MAX: usize = 8_192;
+
+/// Values of a key in one record of a snapshot: with the longest values, such a record is a chunk.
+pub const SNAPSHOT_VALUES_MAX: usize = 256;

@@ -14,8 +14,10 @@ use multiraft_machine::limits::SNAPSHOT_CHUNK_BYTES_MAX;
 use multiraft_machine::{Machine, Restore, RestoreError};
 use multiraft_proto::log::snapshot_record::Record;
 use multiraft_proto::log::{
-    ElectionRecord, LockRecord, MapRecord, SetRecord, SnapshotRecord, ValueRecord, election_record,
-    lock_record, map_record, set_record, snapshot_answer, snapshot_command, value_record,
+    CounterMapRecord, ElectionRecord, IndexedMapRecord, LockRecord, MapRecord, MultiMapRecord,
+    SetRecord, SnapshotRecord, ValueRecord, counter_map_record, election_record,
+    indexed_map_record, lock_record, map_record, multi_map_record, set_record, snapshot_answer,
+    snapshot_command, value_record,
 };
 use multiraft_proto::rpc;
 use prost::Message;
@@ -56,7 +58,7 @@ fn each_seed(test: &'static str, mut run: impl FnMut(u64)) {
 /// A machine in the middle of a history.
 fn machine(seed: u64) -> (History, Machine) {
     let (mut history, mut machine) = (History::new(seed), Machine::new());
-    for _ in 0..Rng::with_seed(!seed).u32(..200) {
+    for _ in 0..Rng::with_seed(!seed).u32(..300) {
         let entry = history.entry(&machine);
         apply(&mut machine, &entry);
     }
@@ -276,6 +278,26 @@ fn see_state(service: &str, record: Bytes, see: &mut impl FnMut(&'static str, bo
                 see("value that expires", value.expiry.is_some());
             }
             value_record::Record::Listener(_) => see("listener of a value", true),
+        },
+        rpc::countermap::TYPE => match CounterMapRecord::decode(record).unwrap().record.unwrap() {
+            counter_map_record::Record::Entry(_) => see("number", true),
+            counter_map_record::Record::Listener(_) => see("listener of a counter map", true),
+            counter_map_record::Record::Lock(lock) => {
+                see("lock on keys", lock.timeout.is_none());
+                see("lock on keys in time", lock.timeout.is_some());
+            }
+        },
+        rpc::indexedmap::TYPE => match IndexedMapRecord::decode(record).unwrap().record.unwrap() {
+            indexed_map_record::Record::Counter(counter) => see("indexes", counter.last_index > 0),
+            indexed_map_record::Record::Entry(entry) => {
+                see("indexed entry", true);
+                see("indexed entry that expires", entry.expiry.is_some());
+            }
+            indexed_map_record::Record::Listener(_) => see("listener of an indexed map", true),
+        },
+        rpc::multimap::TYPE => match MultiMapRecord::decode(record).unwrap().record.unwrap() {
+            multi_map_record::Record::Values(values) => see("values", values.values.len() > 1),
+            multi_map_record::Record::Listener(_) => see("listener of a multimap", true),
         },
         rpc::counter::TYPE => see("counter", true),
         other => panic!("{other} is not looked at"),

@@ -1,10 +1,16 @@
 //! The primitives: what clients build with. Each is one file and one [`Primitive`].
 
+mod checks;
 mod counter;
+mod countermap;
 mod election;
+mod indexedmap;
+mod key_listeners;
+mod key_locks;
 mod listeners;
 mod lock;
 mod map;
+mod multimap;
 mod set;
 mod value;
 
@@ -15,7 +21,7 @@ use imbl::OrdMap;
 
 pub use crate::answer::Status;
 use crate::digest::Digest;
-use crate::limits::TTL_MILLIS_MAX;
+use crate::limits::{COMMAND_OVERHEAD_BYTES, EMITTED_BYTES_MAX, TTL_MILLIS_MAX};
 use crate::session::{Session, duration_millis};
 use crate::timers::{Owner, RestoredTimers, Timer, Timers};
 
@@ -25,6 +31,12 @@ pub trait Primitive {
     fn apply(&mut self, call: Call, context: &mut Context<'_>) -> Result<Step, Failure>;
 
     fn query(&self, operation: u32, input: Bytes) -> Result<Bytes, Failure>;
+
+    /// The outputs of a query that streams, from the present state. Made one by one, as records are.
+    fn list(&self, operation: u32, _input: Bytes) -> Result<Records<'_>, Failure> {
+        let message = format!("operation {operation} does not stream here");
+        Err(Failure::new(Status::NotSupported, message))
+    }
 
     /// An open command ended without an answer: its caller gave it up.
     fn on_command_canceled(&mut self, command: CommandKey, context: &mut Context<'_>);
@@ -104,6 +116,8 @@ pub struct Context<'a> {
     primitive_id: u64,
     timers: &'a mut Timers,
     emitted: &'a mut Vec<Emitted>,
+    /// Approximate memory of `emitted`.
+    emitted_bytes: u64,
 }
 
 /// An output for an open command.
@@ -114,6 +128,12 @@ pub struct Emitted {
     pub last: bool,
 }
 
+impl Emitted {
+    fn bytes(&self) -> u64 {
+        COMMAND_OVERHEAD_BYTES + self.result.as_ref().map_or(0, |output| output.len() as u64)
+    }
+}
+
 impl<'a> Context<'a> {
     pub(crate) fn new(
         (index, log_time): (u64, u64),
@@ -121,7 +141,7 @@ impl<'a> Context<'a> {
         timers: &'a mut Timers,
         emitted: &'a mut Vec<Emitted>,
     ) -> Self {
-        Self { index, log_time, primitive_id, timers, emitted }
+        Self { index, log_time, primitive_id, timers, emitted, emitted_bytes: 0 }
     }
 
     /// Calls `on_timer` with the timer's id once log time has reached now + `delay_millis`; never
@@ -137,7 +157,13 @@ impl<'a> Context<'a> {
 
     /// Adds an output to an open command.
     pub fn emit(&mut self, emitted: Emitted) {
+        self.emitted_bytes += emitted.bytes();
         self.emitted.push(emitted);
+    }
+
+    /// True: [`EMITTED_BYTES_MAX`] is reached. What can be left out is left out now.
+    pub fn emitted_enough(&self) -> bool {
+        self.emitted_bytes >= EMITTED_BYTES_MAX
     }
 }
 
@@ -188,47 +214,43 @@ impl<'a> RestoreContext<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
     Counter,
+    CounterMap,
+    IndexedMap,
     LeaderElection,
     Lock,
     Map,
+    MultiMap,
     Set,
     Value,
 }
 
-const SERVED: [Service; 6] = [
+const SERVED: [Service; 9] = [
     Service::Counter,
+    Service::CounterMap,
+    Service::IndexedMap,
     Service::LeaderElection,
     Service::Lock,
     Service::Map,
+    Service::MultiMap,
     Service::Set,
     Service::Value,
 ];
 
-/// Services of the contract that this release does not serve.
-const NOT_YET_SERVED: [&str; 3] = [
-    "atomix.runtime.countermap.v1.CounterMap",
-    "atomix.runtime.indexedmap.v1.IndexedMap",
-    "atomix.runtime.multimap.v1.MultiMap",
-];
-
 impl Service {
     pub fn find(name: &str) -> Result<Self, Failure> {
-        if let Some(service) = SERVED.into_iter().find(|service| service.name() == name) {
-            return Ok(service);
-        }
-        if NOT_YET_SERVED.contains(&name) {
-            let message = format!("service: {name} is not served by this release");
-            return Err(Failure::new(Status::NotSupported, message));
-        }
-        Err(Failure::new(Status::Forbidden, "service: unknown type of primitive"))
+        let unknown = || Failure::new(Status::Forbidden, "service: unknown type of primitive");
+        SERVED.into_iter().find(|service| service.name() == name).ok_or_else(unknown)
     }
 
     pub fn name(self) -> &'static str {
         match self {
             Service::Counter => "atomix.runtime.counter.v1.Counter",
+            Service::CounterMap => "atomix.runtime.countermap.v1.CounterMap",
+            Service::IndexedMap => "atomix.runtime.indexedmap.v1.IndexedMap",
             Service::LeaderElection => "atomix.runtime.election.v1.LeaderElection",
             Service::Lock => "atomix.runtime.lock.v1.Lock",
             Service::Map => "atomix.runtime.map.v1.Map",
+            Service::MultiMap => "atomix.runtime.multimap.v1.MultiMap",
             Service::Set => "atomix.runtime.set.v1.Set",
             Service::Value => "atomix.runtime.value.v1.Value",
         }
@@ -247,9 +269,12 @@ pub struct Slot {
 #[derive(Clone, Debug)]
 enum State {
     Counter(counter::Counter),
+    CounterMap(countermap::CounterMap),
+    IndexedMap(indexedmap::IndexedMap),
     LeaderElection(election::LeaderElection),
     Lock(lock::Lock),
     Map(map::Map),
+    MultiMap(multimap::MultiMap),
     Set(set::Set),
     Value(value::Value),
 }
@@ -258,9 +283,12 @@ impl Slot {
     pub fn new(service: Service, namespace: Arc<str>, name: Arc<str>) -> Self {
         let state = match service {
             Service::Counter => State::Counter(counter::Counter::default()),
+            Service::CounterMap => State::CounterMap(countermap::CounterMap::default()),
+            Service::IndexedMap => State::IndexedMap(indexedmap::IndexedMap::default()),
             Service::LeaderElection => State::LeaderElection(Default::default()),
             Service::Lock => State::Lock(lock::Lock::default()),
             Service::Map => State::Map(map::Map::default()),
+            Service::MultiMap => State::MultiMap(multimap::MultiMap::default()),
             Service::Set => State::Set(set::Set::default()),
             Service::Value => State::Value(value::Value::default()),
         };
@@ -270,9 +298,12 @@ impl Slot {
     pub fn primitive(&self) -> &dyn Primitive {
         match &self.state {
             State::Counter(counter) => counter,
+            State::CounterMap(map) => map,
+            State::IndexedMap(map) => map,
             State::LeaderElection(election) => election,
             State::Lock(lock) => lock,
             State::Map(map) => map,
+            State::MultiMap(map) => map,
             State::Set(set) => set,
             State::Value(value) => value,
         }
@@ -281,9 +312,12 @@ impl Slot {
     pub fn primitive_mut(&mut self) -> &mut dyn Primitive {
         match &mut self.state {
             State::Counter(counter) => counter,
+            State::CounterMap(map) => map,
+            State::IndexedMap(map) => map,
             State::LeaderElection(election) => election,
             State::Lock(lock) => lock,
             State::Map(map) => map,
+            State::MultiMap(map) => map,
             State::Set(set) => set,
             State::Value(value) => value,
         }
@@ -316,6 +350,15 @@ fn ttl_millis(field: &str, (seconds, nanos): (i64, i32)) -> Result<u64, Failure>
     duration_millis(seconds, nanos).map_err(|e| Failure::invalid(format!("{field}: {e}")))
 }
 
+/// A stream of entries that goes on with later changes.
+fn watch(is_wanted: bool) -> Result<(), Failure> {
+    if is_wanted {
+        let message = "watch: is not served by this release; Events tells of changes";
+        return Err(Failure::new(Status::NotSupported, message));
+    }
+    Ok(())
+}
+
 /// A number that the service's table does not have, or has for the other kind of call.
 fn unknown_operation(service: Service, operation: u32) -> Failure {
     let message = format!("operation {operation} of {} is not served here", service.name());
@@ -344,6 +387,9 @@ fn restored(primitive: &mut dyn Primitive, records: &[impl prost::Message]) -> R
     let mut context = RestoreContext::new(1, &mut timers, &sessions);
     records.iter().try_for_each(|record| primitive.restore(encode(record), &mut context))
 }
+
+#[cfg(test)]
+mod restore_tests;
 
 #[cfg(test)]
 mod tests {
@@ -389,5 +435,53 @@ mod tests {
         }
         assert_eq!(digest(&slot), before);
         assert!(emitted.is_empty());
+    }
+    #[test]
+    fn a_query_that_streams_is_no_query_with_one_answer() {
+        let services = [
+            (Service::CounterMap, rpc::countermap::ENTRIES, rpc::countermap::SIZE),
+            (Service::IndexedMap, rpc::indexedmap::ENTRIES, rpc::indexedmap::SIZE),
+            (Service::MultiMap, rpc::multimap::ENTRIES, rpc::multimap::SIZE),
+            (Service::Counter, rpc::counter::GET, rpc::counter::GET),
+        ];
+        for (service, streams, answers) in services {
+            let slot = Slot::new(service, "space".into(), "name".into());
+            let primitive = slot.primitive();
+            assert!(primitive.query(answers, Bytes::new()).is_ok());
+            let failure = primitive.list(answers, Bytes::new()).map(drop).unwrap_err();
+            assert_eq!(failure.status, Status::NotSupported);
+            if streams != answers {
+                assert_eq!(primitive.list(streams, Bytes::new()).unwrap().count(), 0);
+                let failure = primitive.query(streams, Bytes::new()).unwrap_err();
+                assert_eq!(failure.status, Status::NotSupported);
+            }
+        }
+    }
+    #[test]
+    fn a_listener_that_leaves_leaves_nothing_behind() {
+        type Leave = fn(&mut dyn Primitive, CommandKey, &mut Context<'_>);
+        let leaves: [Leave; 2] = [
+            |primitive, command, context| primitive.on_command_canceled(command, context),
+            |primitive, command, context| primitive.on_session_closed(command.session_id, context),
+        ];
+        let command = CommandKey { session_id: 1, sequence_num: 1 };
+        for (service, operation) in [
+            (Service::CounterMap, rpc::countermap::EVENTS),
+            (Service::IndexedMap, rpc::indexedmap::EVENTS),
+            (Service::MultiMap, rpc::multimap::EVENTS),
+        ] {
+            for leave in leaves {
+                let mut slot = Slot::new(service, "space".into(), "name".into());
+                let before = digest(&slot);
+                let (mut timers, mut emitted) = (Timers::default(), Vec::new());
+                let mut context = Context::new((1, 1), 1, &mut timers, &mut emitted);
+                let call = Call { command, operation, input: Bytes::new() };
+                let step = slot.primitive_mut().apply(call, &mut context);
+                assert_eq!(step, Ok(Step::Open));
+                assert_ne!(digest(&slot), before);
+                leave(slot.primitive_mut(), command, &mut context);
+                assert_eq!(digest(&slot), before);
+            }
+        }
     }
 }

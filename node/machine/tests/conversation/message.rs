@@ -20,6 +20,12 @@ fn descriptor(rpc: &Rpc, suffix: &str) -> MessageDescriptor {
     POOL.get_message_by_name(&format!("{package}.{}{suffix}", rpc.method)).unwrap()
 }
 
+/// Name and kind of the fields of an input, and whether there can be several.
+pub fn fields(rpc: &Rpc) -> Vec<(String, Kind, bool)> {
+    let fields = descriptor(rpc, "Input").fields().collect::<Vec<_>>();
+    fields.iter().map(|field| (field.name().to_owned(), field.kind(), field.is_list())).collect()
+}
+
 /// The input of an operation from `field=value`; a field of several values comes several times.
 pub fn encode(rpc: &Rpc, fields: &[Argument]) -> Result<Bytes, Box<dyn Error>> {
     let mut message = DynamicMessage::new(descriptor(rpc, "Input"));
@@ -74,6 +80,12 @@ fn value(kind: &Kind, text: &str) -> Result<Value, Box<dyn Error>> {
                     None => Err(format!("{word}: not a field").into()),
                 })?;
                 inner.set_field(&case, Value::Message(fields));
+            } else if message.name() == "Entry" {
+                // Of a multimap: `key:value,value`.
+                let (key, values) = text.split_once(':').ok_or("an entry is key:value,value")?;
+                set(&mut inner, "key", key)?;
+                let mut values = values.split(',').filter(|value| !value.is_empty());
+                values.try_for_each(|value| set(&mut inner, "values", value))?;
             } else {
                 // A message of one string, such as an element of a set.
                 inner.set_field_by_name("value", Value::String(text));

@@ -1,6 +1,6 @@
 //! Runs the lines of a script on a machine.
 
-mod message;
+pub mod message;
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -134,10 +134,14 @@ impl Conversation {
         }
         let (session_id, _) = self.session(who)?;
         let query = Query { session_id, primitive_id: service_id, operation, input: payload };
-        let answer = self.machine.query(&query);
         self.calls += 1;
         self.asked.insert(self.calls, (who.to_owned(), Some(rpc), 0));
-        Ok(vec![Effect::Answer { origin: ORIGIN, number: self.calls, answer }])
+        let answers = match rpc.streaming {
+            true => list(&self.machine, &query),
+            false => vec![self.machine.query(&query)],
+        };
+        let (origin, number) = (ORIGIN, self.calls);
+        Ok(answers.into_iter().map(|answer| Effect::Answer { origin, number, answer }).collect())
     }
 
     fn command(
@@ -256,6 +260,21 @@ fn rpc(primitive: &str, method: Option<&str>) -> Result<&'static Rpc, String> {
     let is_meant = |rpc: &&Rpc| method.is_none_or(|method| rpc.method == method);
     let mut rpcs = RPCS.iter().filter(|rpc| rpc.path.starts_with(&package));
     rpcs.find(is_meant).ok_or_else(|| format!("{primitive}.{method:?}: no such operation"))
+}
+
+/// The outputs of a streaming query as if each were an answer.
+fn list(machine: &Machine, query: &Query) -> Vec<Answer> {
+    let outputs = match machine.list(query) {
+        Ok(outputs) => outputs,
+        Err(answer) => return vec![answer],
+    };
+    let (index, status, message) = (machine.index(), Status::Ok, String::new());
+    let answer = |output| {
+        let (message, body) = (message.clone(), Body::Payload(output));
+        let output = Output::Operation { sequence: 0, status, message, body, last: false };
+        Answer { index, result: Ok(output) }
+    };
+    outputs.map(answer).collect()
 }
 
 fn copy(machine: &Machine) -> Machine {

@@ -2,6 +2,7 @@
 //! what they should not.
 
 mod calls;
+mod keyed;
 
 use bytes::Bytes;
 use fastrand::Rng;
@@ -18,12 +19,15 @@ const TERM: u64 = 3;
 /// Items that may be sent again.
 const RECENT: usize = 64;
 /// The last is unknown to the machine.
-const SERVICES: [&str; 8] = [
+const SERVICES: [&str; 11] = [
     rpc::counter::TYPE,
     rpc::map::TYPE,
     rpc::map::TYPE,
+    rpc::countermap::TYPE,
     rpc::election::TYPE,
+    rpc::indexedmap::TYPE,
     rpc::lock::TYPE,
+    rpc::multimap::TYPE,
     rpc::set::TYPE,
     rpc::value::TYPE,
     "atomix.runtime.list.v1.List",
@@ -167,6 +171,9 @@ impl History {
             rpc::lock::TYPE => self.lock(),
             rpc::set::TYPE => self.add(),
             rpc::value::TYPE => self.set(),
+            rpc::countermap::TYPE => self.count_key(),
+            rpc::indexedmap::TYPE => self.append(),
+            rpc::multimap::TYPE => self.collect(),
             _ => self.count(),
         };
         session_input::Payload::ServiceInput(ServiceInput { service_id, operation, payload })

@@ -267,23 +267,6 @@ fn the_state_of_a_node_can_be_read() {
     node.refused("Node/GetConfig", &json!({"groupId": 9}), Code::NotFound, &["9"]);
 }
 
-/// Operations of primitives that this release does not serve are refused, not misunderstood.
-#[test]
-fn primitives_that_come_later_say_so() {
-    let nodes = Nodes::formed();
-    let session = nodes.nodes[0].session(1);
-    let map = session.primitive(1, MAP, "m");
-    for method in ["Events", "Entries"] {
-        let request = map.request(2, json!({}));
-        let method = format!("map.v1.Map/{method}");
-        nodes.nodes[0].refused(&method, &request, Code::Unimplemented, &["later release"]);
-    }
-    for kind in ["countermap.v1.CounterMap", "indexedmap.v1.IndexedMap", "multimap.v1.MultiMap"] {
-        let answer = session.create(20, &format!("atomix.runtime.{kind}"), kind);
-        assert_ne!(status(&answer), "OK", "{kind} would be created and never served: {answer}");
-    }
-}
-
 /// What is declared and comes later says so; it is never an unknown method.
 #[test]
 fn calls_that_come_later_say_so() {
