@@ -58,7 +58,7 @@ fn each_seed(test: &'static str, mut run: impl FnMut(u64)) {
 /// A machine in the middle of a history.
 fn machine(seed: u64) -> (History, Machine) {
     let (mut history, mut machine) = (History::new(seed), Machine::new());
-    for _ in 0..Rng::with_seed(!seed).u32(..300) {
+    for _ in 0..Rng::with_seed(!seed).u32(..500) {
         let entry = history.entry(&machine);
         apply(&mut machine, &entry);
     }
@@ -248,9 +248,8 @@ fn see_state(service: &str, record: Bytes, see: &mut impl FnMut(&'static str, bo
                 see("empty transaction", transaction.writes.is_empty());
             }
             map_record::Record::Lock(lock) => {
-                see("held key", lock.waiter.is_none());
-                see("waited for key", lock.waiter.is_some());
-                see("key in time", lock.waiter.is_some_and(|waiter| waiter.timeout.is_some()));
+                see("lock on keys of a map", lock.timeout.is_none());
+                see("lock on keys of a map in time", lock.timeout.is_some());
             }
             map_record::Record::Listener(_) => see("listener of a map", true),
         },
@@ -315,7 +314,10 @@ fn histories_reach_every_kind_of_state() {
         let chunks: Vec<Bytes> = machine(seed).1.snapshot().collect();
         let mut services = BTreeMap::new();
         see("several chunks", chunks.len() > 1);
-        assert!(chunks.iter().all(|chunk| chunk.len() <= SNAPSHOT_CHUNK_BYTES_MAX));
+        // A transaction of large values is larger, alone behind the number of its chunk.
+        let is_alone = |chunk| records(std::slice::from_ref(chunk)).len() == 2;
+        let is_small = |chunk: &Bytes| chunk.len() <= SNAPSHOT_CHUNK_BYTES_MAX;
+        assert!(chunks.iter().all(|chunk| is_small(chunk) || is_alone(chunk)));
         for record in records(&chunks) {
             match record {
                 Record::Attached(attached) => see("several", attached.primitive_ids.len() > 1),

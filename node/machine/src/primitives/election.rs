@@ -13,12 +13,13 @@ use multiraft_proto::log::election_record::Record;
 use multiraft_proto::log::{ElectionCandidate, ElectionRecord};
 use multiraft_proto::rpc::election as operation;
 
+use super::checks::check_key;
 use super::{
     Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Status, Step,
-    decode, decode_record, encode, unknown_operation,
+    decode, decode_record, encode, unknown_operation, watch_refused,
 };
 use crate::digest::Digest;
-use crate::limits::{CANDIDATES_MAX, KEY_BYTES_MAX};
+use crate::limits::CANDIDATES_MAX;
 
 #[derive(Clone, Debug, Default)]
 pub struct LeaderElection {
@@ -80,6 +81,13 @@ impl Primitive for LeaderElection {
                 let wire::GetTermInput {} = decode(input)?;
                 Ok(encode(&wire::GetTermOutput { term: self.term() }))
             }
+            other => Err(unknown_operation(Service::LeaderElection, other)),
+        }
+    }
+
+    fn list(&self, operation: u32, _: Bytes) -> Result<Records<'_>, Failure> {
+        match operation {
+            operation::WATCH => Err(watch_refused()),
             other => Err(unknown_operation(Service::LeaderElection, other)),
         }
     }
@@ -213,11 +221,7 @@ fn check_candidate(name: &str) -> Result<(), Failure> {
     if name.is_empty() {
         return Err(Failure::invalid("candidate: is empty"));
     }
-    if name.len() > KEY_BYTES_MAX {
-        let message = format!("candidate: {} bytes, at most {KEY_BYTES_MAX}", name.len());
-        return Err(Failure::invalid(message));
-    }
-    Ok(())
+    check_key("candidate", name)
 }
 
 #[cfg(test)]

@@ -62,7 +62,7 @@ impl Scene {
     }
 
     fn close(&mut self, session_id: u64) -> Told {
-        self.run(|locks, context| locks.remove_session(session_id, context)).1
+        self.run(|locks, context| locks.close_session(session_id, context)).1
     }
 
     fn until(&mut self, log_time: u64) -> Told {
@@ -234,7 +234,7 @@ fn keys_are_named_few_and_short() {
     let long = "k".repeat(1_025);
     assert_eq!(scene.lock(102, &long, None), Err(Status::Invalid));
     assert_eq!(scene.unlock(1, &long), Err(Status::Invalid));
-    let many = "k ".repeat(KEYS_PER_LOCK_MAX + 1);
+    let many = "k ".repeat(LOCK_KEYS_MAX + 1);
     assert_eq!(scene.lock(103, &many, None), Err(Status::Invalid));
     assert_eq!(scene.unlock(1, &many), Err(Status::Invalid));
     scene.assert_empty();
@@ -243,14 +243,16 @@ fn keys_are_named_few_and_short() {
 #[test]
 fn queues_end_somewhere() {
     let mut scene = Scene::default();
-    for number in 0..KEY_LOCK_QUEUE_MAX as u64 {
+    for number in 0..1_000 {
         scene.lock(100 + number, "a", None).unwrap();
     }
-    assert_eq!(scene.lock(99, "a b", None), Err(Status::Conflict));
-    for number in (KEY_LOCK_QUEUE_MAX as u64)..KEY_LOCKS_MAX as u64 {
+    for number in 1_000..KEY_LOCKS_MAX as u64 {
         assert!(scene.is_granted(100 + number, &format!("key-{number}")));
     }
+    let before = scene.digest();
+    assert_eq!(scene.lock(99, "a", None), Err(Status::Conflict));
     assert_eq!(scene.lock(99, "c", None), Err(Status::Conflict));
+    assert_eq!(scene.digest(), before);
     // All of them are of sessions 1 to 656.
     for session_id in 1..657 {
         scene.close(session_id);
@@ -264,15 +266,17 @@ fn each_field_of_the_locks_is_in_the_digest() {
     assert!(scene.is_granted(101, "a"));
     assert_eq!(scene.lock(201, "a", Some(1)), Ok(Step::Open));
     let timer = scene.timers.arm(9, crate::timers::Owner::Primitive(1));
-    let other = Request { age: 9, keys: Arc::from([]), timeout: None };
+    let other = Request { command: command(301), keys: Arc::from([]), timeout: None };
     each_field_changes_the_digest!(scene.locks, KeyLocks::digest, KeyLocks {
-        requests => requests.insert(command(301), other),
-        queues => queues.insert(("a".into(), 9), command(101)),
-        timeouts => timeouts.insert(9, command(101)),
+        requests => requests.insert(9, other),
+        indexes => indexes.insert(command(301), 1),
+        queues => queues.insert(("a".into(), 9)),
+        timeouts => timeouts.insert(9, 1),
     });
-    let request = Request { age: 1, keys: Arc::from([Arc::from("a")]), timeout: None };
+    let request =
+        Request { command: command(101), keys: Arc::from([Arc::from("a")]), timeout: None };
     each_field_changes_the_digest!(request, Request::digest, Request {
-        age => *age = 2,
+        command => *command = self::command(102),
         keys => *keys = Arc::from([Arc::from("b")]),
         timeout => *timeout = Some(timer),
     });

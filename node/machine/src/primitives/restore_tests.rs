@@ -1,34 +1,40 @@
-//! States of primitives with keys that contradict themselves, as a snapshot may bring them.
+//! States of primitives that contradict themselves, as a snapshot may bring them.
 
 use super::*;
-use crate::limits::SESSION_TIMEOUT_MILLIS_DEFAULT;
-use crate::timers::Owner;
-use imbl::OrdSet;
+use crate::commands::{Commands, Open, Waiter};
 use multiraft_proto::{indexedmap, log, rpc};
-use prost::Message;
 
-const PRIMITIVE: u64 = 2;
-const NOW: u64 = 1_000;
-
-/// Restores records into a new primitive, to which session 1 is attached and session 3 is not.
-fn restore<M: Message>(service: Service, records: &[M]) -> Result<Slot, String> {
-    let mut timers = RestoredTimers::new(9, NOW);
-    let mut sessions = OrdMap::new();
-    for (session_id, attached) in [(1, OrdSet::unit(PRIMITIVE)), (3, OrdSet::new())] {
-        let expiry = Timer { due: NOW, id: session_id };
-        timers.arm(expiry, Owner::Session(session_id))?;
-        let (timeout_millis, commands) = (SESSION_TIMEOUT_MILLIS_DEFAULT, Default::default());
-        sessions.insert(session_id, Session { timeout_millis, expiry, attached, commands });
+/// Restores primitive 1 from records. Session 1 is attached to it and has commands 1 to 3 open on it,
+/// session 2 is not attached; timers up to 9 were given out, and it is log time 1,000.
+pub fn restored(
+    primitive: &mut dyn Primitive,
+    records: &[impl prost::Message],
+) -> Result<(), String> {
+    let session = |timeout_millis| Session {
+        timeout_millis,
+        expiry: Timer { due: 2_000, id: 9 },
+        attached: Default::default(),
+        commands: Commands::default(),
+    };
+    let mut attached = session(1);
+    attached.attached.insert(1);
+    for number in 1..=3 {
+        let waiter = Waiter { origin: 1, number };
+        attached.commands.open(number, Open { waiter, primitive_id: 1 });
     }
+    let sessions = OrdMap::from_iter([(1_u64, attached), (2, session(1))]);
+    let mut timers = RestoredTimers::new(9, 1_000);
+    let mut context = RestoreContext::new(1, &mut timers, &sessions);
+    records.iter().try_for_each(|record| primitive.restore(encode(record), &mut context))
+}
+
+fn restore(service: Service, records: &[impl prost::Message]) -> Result<Slot, String> {
     let mut slot = Slot::new(service, "space".into(), "name".into());
-    let mut context = RestoreContext::new(PRIMITIVE, &mut timers, &sessions);
-    for record in records {
-        slot.primitive_mut().restore(record.encode_to_vec().into(), &mut context)?;
-    }
+    restored(slot.primitive_mut(), records)?;
     Ok(slot)
 }
 
-fn refused<M: Message>(service: Service, records: &[M], expected: &str) {
+fn refused(service: Service, records: &[impl prost::Message], expected: &str) {
     let error = restore(service, records).expect_err(expected);
     assert!(error.contains(expected), "{error:?} does not say {expected:?}");
 }
@@ -37,8 +43,8 @@ fn timer(due: u64, id: u64) -> Option<log::SnapshotTimer> {
     Some(log::SnapshotTimer { due, id })
 }
 
-fn listener(session_id: u64) -> log::KeyListener {
-    log::KeyListener { session_id, sequence_num: 4, key: "a".into() }
+fn listener(session_id: u64, sequence_num: u64) -> log::SnapshotListener {
+    log::SnapshotListener { session_id, sequence_num, key: "a".into() }
 }
 
 #[test]
@@ -54,6 +60,59 @@ fn a_record_of_no_kind_is_refused() {
 }
 
 #[test]
+fn who_has_no_open_command_does_not_listen() {
+    let record = |listener| {
+        let record = Some(log::set_record::Record::Listener(listener));
+        log::SetRecord { record }
+    };
+    let refused = |listeners: &[log::SnapshotListener], expected| {
+        let records: Vec<_> = listeners.iter().cloned().map(record).collect();
+        refused(Service::Set, &records, expected);
+    };
+    refused(&[listener(1, 4)], "command 4 of session 1 is not open here");
+    refused(&[listener(2, 1)], "command 1 of session 2 is not open here");
+    refused(&[listener(1, 1), listener(1, 1)], "command 1 of session 1 listens twice");
+    let both = [listener(1, 1), listener(1, 2)].map(record);
+    restore(Service::Set, &both).unwrap();
+}
+
+/// A lock as (index, session, command, keys).
+type Lock<'a> = (u64, u64, u64, &'a [&'a str]);
+
+fn locks(locks: &[(Lock<'_>, Option<log::SnapshotTimer>)]) -> Vec<log::MapRecord> {
+    let lock = |((index, session_id, sequence_num, keys), timeout): &(Lock<'_>, _)| {
+        let keys = keys.iter().map(|key| (*key).to_owned()).collect();
+        let (index, session_id, sequence_num) = (*index, *session_id, *sequence_num);
+        let timeout = *timeout;
+        log::SnapshotKeyLock { index, session_id, sequence_num, keys, timeout }
+    };
+    let records = locks.iter().map(lock).map(log::map_record::Record::Lock);
+    records.map(|record| log::MapRecord { record: Some(record) }).collect()
+}
+
+#[test]
+fn locks_that_contradict_each_other_are_refused() {
+    let refused = |records: &[(Lock<'_>, _)], expected| {
+        refused(Service::Map, &locks(records), expected);
+    };
+    let held = ((5, 1, 8, ["a", "b"].as_slice()), None);
+    refused(&[((5, 2, 8, &["a"]), None)], "session 2 is not attached");
+    refused(&[held, ((5, 1, 1, &["a"]), None)], "lock 5 comes after a later one");
+    refused(&[held, ((4, 1, 1, &["a"]), None)], "lock 4 comes after a later one");
+    refused(&[held, ((6, 1, 8, &["c"]), None)], "command 8 of session 1 locks twice");
+    for wrong in [&["b", "a"][..], &["a", "a"], &[]] {
+        refused(&[((6, 1, 1, wrong), None)], "lock 6: keys: is empty, or not in order");
+    }
+    refused(&[held, ((6, 1, 9, &["b", "c"]), None)], "command 9 of session 1 is not open here");
+    refused(&[((5, 1, 1, &["a"]), timer(2_000, 1))], "lock 5 has its keys, and would time out");
+    refused(&[held, ((6, 1, 1, &["a"]), timer(999, 2))], "was due at 999, it is 1000");
+    refused(&[held, ((6, 1, 1, &["a"]), timer(2_000, 10))], "timer 10 was never given out");
+    let waits = ((6, 1, 1, ["b"].as_slice()), timer(2_000, 2));
+    refused(&[held, waits, ((7, 1, 2, &["a"]), timer(2_000, 2))], "timer 2 is armed twice");
+    restore(Service::Map, &locks(&[held, waits])).unwrap();
+}
+
+#[test]
 fn a_counter_map_that_contradicts_itself_is_refused() {
     use log::counter_map_record::Record::{Entry, Listener, Lock};
     let refused = |records: Vec<log::counter_map_record::Record>, expected| {
@@ -63,24 +122,8 @@ fn a_counter_map_that_contradicts_itself_is_refused() {
     };
     let entry = || Entry(log::CounterMapEntry { key: "a".into(), value: 1 });
     refused(vec![entry(), entry()], "a key has two entries");
-    refused(
-        vec![Listener(listener(1)), Listener(listener(1))],
-        "listener 4 of session 1 comes twice",
-    );
-    refused(vec![Listener(listener(3))], "session 3 is not attached");
-    let lock = |sequence_num, age, keys: &[&str], timeout| {
-        let keys = keys.iter().map(|key| (*key).to_owned()).collect();
-        Lock(log::KeyLock { session_id: 1, sequence_num, age, keys, timeout })
-    };
-    let (first, order) = (lock(5, 5, &["a"], None), "keys: none, or not in order");
-    refused(vec![first.clone(), lock(5, 6, &["a"], None)], "lock 5 of session 1 comes twice");
-    refused(vec![first.clone(), lock(6, 5, &["a"], None)], "a key is wanted by two of age 5");
-    refused(vec![lock(5, 5, &[], None)], order);
-    refused(vec![lock(5, 5, &["b", "a"], None)], order);
-    refused(vec![lock(5, 5, &["a", "a"], None)], order);
-    refused(vec![first.clone(), lock(6, 6, &["a"], timer(999, 2))], "was due at 999, it is 1000");
-    refused(vec![first.clone(), lock(6, 6, &["a"], timer(2_000, 1))], "timer 1 is armed twice");
-    refused(vec![first, lock(6, 6, &["a"], timer(2_000, 10))], "timer 10 was never given out");
+    refused(vec![Lock(log::SnapshotKeyLock::default())], "lock 0: keys: is empty");
+    refused(vec![Listener(listener(2, 1))], "command 1 of session 2 is not open here");
 }
 
 #[test]
@@ -104,7 +147,7 @@ fn an_indexed_map_that_contradicts_itself_is_refused() {
     refused(vec![counter(), first(), entry(2, "a", None)], "a key has two entries");
     refused(vec![counter(), first(), entry(2, "b", timer(2_000, 2))], "timer 2 is armed twice");
     refused(vec![counter(), entry(2, "b", timer(999, 2))], "was due at 999, it is 1000");
-    refused(vec![Listener(listener(3))], "session 3 is not attached");
+    refused(vec![Listener(listener(2, 1))], "command 1 of session 2 is not open here");
 }
 
 #[test]
@@ -122,7 +165,7 @@ fn a_multimap_that_contradicts_itself_is_refused() {
     refused(vec![values(&[])], "a key has no values");
     refused(vec![values(&["x", "x"])], "a key has a value twice");
     refused(vec![values(&["x"]), values(&["x"])], "a key has a value twice");
-    refused(vec![Listener(listener(3))], "session 3 is not attached");
+    refused(vec![Listener(listener(2, 1))], "command 1 of session 2 is not open here");
 }
 
 /// Nobody can append so often; a snapshot may say that somebody did.
@@ -132,7 +175,7 @@ fn an_indexed_map_whose_indexes_are_used_up_takes_no_more() {
     let record = Some(log::indexed_map_record::Record::Counter(last));
     let mut slot = restore(Service::IndexedMap, &[log::IndexedMapRecord { record }]).unwrap();
     let (mut timers, mut emitted) = (Timers::default(), Vec::new());
-    let mut context = Context::new((1, 1), PRIMITIVE, &mut timers, &mut emitted);
+    let mut context = Context::new((1, 1), 1, &mut timers, &mut emitted);
     let append = indexedmap::AppendInput { key: "a".into(), ..Default::default() };
     let call = Call {
         command: CommandKey { session_id: 1, sequence_num: 1 },

@@ -9,13 +9,14 @@ use multiraft_proto::log::{SetElement, SetRecord};
 use multiraft_proto::rpc::set as operation;
 use multiraft_proto::set as wire;
 
+use super::checks::check_key;
 use super::listeners::Listeners;
 use super::{
     Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Status, Step,
-    decode, decode_record, encode, ttl_millis, unknown_operation,
+    decode, decode_record, encode, refuse_watch, ttl_millis, unknown_operation,
 };
 use crate::digest::Digest;
-use crate::limits::{ELEMENTS_MAX, KEY_BYTES_MAX};
+use crate::limits::ELEMENTS_MAX;
 use crate::timers::Timer;
 use wire::event::Event;
 
@@ -61,6 +62,19 @@ impl Primitive for Set {
                 let element = checked(element)?;
                 let contains = self.elements.contains_key(&*element);
                 Ok(encode(&wire::ContainsOutput { contains }))
+            }
+            other => Err(unknown_operation(Service::Set, other)),
+        }
+    }
+
+    fn list(&self, operation: u32, input: Bytes) -> Result<Records<'_>, Failure> {
+        match operation {
+            operation::ELEMENTS => {
+                let wire::ElementsInput { watch } = decode(input)?;
+                refuse_watch(watch)?;
+                Ok(Box::new(self.elements.keys().map(|element| {
+                    encode(&wire::ElementsOutput { element: Some(value(element)) })
+                })))
             }
             other => Err(unknown_operation(Service::Set, other)),
         }
@@ -162,7 +176,6 @@ impl Set {
     }
 
     fn clear(&mut self, _: wire::ClearInput, context: &mut Context<'_>) -> Bytes {
-        self.listeners.expect(self.elements.len(), context);
         self.expiries.clear();
         for (element, expiry) in std::mem::take(&mut self.elements) {
             expiry.into_iter().for_each(|timer| context.disarm(timer));
@@ -172,7 +185,7 @@ impl Set {
     }
 
     /// Called with every change, after it.
-    fn tell(&self, event: impl FnOnce() -> Event, context: &mut Context<'_>) {
+    fn tell(&mut self, event: impl FnOnce() -> Event, context: &mut Context<'_>) {
         let output = || {
             let event = Some(wire::Event { event: Some(event()) });
             encode(&wire::EventsOutput { event })
@@ -195,10 +208,7 @@ fn value(element: &str) -> wire::Element {
 
 fn checked(element: Option<wire::Element>) -> Result<String, Failure> {
     let wire::Element { value } = element.unwrap_or_default();
-    if value.len() > KEY_BYTES_MAX {
-        let message = format!("element: {} bytes, at most {KEY_BYTES_MAX}", value.len());
-        return Err(Failure::invalid(message));
-    }
+    check_key("element", &value)?;
     Ok(value)
 }
 

@@ -6,13 +6,13 @@ use multiraft_proto::log::{StoredValue, ValueRecord};
 use multiraft_proto::rpc::value as operation;
 use multiraft_proto::value as wire;
 
+use super::checks::check_value;
 use super::listeners::Listeners;
 use super::{
     Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Status, Step,
-    decode, decode_record, encode, ttl_millis, unknown_operation,
+    decode, decode_record, encode, ttl_millis, unknown_operation, watch_refused,
 };
 use crate::digest::Digest;
-use crate::limits::VALUE_BYTES_MAX;
 use crate::timers::Timer;
 use wire::event::Event;
 
@@ -61,6 +61,13 @@ impl Primitive for Value {
                 let value = Some(self.stored()?.indexed_value());
                 Ok(encode(&wire::GetOutput { value }))
             }
+            other => Err(unknown_operation(Service::Value, other)),
+        }
+    }
+
+    fn list(&self, operation: u32, _: Bytes) -> Result<Records<'_>, Failure> {
+        match operation {
+            operation::WATCH => Err(watch_refused()),
             other => Err(unknown_operation(Service::Value, other)),
         }
     }
@@ -187,28 +194,29 @@ impl Value {
             context.disarm(timer);
         }
         let prev_value = before.as_ref().map(Stored::indexed_value);
-        let output = || encode(&self.changed(prev_value.clone(), expired));
+        let output = || encode(&changed(self.stored.as_ref(), prev_value.clone(), expired));
         self.listeners.tell("", output, context);
         prev_value
     }
+}
 
-    /// What listeners are told after a change.
-    fn changed(&self, prev_value: Option<wire::IndexedValue>, expired: bool) -> wire::EventsOutput {
-        let event = match (self.stored.as_ref().map(Stored::indexed_value), prev_value) {
-            (None, value) => Event::Deleted(wire::event::Deleted { value, expired }),
-            (value, None) => Event::Created(wire::event::Created { value }),
-            (value, prev_value) => Event::Updated(wire::event::Updated { value, prev_value }),
-        };
-        wire::EventsOutput { event: Some(wire::Event { event: Some(event) }) }
-    }
+/// What listeners are told after a change.
+fn changed(
+    stored: Option<&Stored>,
+    prev_value: Option<wire::IndexedValue>,
+    expired: bool,
+) -> wire::EventsOutput {
+    let event = match (stored.map(Stored::indexed_value), prev_value) {
+        (None, value) => Event::Deleted(wire::event::Deleted { value, expired }),
+        (value, None) => Event::Created(wire::event::Created { value }),
+        (value, prev_value) => Event::Updated(wire::event::Updated { value, prev_value }),
+    };
+    wire::EventsOutput { event: Some(wire::Event { event: Some(event) }) }
 }
 
 impl Write {
     fn new(value: Bytes, ttl: Option<(i64, i32)>) -> Result<Self, Failure> {
-        if value.len() > VALUE_BYTES_MAX {
-            let message = format!("value: {} bytes, at most {VALUE_BYTES_MAX}", value.len());
-            return Err(Failure::invalid(message));
-        }
+        check_value("value", &value)?;
         let ttl_millis = ttl.map(|ttl| ttl_millis("ttl", ttl)).transpose()?;
         Ok(Self { value, ttl_millis })
     }

@@ -1,6 +1,7 @@
 //! Runs the lines of a script on a machine.
 
-pub mod message;
+mod message;
+mod talk;
 
 use std::collections::BTreeMap;
 use std::error::Error;

@@ -18,9 +18,11 @@ use prost::Message;
 const TERM: u64 = 3;
 /// Items that may be sent again.
 const RECENT: usize = 64;
-/// The last is unknown to the machine.
-const SERVICES: [&str; 11] = [
+/// Maps have the rarest states, and the last is unknown to the machine.
+const SERVICES: [&str; 13] = [
     rpc::counter::TYPE,
+    rpc::map::TYPE,
+    rpc::map::TYPE,
     rpc::map::TYPE,
     rpc::map::TYPE,
     rpc::countermap::TYPE,

@@ -4,12 +4,15 @@ use super::Seeds;
 use bytes::Bytes;
 use multiraft_machine::{Machine, Query, Restore, validate_keep_alive};
 use multiraft_proto::log::{LogEntry, LogItem, Tick, log_item};
+use multiraft_proto::rpc::RPCS;
 use multiraft_proto::v1::partition_input::Payload;
 use multiraft_proto::v1::{
     CloseSessionInput, CreateServiceInput, KeepAliveInput, OpenSessionInput, PartitionInput,
     ServiceInput, SessionInput, session_input,
 };
-use multiraft_proto::{counter, election, lock, map, rpc, set, value};
+use multiraft_proto::{
+    counter, countermap, election, indexedmap, lock, map, multimap, rpc, set, value,
+};
 use prost::Message;
 use prost_types::Duration;
 use std::sync::LazyLock;
@@ -19,16 +22,19 @@ const SESSION: u64 = 1;
 const COUNTER: u64 = 2;
 const MAP: u64 = 3;
 /// Types of the primitives, whose ids follow each other from [`COUNTER`].
-const SERVED: [&str; 6] = [
+const TYPES: [&str; 9] = [
     rpc::counter::TYPE,
     rpc::map::TYPE,
     rpc::election::TYPE,
     rpc::lock::TYPE,
     rpc::set::TYPE,
     rpc::value::TYPE,
+    rpc::countermap::TYPE,
+    rpc::indexedmap::TYPE,
+    rpc::multimap::TYPE,
 ];
 /// Number of the next command of the session.
-const NEXT: u64 = 20;
+const NEXT: u64 = 30;
 
 /// Cloning it is cheap.
 fn machine() -> Machine {
@@ -36,8 +42,8 @@ fn machine() -> Machine {
     MACHINE.clone()
 }
 
-/// With a session and a primitive of each type: a map with an entry, one that expires, a prepared and
-/// a locked key, a held lock, a leader, and commands that listen and wait.
+/// With a session and a primitive of each type: entries, some that expire, a prepared and locked keys,
+/// a held lock, a leader, and commands that listen and wait.
 fn filled() -> Machine {
     let mut machine = Machine::new();
     let locked = map::map_input::Input::Put(put("locked", None));
@@ -46,7 +52,13 @@ fn filled() -> Machine {
     let keys = map::LockInput { keys: vec!["a".into()], timeout: None };
     let enter = election::EnterInput { candidate: "a".into() };
     let add = set::AddInput { element: Some(set::Element { value: "a".into() }), ttl: None };
-    let [_, _, leader, lock, elements, value] = [0, 1, 2, 3, 4, 5].map(|place| COUNTER + place);
+    let append =
+        indexedmap::AppendInput { key: "a".into(), value: "value".into(), ttl: seconds(5) };
+    let put_value = multimap::PutInput { key: "a".into(), value: "b".into() };
+    let [leader, lock, elements, value, numbers, indexed, values] =
+        [2, 3, 4, 5, 6, 7, 8].map(|place| COUNTER + place);
+    let count = countermap::SetInput { key: "a".into(), value: 5 };
+    let number = countermap::LockInput { keys: vec!["a".into()], timeout: seconds(5) };
     let operations = [
         operation(COUNTER, rpc::counter::SET, &counter::SetInput { value: 5 }),
         operation(MAP, rpc::map::PUT, &put("a", None)),
@@ -61,9 +73,15 @@ fn filled() -> Machine {
         operation(elements, rpc::set::EVENTS, &set::EventsInput {}),
         operation(elements, rpc::set::ADD, &add),
         operation(value, rpc::value::INSERT, &value::InsertInput::default()),
+        operation(numbers, rpc::countermap::SET, &count),
+        operation(numbers, rpc::countermap::LOCK, &number),
+        operation(numbers, rpc::countermap::LOCK, &number),
+        operation(indexed, rpc::indexedmap::APPEND, &append),
+        operation(indexed, rpc::indexedmap::EVENTS, &indexedmap::EventsInput::default()),
+        operation(values, rpc::multimap::PUT, &put_value),
     ];
     apply(&mut machine, &entry_of(vec![item(&open())]));
-    let created = SERVED.map(create);
+    let created = TYPES.map(create);
     for (payload, number) in created.into_iter().chain(operations).zip(1..NEXT) {
         apply(&mut machine, &entry_of(vec![item(&command(number, payload))]));
     }
@@ -108,27 +126,26 @@ pub fn input(bytes: &[u8]) {
 /// Two bytes choose the operation, the others are its input.
 pub fn service(bytes: &[u8]) {
     let Some((choice, input)) = bytes.split_first_chunk() else { return };
-    let served = served();
-    let rpc = served[usize::from(u16::from_be_bytes(*choice)) % served.len()];
-    let place = SERVED.iter().position(|served| *served == rpc.primitive);
-    let place = place.expect("filtered by it");
+    let rpc = &RPCS[usize::from(u16::from_be_bytes(*choice)) % RPCS.len()];
+    let place = TYPES.iter().position(|one| *one == rpc.primitive);
+    let place = place.expect("each type is there");
     let service_id = COUNTER + place as u64;
     let input = Bytes::copy_from_slice(input);
     let mut machine = machine();
-    machine.query(&Query {
+    let query = Query {
         session_id: SESSION,
         primitive_id: service_id,
         operation: rpc.operation,
         input: input.clone(),
-    });
+    };
+    machine.query(&query);
+    if let Ok(outputs) = machine.list(&query) {
+        outputs.for_each(drop);
+    }
     let call = ServiceInput { service_id, operation: rpc.operation, payload: input };
     let call = command(NEXT, session_input::Payload::ServiceInput(call));
     apply(&mut machine, &entry_of(vec![item(&call)]));
     lives_on(machine);
-}
-
-fn served() -> Vec<&'static rpc::Rpc> {
-    rpc::RPCS.iter().filter(|rpc| SERVED.contains(&rpc.primitive)).collect()
 }
 
 /// The filter in a keep-alive.
@@ -207,11 +224,15 @@ fn operation(service_id: u64, operation: u32, input: &impl Message) -> session_i
     session_input::Payload::ServiceInput(ServiceInput { service_id, operation, payload })
 }
 
+fn seconds(seconds: i64) -> Option<Duration> {
+    Some(Duration { seconds, nanos: 0 })
+}
+
 fn put(key: &str, ttl: Option<i64>) -> map::PutInput {
     map::PutInput {
         key: key.into(),
         value: Bytes::from_static(b"value"),
-        ttl: ttl.map(|seconds| Duration { seconds, nanos: 0 }),
+        ttl: ttl.and_then(seconds),
         ..Default::default()
     }
 }
@@ -274,6 +295,16 @@ pub fn calls() -> Seeds {
         rpc::lock::TYPE => lock::AcquireInput { timeout: second }.encode_to_vec(),
         rpc::set::TYPE => set::AddInput { element: element.clone(), ttl: second }.encode_to_vec(),
         rpc::value::TYPE => value::SetInput { value: "b".into(), ttl: second }.encode_to_vec(),
+        rpc::countermap::TYPE => {
+            countermap::SetInput { key: "a".into(), value: -7 }.encode_to_vec()
+        }
+        rpc::indexedmap::TYPE => {
+            let (key, value) = ("b".into(), "value".into());
+            indexedmap::AppendInput { key, value, ttl: second }.encode_to_vec()
+        }
+        rpc::multimap::TYPE => {
+            multimap::PutInput { key: "a".into(), value: "c".into() }.encode_to_vec()
+        }
         _ => put("a", Some(3)).encode_to_vec(),
     };
     let names = [
@@ -282,11 +313,15 @@ pub fn calls() -> Seeds {
         "call-16", "call-17", "call-18", "call-19", "call-20", "call-21", "call-22", "call-23",
         "call-24", "call-25", "call-26", "call-27", "call-28", "call-29", "call-30", "call-31",
         "call-32", "call-33", "call-34", "call-35", "call-36", "call-37", "call-38", "call-39",
-        "call-40", "call-41", "call-42", "call-43", "call-44",
+        "call-40", "call-41", "call-42", "call-43", "call-44", "call-45", "call-46", "call-47",
+        "call-48", "call-49", "call-50", "call-51", "call-52", "call-53", "call-54", "call-55",
+        "call-56", "call-57", "call-58", "call-59", "call-60", "call-61", "call-62", "call-63",
+        "call-64", "call-65", "call-66", "call-67", "call-68", "call-69", "call-70", "call-71",
+        "call-72", "call-73", "call-74", "call-75", "call-76", "call-77", "call-78", "call-79",
+        "call-80", "call-81", "call-82",
     ];
-    let served = served();
-    assert_eq!(names.len(), served.len(), "a name for each operation that is served");
-    let calls = served.into_iter().zip(0..).map(|(rpc, choice)| chosen(choice, input(rpc)));
+    assert_eq!(names.len(), RPCS.len(), "a name for each operation");
+    let calls = RPCS.iter().zip(0..).map(|(rpc, choice)| chosen(choice, input(rpc)));
     names.into_iter().zip(calls).collect()
 }
 

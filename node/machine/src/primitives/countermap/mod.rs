@@ -10,19 +10,19 @@ use multiraft_proto::atomix::multiraft::countermap::v1 as wire;
 use multiraft_proto::rpc::countermap as operation;
 
 use super::checks::check_key;
-use super::key_listeners::KeyListeners;
 use super::key_locks::KeyLocks;
+use super::listeners::Listeners;
 use super::{
-    Call, CommandKey, Context, Emitted, Failure, Primitive, Records, RestoreContext, Service,
-    Status, Step, decode, decode_record, encode, ttl_millis, unknown_operation, watch,
+    Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Status, Step,
+    decode, decode_record, encode, refuse_watch, ttl_millis, unknown_operation,
 };
 use crate::digest::Digest;
 
 #[derive(Clone, Debug, Default)]
 pub struct CounterMap {
     entries: OrdMap<Arc<str>, i64>,
-    listeners: KeyListeners,
     locks: KeyLocks,
+    listeners: Listeners,
 }
 
 impl Primitive for CounterMap {
@@ -67,13 +67,13 @@ impl Primitive for CounterMap {
     }
 
     fn on_command_canceled(&mut self, command: CommandKey, context: &mut Context<'_>) {
-        self.listeners.remove(command);
+        self.listeners.close(command);
         self.locks.cancel(command, context);
     }
 
     fn on_session_closed(&mut self, session_id: u64, context: &mut Context<'_>) {
-        self.listeners.remove_session(session_id);
-        self.locks.remove_session(session_id, context);
+        self.listeners.close_session(session_id);
+        self.locks.close_session(session_id, context);
     }
 
     fn on_timer(&mut self, timer_id: u64, context: &mut Context<'_>) {
@@ -81,14 +81,14 @@ impl Primitive for CounterMap {
     }
 
     fn digest(&self, digest: &mut Digest) {
-        let Self { entries, listeners, locks } = self;
+        let Self { entries, locks, listeners } = self;
         digest.number(entries.len());
         for (key, value) in entries.iter() {
             digest.bytes(key.as_bytes());
             digest.word(*value as u64);
         }
-        listeners.digest(digest);
         locks.digest(digest);
+        listeners.digest(digest);
     }
 
     fn snapshot(&self) -> Records<'_> {
@@ -176,13 +176,13 @@ impl CounterMap {
         check_key("key", &key)?;
         self.compare(&key, value)?;
         self.entries.remove(&*key);
-        self.changed(&key, removed(value), context);
+        self.changed(&key, || removed(value), context);
         Ok(encode(&wire::RemoveOutput { value }))
     }
 
     fn clear(&mut self, _: wire::ClearInput, context: &mut Context<'_>) -> Bytes {
         for (key, value) in std::mem::take(&mut self.entries) {
-            self.changed(&key, removed(value), context);
+            self.changed(&key, || removed(value), context);
         }
         encode(&wire::ClearOutput {})
     }
@@ -203,10 +203,7 @@ impl CounterMap {
         wire::EventsInput { key }: wire::EventsInput,
         context: &mut Context<'_>,
     ) -> Result<Step, Failure> {
-        self.listeners.add(command, &key)?;
-        let output = event_output(&key, None);
-        context.emit(Emitted { command, result: Ok(output), last: false });
-        Ok(Step::Open)
+        self.listeners.open(command, &key, event_output(&key, None), context)
     }
 
     fn get(&self, wire::GetInput { key }: wire::GetInput) -> Result<Bytes, Failure> {
@@ -216,7 +213,7 @@ impl CounterMap {
     }
 
     fn entries(&self, input: wire::EntriesInput) -> Result<Records<'_>, Failure> {
-        watch(input.watch)?;
+        refuse_watch(input.watch)?;
         Ok(Box::new(self.entries.iter().map(|(key, value)| {
             let entry = Some(wire::Entry { key: key.to_string(), value: *value });
             encode(&wire::EntriesOutput { entry })
@@ -233,23 +230,21 @@ impl CounterMap {
 
     /// Returns the number before, 0 if there was none.
     fn write(&mut self, key: &str, value: i64, context: &mut Context<'_>) -> i64 {
-        let (prev_value, event) = match self.entries.get_mut(key) {
-            Some(present) => {
-                let prev_value = std::mem::replace(present, value);
-                (prev_value, Event::Updated(wire::event::Updated { value, prev_value }))
-            }
-            None => {
-                self.entries.insert(key.into(), value);
-                (0, Event::Inserted(wire::event::Inserted { value }))
-            }
+        let Some(present) = self.entries.get_mut(key) else {
+            self.entries.insert(key.into(), value);
+            let inserted = || Event::Inserted(wire::event::Inserted { value });
+            self.changed(key, inserted, context);
+            return 0;
         };
-        self.changed(key, event, context);
+        let prev_value = std::mem::replace(present, value);
+        let updated = || Event::Updated(wire::event::Updated { value, prev_value });
+        self.changed(key, updated, context);
         prev_value
     }
 
     /// Every change of an entry comes by here, after it was made.
-    fn changed(&mut self, key: &str, event: Event, context: &mut Context<'_>) {
-        self.listeners.tell(key, context, || event_output(key, Some(event)));
+    fn changed(&mut self, key: &str, event: impl FnOnce() -> Event, context: &mut Context<'_>) {
+        self.listeners.tell(key, || event_output(key, Some(event())), context);
     }
 }
 
@@ -283,13 +278,13 @@ mod tests {
         map.write("a", 1, &mut context);
         each_field_changes_the_digest!(map.clone(), CounterMap::digest, CounterMap {
             entries => entries.insert("b".into(), 1),
-            listeners => listeners.add(command, "").unwrap(),
             locks => locks.lock(command, &["a".into()], None, &mut context).unwrap(),
+            listeners => listeners.open(command, "", Bytes::new(), &mut context).unwrap(),
         });
         each_field_changes_the_digest!(map, CounterMap::digest, CounterMap {
             entries => entries.insert("a".into(), -1),
-            listeners => listeners.add(command, "a").unwrap(),
             locks => locks.lock(command, &["b".into()], None, &mut context).unwrap(),
+            listeners => listeners.open(command, "a", Bytes::new(), &mut context).unwrap(),
         });
     }
 }

@@ -1,4 +1,5 @@
-//! A counter map in a snapshot.
+//! A counter map in a snapshot: its entries, then its locks in the order of their commands, then its
+//! listeners.
 
 use multiraft_proto::log::counter_map_record::Record;
 use multiraft_proto::log::{CounterMapEntry, CounterMapRecord};
@@ -9,16 +10,14 @@ use crate::primitives::RestoreContext;
 impl CounterMap {
     pub fn records(&self) -> impl Iterator<Item = CounterMapRecord> + Send + '_ {
         // Without `..`: a new field needs a decision.
-        let Self { entries, listeners, locks } = self;
+        let Self { entries, locks, listeners } = self;
         let entries = entries.iter().map(|(key, value)| {
             Record::Entry(CounterMapEntry { key: key.to_string(), value: *value })
         });
-        let listeners = listeners.records().map(Record::Listener);
         let locks = locks.records().map(Record::Lock);
-        entries
-            .chain(listeners)
-            .chain(locks)
-            .map(|record| CounterMapRecord { record: Some(record) })
+        let listeners = listeners.records().map(Record::Listener);
+        let records = entries.chain(locks).chain(listeners);
+        records.map(|record| CounterMapRecord { record: Some(record) })
     }
 
     pub fn restore_record(
@@ -33,8 +32,8 @@ impl CounterMap {
                     Some(_) => Err("a key has two entries".into()),
                 }
             }
-            Record::Listener(listener) => self.listeners.restore(listener, context),
             Record::Lock(lock) => self.locks.restore(lock, context),
+            Record::Listener(listener) => self.listeners.restore(listener, context),
         }
     }
 }

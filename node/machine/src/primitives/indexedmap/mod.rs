@@ -14,10 +14,10 @@ use imbl::OrdMap;
 use multiraft_proto::atomix::multiraft::indexedmap::v1 as wire;
 use multiraft_proto::rpc::indexedmap as operation;
 
-use super::key_listeners::KeyListeners;
+use super::listeners::Listeners;
 use super::{
-    Call, CommandKey, Context, Emitted, Failure, Primitive, Records, RestoreContext, Service, Step,
-    decode, decode_record, encode, unknown_operation,
+    Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Step, decode,
+    decode_record, encode, unknown_operation,
 };
 use crate::digest::Digest;
 use crate::timers::Timer;
@@ -31,7 +31,7 @@ pub struct IndexedMap {
     last_index: u64,
     /// Armed timer → index of the entry that it will expire.
     expiries: OrdMap<u64, u64>,
-    listeners: KeyListeners,
+    listeners: Listeners,
 }
 
 #[derive(Clone, Debug)]
@@ -77,11 +77,11 @@ impl Primitive for IndexedMap {
     }
 
     fn on_command_canceled(&mut self, command: CommandKey, _: &mut Context<'_>) {
-        self.listeners.remove(command);
+        self.listeners.close(command);
     }
 
     fn on_session_closed(&mut self, session_id: u64, _: &mut Context<'_>) {
-        self.listeners.remove_session(session_id);
+        self.listeners.close_session(session_id);
     }
 
     fn on_timer(&mut self, timer_id: u64, context: &mut Context<'_>) {
@@ -127,15 +127,18 @@ impl IndexedMap {
         wire::EventsInput { key }: wire::EventsInput,
         context: &mut Context<'_>,
     ) -> Result<Step, Failure> {
-        self.listeners.add(command, &key)?;
-        let output = event_output(&key, 0, None);
-        context.emit(Emitted { command, result: Ok(output), last: false });
-        Ok(Step::Open)
+        self.listeners.open(command, &key, event_output(&key, 0, None), context)
     }
 
     /// Every change of an entry comes by here, after it was made.
-    fn changed(&mut self, key: &str, index: u64, event: Event, context: &mut Context<'_>) {
-        self.listeners.tell(key, context, || event_output(key, index, Some(event)));
+    fn changed(
+        &mut self,
+        key: &str,
+        index: u64,
+        event: impl FnOnce() -> Event,
+        context: &mut Context<'_>,
+    ) {
+        self.listeners.tell(key, || event_output(key, index, Some(event())), context);
     }
 }
 
@@ -168,6 +171,7 @@ impl Entry {
 mod tests {
     use super::*;
     use crate::digest::each_field_changes_the_digest;
+    use crate::timers::Timers;
 
     fn entry() -> Entry {
         let expiry = Some(Timer { due: 0, id: 0 });
@@ -177,12 +181,14 @@ mod tests {
     #[test]
     fn each_field_of_an_indexed_map_is_in_the_digest() {
         let command = CommandKey { session_id: 1, sequence_num: 1 };
+        let (mut timers, mut emitted) = (Timers::default(), Vec::new());
+        let mut context = Context::new((1, 1), 1, &mut timers, &mut emitted);
         each_field_changes_the_digest!(IndexedMap::default(), IndexedMap::digest, IndexedMap {
             entries => entries.insert(1, entry()),
             indexes => indexes.insert("key".into(), 1),
             last_index => *last_index = 1,
             expiries => expiries.insert(1, 1),
-            listeners => listeners.add(command, "").unwrap(),
+            listeners => listeners.open(command, "", Bytes::new(), &mut context).unwrap(),
         });
     }
 

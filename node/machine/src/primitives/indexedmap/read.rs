@@ -7,7 +7,7 @@ use multiraft_proto::atomix::multiraft::indexedmap::v1 as wire;
 
 use super::{Entry, IndexedMap};
 use crate::primitives::checks::check_key;
-use crate::primitives::{Failure, Records, Status, encode, watch};
+use crate::primitives::{Failure, Records, Status, encode, refuse_watch};
 
 impl IndexedMap {
     pub fn get(&self, wire::GetInput { key, index }: wire::GetInput) -> Result<Bytes, Failure> {
@@ -45,7 +45,7 @@ impl IndexedMap {
     }
 
     pub fn entries(&self, input: wire::EntriesInput) -> Result<Records<'_>, Failure> {
-        watch(input.watch)?;
+        refuse_watch(input.watch)?;
         Ok(Box::new(
             self.entries
                 .iter()

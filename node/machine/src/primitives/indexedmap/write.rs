@@ -32,9 +32,9 @@ impl IndexedMap {
         let expiry = self.arm(index, ttl, context);
         let value = Bytes::copy_from_slice(&value);
         let entry = Entry { key, value, version: context.index, expiry };
-        let event = Event::Inserted(wire::event::Inserted { value: entry.value() });
         self.entries.insert(index, entry.clone());
-        self.changed(&entry.key, index, event, context);
+        let inserted = || Event::Inserted(wire::event::Inserted { value: entry.value() });
+        self.changed(&entry.key, index, inserted, context);
         Ok(encode(&wire::AppendOutput { entry: entry.at(index) }))
     }
 
@@ -59,10 +59,12 @@ impl IndexedMap {
         let (key, expiry) = (Arc::clone(&old.key), self.arm(index, ttl, context));
         let value = Bytes::copy_from_slice(&value);
         let entry = Entry { key, value, version: context.index, expiry };
-        let (value, prev_value) = (entry.value(), old.value());
-        let event = Event::Updated(wire::event::Updated { value, prev_value });
         self.entries.insert(index, entry.clone());
-        self.changed(&entry.key, index, event, context);
+        let updated = || {
+            let (value, prev_value) = (entry.value(), old.value());
+            Event::Updated(wire::event::Updated { value, prev_value })
+        };
+        self.changed(&entry.key, index, updated, context);
         Ok(encode(&wire::UpdateOutput { entry: entry.at(index) }))
     }
 
@@ -102,8 +104,8 @@ impl IndexedMap {
     }
 
     fn removed(&mut self, index: u64, entry: &Entry, expired: bool, context: &mut Context<'_>) {
-        let event = Event::Removed(wire::event::Removed { value: entry.value(), expired });
-        self.changed(&entry.key, index, event, context);
+        let removed = || Event::Removed(wire::event::Removed { value: entry.value(), expired });
+        self.changed(&entry.key, index, removed, context);
     }
 
     /// The entry of an index, or of a key if no index is given.

@@ -3,7 +3,6 @@
 //! The version of an entry is the index of the command that wrote it. Every other write to a prepared
 //! key fails, and its time to live waits until commit or abort.
 
-mod lock;
 mod snapshot;
 mod transaction;
 mod write;
@@ -15,17 +14,18 @@ use imbl::OrdMap;
 use multiraft_proto::atomix::multiraft::map::v1 as wire;
 use multiraft_proto::rpc::map as operation;
 
+use super::checks::check_key;
+use super::key_locks::KeyLocks;
 use super::listeners::Listeners;
 use super::{
     Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Status, Step,
-    decode, decode_record, encode, unknown_operation,
+    decode, decode_record, encode, refuse_watch, ttl_millis, unknown_operation,
 };
 use crate::digest::Digest;
 use crate::timers::Timer;
-use lock::Locks;
 use transaction::{Transaction, TransactionKey};
 use wire::event::Event;
-use write::{Write, check_key};
+use write::Write;
 
 #[derive(Clone, Debug, Default)]
 pub struct Map {
@@ -35,7 +35,7 @@ pub struct Map {
     /// Prepared key → its transaction.
     prepared_keys: OrdMap<Arc<str>, TransactionKey>,
     prepared: OrdMap<TransactionKey, Transaction>,
-    locks: Locks,
+    locks: KeyLocks,
     listeners: Listeners,
 }
 
@@ -61,9 +61,10 @@ impl Primitive for Map {
             operation::COMMIT => self.commit(command.session_id, decode(input)?, context)?,
             operation::ABORT => self.abort(command.session_id, decode(input)?, context),
             operation::APPLY => self.apply_transaction(decode(input)?, context)?,
-            operation::LOCK => return self.locks.lock(command, decode(input)?, context),
+            operation::LOCK => return self.lock(command, decode(input)?, context),
             operation::UNLOCK => {
-                return self.locks.unlock(command.session_id, decode(input)?, context);
+                let wire::UnlockInput { keys } = decode(input)?;
+                self.locks.unlock(command.session_id, &keys, context)?
             }
             operation::EVENTS => return self.listen(command, decode(input)?, context),
             other => return Err(unknown_operation(Service::Map, other)),
@@ -79,14 +80,21 @@ impl Primitive for Map {
         }
     }
 
+    fn list(&self, operation: u32, input: Bytes) -> Result<Records<'_>, Failure> {
+        match operation {
+            operation::ENTRIES => self.entries(decode(input)?),
+            other => Err(unknown_operation(Service::Map, other)),
+        }
+    }
+
     fn on_command_canceled(&mut self, command: CommandKey, context: &mut Context<'_>) {
-        self.locks.on_command_canceled(command, context);
+        self.locks.cancel(command, context);
         self.listeners.close(command);
     }
 
     fn on_session_closed(&mut self, session_id: u64, context: &mut Context<'_>) {
         self.listeners.close_session(session_id);
-        self.locks.on_session_closed(session_id, context);
+        self.locks.close_session(session_id, context);
         self.roll_back(session_id, context);
     }
 
@@ -145,12 +153,8 @@ impl Primitive for Map {
 impl Map {
     fn get(&self, wire::GetInput { key }: wire::GetInput) -> Result<Bytes, Failure> {
         check_key("key", &key)?;
-        let value = Some(self.value(&key).ok_or_else(missing)?);
+        let value = Some(value(&self.entries, &key).ok_or_else(missing)?);
         Ok(encode(&wire::GetOutput { value }))
-    }
-
-    fn value(&self, key: &str) -> Option<wire::IndexedValue> {
-        self.entries.get(key).map(Entry::indexed_value)
     }
 
     fn size(&self, wire::SizeInput {}: wire::SizeInput) -> Result<Bytes, Failure> {
@@ -158,17 +162,34 @@ impl Map {
         Ok(encode(&wire::SizeOutput { size }))
     }
 
+    fn entries(&self, input: wire::EntriesInput) -> Result<Records<'_>, Failure> {
+        refuse_watch(input.watch)?;
+        Ok(Box::new(self.entries.iter().map(|(key, entry)| {
+            let (key, value) = (key.to_string(), Some(entry.indexed_value()));
+            encode(&wire::EntriesOutput { entry: Some(wire::Entry { key, value }) })
+        })))
+    }
+
     fn clear(&mut self, _: wire::ClearInput, context: &mut Context<'_>) -> Result<Bytes, Failure> {
         if !self.prepared_keys.is_empty() {
             return Err(Failure::new(Status::Conflict, "a transaction has prepared a key"));
         }
-        self.listeners.expect(self.entries.len(), context);
         self.expiries.clear();
         for (key, entry) in std::mem::take(&mut self.entries) {
             entry.expiry.into_iter().for_each(|timer| context.disarm(timer));
-            self.tell(&key, || removed(&entry, false), context);
+            tell(&mut self.listeners, &key, || removed(&entry, false), context);
         }
         Ok(encode(&wire::ClearOutput {}))
+    }
+
+    fn lock(
+        &mut self,
+        command: CommandKey,
+        wire::LockInput { keys, timeout }: wire::LockInput,
+        context: &mut Context<'_>,
+    ) -> Result<Step, Failure> {
+        let timeout = timeout.map(|t| ttl_millis("timeout", (t.seconds, t.nanos))).transpose()?;
+        self.locks.lock(command, &keys, timeout, context)
     }
 
     fn check_unlocked(&self, key: &str) -> Result<(), Failure> {
@@ -184,23 +205,13 @@ impl Map {
         wire::EventsInput { key }: wire::EventsInput,
         context: &mut Context<'_>,
     ) -> Result<Step, Failure> {
-        let event = Some(wire::Event { key: key.clone(), event: None });
-        self.listeners.open(command, &key, encode(&wire::EventsOutput { event }), context)
-    }
-
-    /// Called with every change of an entry, after it.
-    fn tell(&self, key: &str, event: impl FnOnce() -> Event, context: &mut Context<'_>) {
-        let output = || {
-            let event = Some(wire::Event { key: key.to_owned(), event: Some(event()) });
-            encode(&wire::EventsOutput { event })
-        };
-        self.listeners.tell(key, output, context);
+        self.listeners.open(command, &key, event_output(&key, None), context)
     }
 
     /// Removes an entry whose timer has fired.
     fn expire(&mut self, key: &str, context: &mut Context<'_>) {
         if let Some(entry) = self.entries.remove(key) {
-            self.tell(key, || removed(&entry, true), context);
+            tell(&mut self.listeners, key, || removed(&entry, true), context);
         }
     }
 
@@ -235,6 +246,25 @@ impl Entry {
     }
 }
 
+fn value(entries: &OrdMap<Arc<str>, Entry>, key: &str) -> Option<wire::IndexedValue> {
+    entries.get(key).map(Entry::indexed_value)
+}
+
+/// Called with every change of an entry, after it.
+fn tell(
+    listeners: &mut Listeners,
+    key: &str,
+    event: impl FnOnce() -> Event,
+    context: &mut Context<'_>,
+) {
+    listeners.tell(key, || event_output(key, Some(event())), context);
+}
+
+fn event_output(key: &str, event: Option<Event>) -> Bytes {
+    let event = Some(wire::Event { key: key.to_owned(), event });
+    encode(&wire::EventsOutput { event })
+}
+
 fn removed(entry: &Entry, expired: bool) -> Event {
     Event::Removed(wire::event::Removed { value: Some(entry.indexed_value()), expired })
 }
@@ -259,14 +289,13 @@ mod tests {
         let (mut timers, mut emitted) = (Timers::default(), Vec::new());
         let mut context = Context::new((1, 1), 1, &mut timers, &mut emitted);
         let command = CommandKey { session_id: 1, sequence_num: 1 };
-        let lock = wire::LockInput { keys: vec!["key".into()], timeout: None };
         each_field_changes_the_digest!(Map::default(), Map::digest, Map {
             entries => entries.insert("key".into(), entry()),
             expiries => expiries.insert(1, "key".into()),
             prepared_keys => prepared_keys.insert("key".into(), transaction),
             prepared => prepared.insert(transaction, Arc::from([])),
-            locks => locks.lock(command, lock, &mut context),
-            listeners => listeners.open(command, "key", Bytes::new(), &mut context),
+            locks => locks.lock(command, &["key".into()], None, &mut context).unwrap(),
+            listeners => listeners.open(command, "key", Bytes::new(), &mut context).unwrap(),
         });
     }
 

@@ -11,10 +11,10 @@ use multiraft_proto::atomix::multiraft::multimap::v1 as wire;
 use multiraft_proto::rpc::multimap as operation;
 
 use super::checks::check_key;
-use super::key_listeners::KeyListeners;
+use super::listeners::Listeners;
 use super::{
-    Call, CommandKey, Context, Emitted, Failure, Primitive, Records, RestoreContext, Service, Step,
-    decode, decode_record, encode, unknown_operation, watch,
+    Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Step, decode,
+    decode_record, encode, refuse_watch, unknown_operation,
 };
 use crate::digest::Digest;
 
@@ -22,7 +22,7 @@ use crate::digest::Digest;
 pub struct MultiMap {
     /// Never an empty set.
     entries: OrdMap<Arc<str>, OrdSet<Arc<str>>>,
-    listeners: KeyListeners,
+    listeners: Listeners,
 }
 
 impl Primitive for MultiMap {
@@ -64,11 +64,11 @@ impl Primitive for MultiMap {
     }
 
     fn on_command_canceled(&mut self, command: CommandKey, _: &mut Context<'_>) {
-        self.listeners.remove(command);
+        self.listeners.close(command);
     }
 
     fn on_session_closed(&mut self, session_id: u64, _: &mut Context<'_>) {
-        self.listeners.remove_session(session_id);
+        self.listeners.close_session(session_id);
     }
 
     fn on_timer(&mut self, _: u64, _: &mut Context<'_>) {}
@@ -116,7 +116,7 @@ impl MultiMap {
     }
 
     fn entries(&self, input: wire::EntriesInput) -> Result<Records<'_>, Failure> {
-        watch(input.watch)?;
+        refuse_watch(input.watch)?;
         Ok(Box::new(self.entries.iter().map(|(key, values)| {
             let values = values.iter().map(|value| value.to_string()).collect();
             let entry = Some(wire::Entry { key: key.to_string(), values });
@@ -130,15 +130,12 @@ impl MultiMap {
         wire::EventsInput { key }: wire::EventsInput,
         context: &mut Context<'_>,
     ) -> Result<Step, Failure> {
-        self.listeners.add(command, &key)?;
-        let output = event_output(&key, None);
-        context.emit(Emitted { command, result: Ok(output), last: false });
-        Ok(Step::Open)
+        self.listeners.open(command, &key, event_output(&key, None), context)
     }
 
     /// Every change of a value comes by here, after it was made.
-    fn changed(&mut self, key: &str, event: Event, context: &mut Context<'_>) {
-        self.listeners.tell(key, context, || event_output(key, Some(event)));
+    fn changed(&mut self, key: &str, event: impl FnOnce() -> Event, context: &mut Context<'_>) {
+        self.listeners.tell(key, || event_output(key, Some(event())), context);
     }
 }
 
@@ -225,15 +222,17 @@ mod tests {
     #[test]
     fn each_field_of_a_multimap_is_in_the_digest() {
         let command = CommandKey { session_id: 1, sequence_num: 1 };
+        let (mut timers, mut emitted) = (Timers::default(), Vec::new());
+        let mut context = Context::new((1, 1), 1, &mut timers, &mut emitted);
         let mut map = MultiMap::default();
         map.entries.insert("a".into(), OrdSet::unit("b".into()));
         each_field_changes_the_digest!(map.clone(), MultiMap::digest, MultiMap {
             entries => entries.insert("b".into(), OrdSet::unit("b".into())),
-            listeners => listeners.add(command, "").unwrap(),
+            listeners => listeners.open(command, "", Bytes::new(), &mut context).unwrap(),
         });
         each_field_changes_the_digest!(map, MultiMap::digest, MultiMap {
             entries => entries["a"].insert("c".into()),
-            listeners => listeners.add(command, "a").unwrap(),
+            listeners => listeners.open(command, "a", Bytes::new(), &mut context).unwrap(),
         });
     }
 }

@@ -110,7 +110,7 @@ impl MultiMap {
     pub fn clear(&mut self, _: wire::ClearInput, context: &mut Context<'_>) -> Bytes {
         for (key, values) in std::mem::take(&mut self.entries) {
             for value in values {
-                self.changed(&key, removed(&value), context);
+                self.changed(&key, || removed(&value), context);
             }
         }
         encode(&wire::ClearOutput {})
@@ -155,11 +155,11 @@ impl MultiMap {
             has_changed |= !gone.is_empty() || !new.is_empty();
             self.write(&key, &gone, &new);
             for value in &gone {
-                self.changed(&key, removed(value), context);
+                self.changed(&key, || removed(value), context);
             }
             for value in &new {
-                let value = value.to_string();
-                self.changed(&key, Event::Added(Added { value }), context);
+                let added = || Event::Added(Added { value: value.to_string() });
+                self.changed(&key, added, context);
             }
         }
         Ok(has_changed)
