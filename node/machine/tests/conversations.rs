@@ -14,6 +14,8 @@
 //! An answer reads `<who> <number>.<output> <Operation> @<index>: …`: to which command, and at which index of the
 //! machine. A query has no number. Behind every command, a second machine is made from a snapshot of
 //! the first: it has to be the same and go on the same. What is refused must have changed nothing.
+//!
+//! Random conversations are in `conversation/talk.rs`.
 #![allow(clippy::unwrap_used)]
 
 mod conversation;

@@ -1,5 +1,5 @@
-//! Random conversations with all primitives. `TALK_SEED=7` replays one, `TALK_SEEDS=10000` says how
-//! many there are.
+//! Random conversations with all primitives, what they say may make sense or not. `TALK_SEED=7`
+//! replays one, `TALK_SEEDS=10000` says how many there are.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
