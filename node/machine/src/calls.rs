@@ -223,6 +223,7 @@ impl Machine {
     /// Adds outputs to open commands and answers their waiters.
     pub(crate) fn deliver(&mut self, emitted: Vec<Emitted>, effects: &mut Vec<Effect>) {
         let index = self.index;
+        let mut overrun = Vec::new();
         for Emitted { command, result, last } in emitted {
             let Some(commands) = self.commands(command.session_id) else { continue };
             let last = last || result.is_err();
@@ -230,7 +231,15 @@ impl Machine {
             if let Output::Operation { last: end, .. } = &mut output {
                 *end = last;
             }
-            commands.push(command.sequence_num, Answer { index, result: Ok(output) }, effects);
+            let answer = Answer { index, result: Ok(output) };
+            if let Some(open) = commands.push(command.sequence_num, answer, effects) {
+                overrun.push((command, open.primitive_id));
+            }
+        }
+        for (command, primitive_id) in overrun {
+            self.with_primitive(primitive_id, effects, |primitive, context| {
+                primitive.on_command_canceled(command, context);
+            });
         }
     }
 

@@ -4,7 +4,15 @@
 /// Version of the entry envelope that this release reads and writes.
 pub const ENTRY_FORMAT: u32 = 1;
 
-/// Highest feature level of entries that this release applies.
+/// Highest feature level of entries that this release applies. Leaders stamp 0 so far, and nodes
+/// announce 0.
+///
+/// Until the first release, what is served may change without another level, and so members of
+/// different builds must not meet in a group: one that answers NOT_SUPPORTED where another grants
+/// diverges from it. With the first release, nodes announce this level and leaders stamp it: it stands
+/// for exactly what that release does. From then on, whatever gives an entry another effect (another
+/// operation or type of primitive, another limit, another answer) takes the next level, happens in
+/// entries of that level only, and a leader stamps it when all members of the group have announced it.
 pub const FEATURE_LEVEL: u32 = 1;
 
 /// Timeout of a session that asks for none (or for zero): what the stock client asks for.
@@ -71,6 +79,45 @@ pub const TRANSACTION_WRITES_MAX: usize = 1_024;
 /// Prepared transactions per map: they pin their values and keys until commit or abort.
 pub const TRANSACTIONS_MAX: usize = 1_024;
 
+/// Open `Acquire` commands per lock. They are searched one by one when one of them ends early; all
+/// sessions of them ending at once stay below half a second.
+pub const LOCK_WAITERS_MAX: usize = 4_096;
+
+/// Keys of one request for locks on keys; as [`TRANSACTION_WRITES_MAX`].
+pub const LOCK_KEYS_MAX: usize = 1_024;
+
+/// Keys that are locked or waited for per primitive, counted for each request. With the longest keys
+/// 64 MiB; a session that has all of them ends within half a second.
+pub const KEY_LOCKS_MAX: usize = 65_536;
+
+/// Candidates per election. Every answer lists them all: with names of [`KEY_BYTES_MAX`] that is a
+/// quarter of the 4 MiB message limit.
+pub const CANDIDATES_MAX: usize = 1_024;
+
+/// Elements per set. At about 150 B each beside their bytes, and clearing a set goes through all of
+/// them within one entry.
+pub const ELEMENTS_MAX: usize = 1 << 20;
+
+/// Values of one key of a multimap: with the longest values, an answer with all of them stays below
+/// the 4 MiB message limit.
+pub const KEY_VALUES_MAX: usize = 3_072;
+
+/// Values in one command to a multimap: bounds the time that applying one entry takes.
+pub const COMMAND_VALUES_MAX: usize = 8_192;
+
+/// Open `Events` commands per primitive: each is a client's stream and an open command in its
+/// session, and a process that listens to keys one by one has thousands.
+pub const LISTENERS_MAX: usize = 65_536;
+
+/// Bytes of outputs that one command may cause in others, with [`COMMAND_OVERHEAD_BYTES`] for each:
+/// clearing a large map tells every listener of every entry. As [`COMMAND_BYTES_MAX`]: 262,144 short
+/// outputs, or 64 of an update from one of the longest values to another.
+pub const EMITTED_BYTES_MAX: u64 = 64 << 20;
+
+/// Unacknowledged outputs of one stream: at 4,000 events/s, the default keep-alive period of 15 s
+/// brings 60,000.
+pub const STREAM_OUTPUTS_MAX: usize = 65_536;
+
 /// A time to live beyond this is the same as one of this length (about 34,000 years): due times
 /// stay far from overflow.
 pub const TTL_MILLIS_MAX: u64 = 1 << 50;
@@ -85,3 +132,6 @@ pub const SNAPSHOT_CHUNK_BYTES_MAX: usize = 256 << 10;
 /// Numbers in one record of a snapshot. At most 10 B each, so that such a record is a fraction of a
 /// chunk.
 pub const SNAPSHOT_NUMBERS_MAX: usize = 4_096;
+
+/// Values of a key in one record of a snapshot: with the longest values, such a record is a chunk.
+pub const SNAPSHOT_VALUES_MAX: usize = 256;

@@ -10,7 +10,7 @@ use crate::answer::{Answer, Body, Effect, EntryError, Output, Query, Rejection, 
 use crate::commands::Waiter;
 use crate::digest::Digest;
 use crate::limits::{ENTRY_FORMAT, FEATURE_LEVEL};
-use crate::primitives::{Context, Failure, Slot};
+use crate::primitives::{Context, Failure, Records, Slot};
 use crate::remembered::Remembered;
 use crate::session::Session;
 use crate::timers::{Owner, Timer, Timers};
@@ -209,17 +209,30 @@ impl Machine {
         Answer { index: self.index, result: self.read(query) }
     }
 
+    /// Answers a query that streams, one output after the other; an error is its only answer. A caller
+    /// that takes its time makes a view (a clone) first.
+    pub fn list(&self, query: &Query) -> Result<Records<'_>, Answer> {
+        let answer = |result| Answer { index: self.index, result };
+        let slot = self.slot(query).map_err(|rejection| answer(Err(rejection)))?;
+        slot.and_then(|slot| slot.primitive().list(query.operation, query.input.clone()))
+            .map_err(|failure| answer(Ok(operation_output(0, Err(failure)))))
+    }
+
     fn read(&self, query: &Query) -> Result<Output, Rejection> {
-        let Query { session_id, primitive_id, operation, ref input } = *query;
-        let Some(session) = self.sessions.get(&session_id) else {
-            return Err(Rejection::UnknownSession { session_id });
-        };
-        let slot = match self.primitives.get(&primitive_id) {
-            Some(slot) if session.attached.contains(&primitive_id) => slot,
-            Some(_) | None => return Ok(operation_output(0, Err(not_attached(primitive_id)))),
-        };
-        let result = slot.primitive().query(operation, input.clone());
+        let result = self
+            .slot(query)?
+            .and_then(|slot| slot.primitive().query(query.operation, query.input.clone()));
         Ok(operation_output(0, result.map(Body::Payload)))
+    }
+
+    /// The primitive that a query is for, if its session has it open.
+    fn slot(&self, query: &Query) -> Result<Result<&Slot, Failure>, Rejection> {
+        let Query { session_id, primitive_id, .. } = *query;
+        let session = self.sessions.get(&session_id);
+        let session = session.ok_or(Rejection::UnknownSession { session_id })?;
+        let slot = self.primitives.get(&primitive_id);
+        let slot = slot.filter(|_| session.attached.contains(&primitive_id));
+        Ok(slot.ok_or_else(|| not_attached(primitive_id)))
     }
 
     /// Runs a hook of one primitive and delivers what it emits.

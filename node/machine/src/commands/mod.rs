@@ -9,10 +9,12 @@ mod snapshot;
 
 use imbl::{OrdMap, OrdSet};
 
-use crate::answer::{Answer, Body, Effect, Output, Rejection};
+use crate::answer::{Answer, Body, Effect, Output, Rejection, Status};
 use crate::digest::Digest;
 use crate::keep_alive::KeepAlive;
-use crate::limits::{AWAITED_MAX, COMMAND_BYTES_MAX, COMMAND_OVERHEAD_BYTES, COMMANDS_MAX};
+use crate::limits::{
+    AWAITED_MAX, COMMAND_BYTES_MAX, COMMAND_OVERHEAD_BYTES, COMMANDS_MAX, STREAM_OUTPUTS_MAX,
+};
 
 /// Who waits for the outputs of a call: the node that the client talked to and its number for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -90,6 +92,11 @@ impl Commands {
         self.cached.len()
     }
 
+    /// Whether the command waits for outputs of this primitive.
+    pub fn is_open(&self, sequence_num: u64, primitive_id: u64) -> bool {
+        self.open.get(&sequence_num).is_some_and(|open| open.primitive_id == primitive_id)
+    }
+
     pub fn arrival(&self, sequence_num: u64) -> Arrival {
         if sequence_num <= self.highest && self.cached.contains_key(&sequence_num) {
             return Arrival::Repeated;
@@ -134,14 +141,28 @@ impl Commands {
         assert!(previous.is_none(), "command {sequence_num} executed twice");
     }
 
-    /// Adds an output to an open command. A command that was closed meanwhile takes none.
-    pub fn push(&mut self, sequence_num: u64, mut answer: Answer, effects: &mut Vec<Effect>) {
-        let Some(open) = self.open.get(&sequence_num).copied() else { return };
-        let Some(command) = self.cached.get_mut(&sequence_num) else { return };
-        let Ok(Output::Operation { sequence, last, .. }) = &mut answer.result else { return };
+    /// Adds an output to an open command. A command that was closed meanwhile takes none. One that
+    /// has no room for another output ends with an error instead, and is returned: its primitive
+    /// has to forget it.
+    #[must_use]
+    pub fn push(
+        &mut self,
+        sequence_num: u64,
+        mut answer: Answer,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Open> {
+        let open = self.open.get(&sequence_num).copied()?;
+        let command = self.cached.get_mut(&sequence_num)?;
+        let Ok(Output::Operation { sequence, last, .. }) = &mut answer.result else { return None };
         command.emitted += 1;
         *sequence = command.emitted;
-        let last = *last;
+        let full = command.outputs.len() >= STREAM_OUTPUTS_MAX || self.bytes >= COMMAND_BYTES_MAX;
+        // A last output is not the one too many.
+        let overrun = full && !*last;
+        let last = overrun || *last;
+        if overrun {
+            answer = fallen_behind(answer.index, command.emitted);
+        }
         self.bytes += output_bytes(&answer);
         command.outputs.push(answer.clone());
         if last {
@@ -149,6 +170,7 @@ impl Commands {
             self.open.remove(&sequence_num);
         }
         effects.push(open.waiter.answer(answer));
+        overrun.then_some(open)
     }
 
     /// Answers a repeated command from the cache; later outputs go to the new waiter only.
@@ -318,6 +340,12 @@ impl Command {
     }
 }
 
+fn fallen_behind(index: u64, sequence: u64) -> Answer {
+    let (status, body, last) = (Status::Conflict, Body::None, true);
+    let message = "too many unacknowledged outputs: the stream ends here".to_owned();
+    Answer { index, result: Ok(Output::Operation { sequence, status, message, body, last }) }
+}
+
 fn output_bytes(answer: &Answer) -> u64 {
     match &answer.result {
         Ok(Output::Operation { message, body: Body::Payload(payload), .. }) => {
@@ -331,7 +359,6 @@ fn output_bytes(answer: &Answer) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::answer::Status;
     use crate::digest::each_field_changes_the_digest;
 
     fn waiter() -> Waiter {
@@ -357,6 +384,35 @@ mod tests {
             released_through => *released_through += 1,
             awaited => awaited.insert(1),
         });
+    }
+
+    #[test]
+    fn a_stream_that_is_not_acknowledged_ends_when_it_is_full() {
+        let mut commands = Commands::default();
+        let open = Open { waiter: waiter(), primitive_id: 3 };
+        commands.open(1, open);
+        let event = || {
+            let (status, message, body) = (Status::Ok, String::new(), Body::None);
+            let result = Ok(Output::Operation { sequence: 0, status, message, body, last: false });
+            Answer { index: 1, result }
+        };
+        for _ in 0..STREAM_OUTPUTS_MAX {
+            assert_eq!(commands.push(1, event(), &mut Vec::new()), None);
+        }
+        let mut effects = Vec::new();
+        assert_eq!(commands.push(1, event(), &mut effects), Some(open));
+        let number = STREAM_OUTPUTS_MAX as u64 + 1;
+        assert_eq!(effects, [waiter().answer(fallen_behind(1, number))]);
+        assert!(!commands.is_open(1, 3));
+    }
+
+    #[test]
+    fn a_full_stream_takes_its_last_output() {
+        let mut commands = Commands { bytes: COMMAND_BYTES_MAX, ..Commands::default() };
+        commands.open(1, Open { waiter: waiter(), primitive_id: 3 });
+        let mut effects = Vec::new();
+        assert_eq!(commands.push(1, output(0), &mut effects), None);
+        assert_eq!(effects, [waiter().answer(output(1))]);
     }
 
     #[test]

@@ -1,16 +1,29 @@
 //! The primitives: what clients build with. Each is one file and one [`Primitive`].
 
+mod checks;
 mod counter;
+mod countermap;
+mod election;
+mod indexedmap;
+mod key_locks;
+mod listeners;
+mod lock;
 mod map;
+mod multimap;
+mod set;
+mod slot;
+mod value;
 
-use std::sync::Arc;
+use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 use imbl::OrdMap;
 
 pub use crate::answer::Status;
+pub use slot::{Service, Slot};
+
 use crate::digest::Digest;
-use crate::limits::TTL_MILLIS_MAX;
+use crate::limits::{COMMAND_OVERHEAD_BYTES, EMITTED_BYTES_MAX, TTL_MILLIS_MAX};
 use crate::session::{Session, duration_millis};
 use crate::timers::{Owner, RestoredTimers, Timer, Timers};
 
@@ -20,6 +33,12 @@ pub trait Primitive {
     fn apply(&mut self, call: Call, context: &mut Context<'_>) -> Result<Step, Failure>;
 
     fn query(&self, operation: u32, input: Bytes) -> Result<Bytes, Failure>;
+
+    /// The outputs of a query that streams, from the present state. Made one by one, as records are.
+    fn list(&self, operation: u32, _input: Bytes) -> Result<Records<'_>, Failure> {
+        let message = format!("operation {operation} does not stream here");
+        Err(Failure::new(Status::NotSupported, message))
+    }
 
     /// An open command ended without an answer: its caller gave it up.
     fn on_command_canceled(&mut self, command: CommandKey, context: &mut Context<'_>);
@@ -47,6 +66,22 @@ pub type Records<'a> = Box<dyn Iterator<Item = Bytes> + Send + 'a>;
 pub struct CommandKey {
     pub session_id: u64,
     pub sequence_num: u64,
+}
+
+impl CommandKey {
+    const FIRST: Self = Self { session_id: 0, sequence_num: 0 };
+    const LAST: Self = Self { session_id: u64::MAX, sequence_num: u64::MAX };
+
+    /// All commands that a session can have.
+    fn of_session(session_id: u64) -> RangeInclusive<Self> {
+        Self { session_id, ..Self::FIRST }..=Self { session_id, ..Self::LAST }
+    }
+
+    fn digest(&self, digest: &mut Digest) {
+        let Self { session_id, sequence_num } = self;
+        digest.word(*session_id);
+        digest.word(*sequence_num);
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -91,6 +126,8 @@ pub struct Context<'a> {
     primitive_id: u64,
     timers: &'a mut Timers,
     emitted: &'a mut Vec<Emitted>,
+    /// Approximate memory of `emitted`.
+    emitted_bytes: u64,
 }
 
 /// An output for an open command.
@@ -101,6 +138,12 @@ pub struct Emitted {
     pub last: bool,
 }
 
+impl Emitted {
+    fn bytes(&self) -> u64 {
+        COMMAND_OVERHEAD_BYTES + self.result.as_ref().map_or(0, |output| output.len() as u64)
+    }
+}
+
 impl<'a> Context<'a> {
     pub(crate) fn new(
         (index, log_time): (u64, u64),
@@ -108,7 +151,7 @@ impl<'a> Context<'a> {
         timers: &'a mut Timers,
         emitted: &'a mut Vec<Emitted>,
     ) -> Self {
-        Self { index, log_time, primitive_id, timers, emitted }
+        Self { index, log_time, primitive_id, timers, emitted, emitted_bytes: 0 }
     }
 
     /// Calls `on_timer` with the timer's id once log time has reached now + `delay_millis`; never
@@ -124,7 +167,13 @@ impl<'a> Context<'a> {
 
     /// Adds an output to an open command.
     pub fn emit(&mut self, emitted: Emitted) {
+        self.emitted_bytes += emitted.bytes();
         self.emitted.push(emitted);
+    }
+
+    /// True: [`EMITTED_BYTES_MAX`] is reached. What can be left out is left out now.
+    pub fn emitted_enough(&self) -> bool {
+        self.emitted_bytes >= EMITTED_BYTES_MAX
     }
 }
 
@@ -158,91 +207,16 @@ impl<'a> RestoreContext<'a> {
         }
         Ok(())
     }
-}
 
-/// The services that clients can name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Service {
-    Counter,
-    Map,
-}
-
-/// Services of the contract that this release does not serve.
-const NOT_YET_SERVED: [&str; 7] = [
-    "atomix.runtime.countermap.v1.CounterMap",
-    "atomix.runtime.election.v1.LeaderElection",
-    "atomix.runtime.indexedmap.v1.IndexedMap",
-    "atomix.runtime.lock.v1.Lock",
-    "atomix.runtime.multimap.v1.MultiMap",
-    "atomix.runtime.set.v1.Set",
-    "atomix.runtime.value.v1.Value",
-];
-
-impl Service {
-    pub fn find(name: &str) -> Result<Self, Failure> {
-        let served = [Service::Counter, Service::Map];
-        if let Some(service) = served.into_iter().find(|service| service.name() == name) {
-            return Ok(service);
+    /// Whatever waits for outputs of the primitive must be an open command on it: else nobody would
+    /// get them.
+    pub fn check_open(&self, command: CommandKey) -> Result<(), String> {
+        let CommandKey { session_id, sequence_num } = command;
+        let session = self.sessions.get(&session_id);
+        if !session.is_some_and(|s| s.commands.is_open(sequence_num, self.primitive_id)) {
+            return Err(format!("command {sequence_num} of session {session_id} is not open here"));
         }
-        if NOT_YET_SERVED.contains(&name) {
-            let message = format!("service: {name} is not served by this release");
-            return Err(Failure::new(Status::NotSupported, message));
-        }
-        Err(Failure::new(Status::Forbidden, "service: unknown type of primitive"))
-    }
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Service::Counter => "atomix.runtime.counter.v1.Counter",
-            Service::Map => "atomix.runtime.map.v1.Map",
-        }
-    }
-}
-
-/// One created primitive.
-#[derive(Clone, Debug)]
-pub struct Slot {
-    pub service: Service,
-    pub namespace: Arc<str>,
-    pub name: Arc<str>,
-    state: State,
-}
-
-#[derive(Clone, Debug)]
-enum State {
-    Counter(counter::Counter),
-    Map(map::Map),
-}
-
-impl Slot {
-    pub fn new(service: Service, namespace: Arc<str>, name: Arc<str>) -> Self {
-        let state = match service {
-            Service::Counter => State::Counter(counter::Counter::default()),
-            Service::Map => State::Map(map::Map::default()),
-        };
-        Self { service, namespace, name, state }
-    }
-
-    pub fn primitive(&self) -> &dyn Primitive {
-        match &self.state {
-            State::Counter(counter) => counter,
-            State::Map(map) => map,
-        }
-    }
-
-    pub fn primitive_mut(&mut self) -> &mut dyn Primitive {
-        match &mut self.state {
-            State::Counter(counter) => counter,
-            State::Map(map) => map,
-        }
-    }
-
-    pub fn digest(&self, digest: &mut Digest) {
-        let Self { service, namespace, name, state: _ } = self;
-        digest.bytes(service.name().as_bytes());
-        digest.bytes(namespace.as_bytes());
-        digest.bytes(name.as_bytes());
-        self.primitive().digest(digest);
+        Ok(())
     }
 }
 
@@ -264,6 +238,16 @@ fn ttl_millis(field: &str, (seconds, nanos): (i64, i32)) -> Result<u64, Failure>
     duration_millis(seconds, nanos).map_err(|e| Failure::invalid(format!("{field}: {e}")))
 }
 
+/// For a stream of entries that is to go on with later changes.
+fn refuse_watch(is_wanted: bool) -> Result<(), Failure> {
+    if is_wanted { Err(watch_refused()) } else { Ok(()) }
+}
+
+fn watch_refused() -> Failure {
+    let message = "watch: is not served by this release; ask again, or listen with Events";
+    Failure::new(Status::NotSupported, message)
+}
+
 /// A number that the service's table does not have, or has for the other kind of call.
 fn unknown_operation(service: Service, operation: u32) -> Failure {
     let message = format!("operation {operation} of {} is not served here", service.name());
@@ -271,48 +255,6 @@ fn unknown_operation(service: Service, operation: u32) -> Failure {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::digest::each_field_changes_the_digest;
-    use multiraft_proto::rpc;
-
-    fn digest(slot: &Slot) -> u64 {
-        let mut digest = Digest::new();
-        slot.digest(&mut digest);
-        digest.finish()
-    }
-
-    #[test]
-    fn each_field_of_a_slot_is_in_the_digest() {
-        let slot = Slot::new(Service::Counter, "space".into(), "name".into());
-        let other = Slot::new(Service::Map, "space".into(), "name".into()).state;
-        each_field_changes_the_digest!(slot, Slot::digest, Slot {
-            service => *service = Service::Map,
-            namespace => *namespace = "other".into(),
-            name => *name = "other".into(),
-            state => *state = other,
-        });
-    }
-
-    #[test]
-    fn an_operation_of_another_type_is_refused_and_changes_nothing() {
-        let mut slot = Slot::new(Service::Map, "space".into(), "map".into());
-        let before = digest(&slot);
-        let (mut timers, mut emitted) = (Timers::default(), Vec::new());
-        let mut context = Context::new((1, 1), 1, &mut timers, &mut emitted);
-        let command = CommandKey { session_id: 1, sequence_num: 1 };
-        // The inputs decode as a map's `Put`: only the number tells them apart.
-        let input = encode(&multiraft_proto::map::PutInput {
-            key: "key".into(),
-            value: "value".into(),
-            ..Default::default()
-        });
-        for operation in [rpc::set::ADD, rpc::counter::UPDATE, rpc::multimap::PUT] {
-            let call = Call { command, operation, input: input.clone() };
-            let failure = slot.primitive_mut().apply(call, &mut context).unwrap_err();
-            assert_eq!(failure.status, Status::NotSupported);
-        }
-        assert_eq!(digest(&slot), before);
-        assert!(emitted.is_empty());
-    }
-}
+mod restore_tests;
+#[cfg(test)]
+use restore_tests::restored;

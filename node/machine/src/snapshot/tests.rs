@@ -85,12 +85,13 @@ fn full_machine() -> Machine {
         machine.remembered.insert(waiter, Answer { index, result });
     }
 
-    // No primitive of this release leaves a command open.
+    // A counter leaves no command open: this is as if it did.
     let commands = &mut machine.sessions.get_mut(&1).unwrap().commands;
     let waiter = Waiter { origin: u64::MAX, number: 20 };
     commands.open(OPEN, Open { waiter, primitive_id: COUNTER });
-    commands.push(OPEN, output(false), &mut Vec::new());
-    commands.push(OPEN, output(false), &mut Vec::new());
+    for _ in 0..2 {
+        assert_eq!(commands.push(OPEN, output(false), &mut Vec::new()), None);
+    }
     commands.open(CANCELED, Open { waiter, primitive_id: MAP });
     commands.cancel_all(Some(MAP));
     let open = OpenNumbers::Exact(vec![1, 2, AWAITED, OPEN, CANCELED]);
@@ -167,7 +168,7 @@ fn an_open_command_of_a_restored_machine_takes_outputs() {
     let [there, here] = [&mut machine, &mut restored].map(|machine| {
         let mut effects = Vec::new();
         let commands = &mut machine.sessions.get_mut(&1).unwrap().commands;
-        commands.push(OPEN, output(true), &mut effects);
+        assert_eq!(commands.push(OPEN, output(true), &mut effects), None);
         effects
     });
     assert_eq!(there.len(), 1);
@@ -375,7 +376,7 @@ fn a_map_that_contradicts_itself_is_refused() {
     refuse(entry(|entry| entry.expired = true), "lost timers: 2 of 3");
     // Session 10 is open, but not attached.
     refuse(transaction(|t| t.session_id = 10), "session 10 is not attached");
-    refuse(transaction(|t| t.writes.push(t.writes[0].clone())), "locked twice");
+    refuse(transaction(|t| t.writes.push(t.writes[0].clone())), "prepared twice");
     refuse(transaction(|t| t.writes[0].kind = 9), "kind: 9 is unknown");
     refuse(transaction(|t| t.writes[0].prev_index = 99), "has another index");
     refuse(
@@ -386,7 +387,7 @@ fn a_map_that_contradicts_itself_is_refused() {
         let transaction = records.iter().rposition(|r| matches!(r, Record::State(_))).unwrap();
         records.insert(transaction, records[transaction].clone());
     };
-    refuse(again, "locked twice");
+    refuse(again, "prepared twice");
     let empty = transaction(|t| t.writes.clear());
     let empty_again = |records: &mut Vec<Record>| {
         empty(records);

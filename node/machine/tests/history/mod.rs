@@ -1,6 +1,9 @@
 //! Random histories of a group: what clients, forwarding nodes and leaders may do to a machine, also
 //! what they should not.
 
+mod calls;
+mod keyed;
+
 use bytes::Bytes;
 use fastrand::Rng;
 use multiraft_machine::{Effect, Machine};
@@ -15,6 +18,22 @@ use prost::Message;
 const TERM: u64 = 3;
 /// Items that may be sent again.
 const RECENT: usize = 64;
+/// Maps have the rarest states, and the last is unknown to the machine.
+const SERVICES: [&str; 13] = [
+    rpc::counter::TYPE,
+    rpc::map::TYPE,
+    rpc::map::TYPE,
+    rpc::map::TYPE,
+    rpc::map::TYPE,
+    rpc::countermap::TYPE,
+    rpc::election::TYPE,
+    rpc::indexedmap::TYPE,
+    rpc::lock::TYPE,
+    rpc::multimap::TYPE,
+    rpc::set::TYPE,
+    rpc::value::TYPE,
+    "atomix.runtime.list.v1.List",
+];
 
 #[derive(Clone)]
 pub struct History {
@@ -103,7 +122,7 @@ impl History {
                 // Mostly a new number; sometimes one that is not, or that was released.
                 let back = if self.rng.u32(..8) == 0 { self.rng.u64(..12) } else { 0 };
                 let sequence_num = self.sequence.saturating_sub(back);
-                let payload = Some(self.command(&session.primitives));
+                let payload = Some(self.command(machine, &session.primitives));
                 input(Payload::SessionInput(SessionInput { session_id, sequence_num, payload }))
             }
         }
@@ -130,13 +149,12 @@ impl History {
         }
     }
 
-    fn command(&mut self, attached: &[u64]) -> session_input::Payload {
+    fn command(&mut self, machine: &Machine, attached: &[u64]) -> session_input::Payload {
         let place = self.rng.usize(..=attached.len() * 6);
         let Some(service_id) = attached.get(place / 6).copied() else {
-            let services = [rpc::counter::TYPE, rpc::map::TYPE, rpc::map::TYPE, rpc::lock::TYPE];
-            let which = self.rng.usize(..services.len());
+            let which = self.rng.usize(..SERVICES.len());
             return session_input::Payload::CreateService(CreateServiceInput {
-                service: services[which].into(),
+                service: SERVICES[which].into(),
                 namespace: String::new(),
                 name: format!("{which}-{}", self.rng.u32(..2)),
             });
@@ -144,14 +162,25 @@ impl History {
         if self.rng.u32(..30) == 0 {
             return session_input::Payload::CloseService(CloseServiceInput { service_id });
         }
-        let (operation, payload) = match self.rng.u32(..5) {
-            0 => self.count(),
-            _ => self.write(),
+        // Mostly of the primitive's own kind.
+        let own = machine.primitives().find(|one| one.primitive_id == service_id);
+        let other = SERVICES[self.rng.usize(..SERVICES.len())];
+        let is_own = self.rng.u32(..12) > 0;
+        let service = own.filter(|_| is_own).map_or(other, |primitive| primitive.service);
+        let (operation, payload) = match service {
+            rpc::map::TYPE => self.write(),
+            rpc::election::TYPE => self.elect(),
+            rpc::lock::TYPE => self.lock(),
+            rpc::set::TYPE => self.add(),
+            rpc::value::TYPE => self.set(),
+            rpc::countermap::TYPE => self.count_key(),
+            rpc::indexedmap::TYPE => self.append(),
+            rpc::multimap::TYPE => self.collect(),
+            _ => self.count(),
         };
         session_input::Payload::ServiceInput(ServiceInput { service_id, operation, payload })
     }
 
-    /// Half of these go to a map, which refuses them.
     fn count(&mut self) -> (u32, Bytes) {
         match self.rng.u32(..3) {
             0 => (rpc::counter::SET, encode(&counter::SetInput { value: self.rng.i64(..) })),
@@ -180,7 +209,12 @@ impl History {
                 let inputs = self.writes();
                 (rpc::map::APPLY, encode(&map::ApplyInput { inputs }))
             }
-            10..16 => {
+            10..19 => self.lock_keys(),
+            19..21 => {
+                let key = if self.rng.bool() { self.key() } else { String::new() };
+                (rpc::map::EVENTS, encode(&map::EventsInput { key }))
+            }
+            21..25 => {
                 (rpc::map::REMOVE, encode(&map::RemoveInput { key: self.key(), prev_index: 0 }))
             }
             _ => (rpc::map::PUT, encode(&self.put())),
@@ -207,7 +241,7 @@ impl History {
 
     fn put(&mut self) -> map::PutInput {
         // A few are large, so that histories fill several chunks.
-        let length = if self.rng.u32(..20) == 0 { 200_000 } else { 12 };
+        let length = if self.rng.u32(..8) == 0 { 200_000 } else { 12 };
         let length = self.rng.usize(..length);
         let value = std::iter::repeat_n(self.rng.u8(..), length).collect();
         let mut put = map::PutInput { key: self.key(), value, ..Default::default() };

@@ -4,6 +4,7 @@ use crate::nodes::{Code, Nodes, eventually, number, status};
 use serde_json::{Value, json};
 
 const COUNTER: &str = "atomix.runtime.counter.v1.Counter";
+const LOCK: &str = "atomix.runtime.lock.v1.Lock";
 const MAP: &str = "atomix.runtime.map.v1.Map";
 
 /// The event of a stream's message, as the one field that is not common to all.
@@ -236,6 +237,25 @@ fn a_primitive_is_created_used_and_closed() {
     assert_eq!(status(&late), "FORBIDDEN", "{late}");
 }
 
+/// Whether the holder gives the lock up before or after the other asks: it is granted.
+#[test]
+fn a_held_lock_is_waited_for() {
+    let nodes = Nodes::formed();
+    let sessions = [nodes.nodes[0].session(1), nodes.nodes[2].session(1)];
+    let [alice, bob] = [&sessions[0], &sessions[1]].map(|session| session.primitive(1, LOCK, "l"));
+    let token = |answer: &Value| number(&answer["output"]["index"]);
+    let first = token(&alice.ok("lock.v1.Lock/Acquire", 2, json!({})));
+    let a_second = json!({"timeout": "1s"});
+    bob.answered("lock.v1.Lock/Acquire", 2, a_second, "CONFLICT", "timeout");
+    let second = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| bob.ok("lock.v1.Lock/Acquire", 3, json!({})));
+        alice.ok("lock.v1.Lock/Release", 3, json!({}));
+        token(&waiting.join().expect("the lock is granted"))
+    });
+    assert!(second > first, "the token {second} follows {first}");
+    alice.answered("lock.v1.Lock/Release", 4, json!({}), "CONFLICT", "");
+}
+
 #[test]
 fn the_state_of_a_node_can_be_read() {
     let nodes = Nodes::formed();
@@ -245,23 +265,6 @@ fn the_state_of_a_node_can_be_read() {
     let config = node.ok("Node/GetConfig", &json!({"groupId": 1}));
     assert_eq!(config["group"]["members"].as_array().map(Vec::len), Some(3), "{config}");
     node.refused("Node/GetConfig", &json!({"groupId": 9}), Code::NotFound, &["9"]);
-}
-
-/// Operations of primitives that this release does not serve are refused, not misunderstood.
-#[test]
-fn primitives_that_come_later_say_so() {
-    let nodes = Nodes::formed();
-    let session = nodes.nodes[0].session(1);
-    let map = session.primitive(1, MAP, "m");
-    for method in ["Events", "Entries"] {
-        let request = map.request(2, json!({}));
-        let method = format!("map.v1.Map/{method}");
-        nodes.nodes[0].refused(&method, &request, Code::Unimplemented, &["later release"]);
-    }
-    for kind in ["set.v1.Set", "value.v1.Value", "lock.v1.Lock"] {
-        let answer = session.create(20, &format!("atomix.runtime.{kind}"), kind);
-        assert_ne!(status(&answer), "OK", "{kind} would be created and never served: {answer}");
-    }
 }
 
 /// What is declared and comes later says so; it is never an unknown method.

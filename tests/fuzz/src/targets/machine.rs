@@ -4,12 +4,15 @@ use super::Seeds;
 use bytes::Bytes;
 use multiraft_machine::{Machine, Query, Restore, validate_keep_alive};
 use multiraft_proto::log::{LogEntry, LogItem, Tick, log_item};
+use multiraft_proto::rpc::RPCS;
 use multiraft_proto::v1::partition_input::Payload;
 use multiraft_proto::v1::{
     CloseSessionInput, CreateServiceInput, KeepAliveInput, OpenSessionInput, PartitionInput,
     ServiceInput, SessionInput, session_input,
 };
-use multiraft_proto::{counter, map, rpc};
+use multiraft_proto::{
+    counter, countermap, election, indexedmap, lock, map, multimap, rpc, set, value,
+};
 use prost::Message;
 use prost_types::Duration;
 use std::sync::LazyLock;
@@ -18,6 +21,20 @@ const TERM: u64 = 1;
 const SESSION: u64 = 1;
 const COUNTER: u64 = 2;
 const MAP: u64 = 3;
+/// Types of the primitives, whose ids follow each other from [`COUNTER`].
+const TYPES: [&str; 9] = [
+    rpc::counter::TYPE,
+    rpc::map::TYPE,
+    rpc::election::TYPE,
+    rpc::lock::TYPE,
+    rpc::set::TYPE,
+    rpc::value::TYPE,
+    rpc::countermap::TYPE,
+    rpc::indexedmap::TYPE,
+    rpc::multimap::TYPE,
+];
+/// Number of the next command of the session.
+const NEXT: u64 = 30;
 
 /// Cloning it is cheap.
 fn machine() -> Machine {
@@ -25,22 +42,48 @@ fn machine() -> Machine {
     MACHINE.clone()
 }
 
-/// With a session, a counter and a map that has an entry, one that expires, and a locked key.
+/// With a session and a primitive of each type: entries, some that expire, a prepared and locked keys,
+/// a held lock, a leader, and commands that listen and wait.
 fn filled() -> Machine {
     let mut machine = Machine::new();
     let locked = map::map_input::Input::Put(put("locked", None));
     let inputs = vec![map::MapInput { input: Some(locked) }];
     let prepare = map::PrepareInput { sequence_num: 6, inputs };
-    for input in [
-        open(),
-        command(1, create(rpc::counter::TYPE)),
-        command(2, create(rpc::map::TYPE)),
-        command(3, operation(COUNTER, rpc::counter::SET, &counter::SetInput { value: 5 })),
-        command(4, operation(MAP, rpc::map::PUT, &put("a", None))),
-        command(5, operation(MAP, rpc::map::PUT, &put("b", Some(5)))),
-        command(6, operation(MAP, rpc::map::PREPARE, &prepare)),
-    ] {
-        apply(&mut machine, &entry_of(vec![item(&input)]));
+    let keys = map::LockInput { keys: vec!["a".into()], timeout: None };
+    let enter = election::EnterInput { candidate: "a".into() };
+    let add = set::AddInput { element: Some(set::Element { value: "a".into() }), ttl: None };
+    let append =
+        indexedmap::AppendInput { key: "a".into(), value: "value".into(), ttl: seconds(5) };
+    let put_value = multimap::PutInput { key: "a".into(), value: "b".into() };
+    let [leader, lock, elements, value, numbers, indexed, values] =
+        [2, 3, 4, 5, 6, 7, 8].map(|place| COUNTER + place);
+    let count = countermap::SetInput { key: "a".into(), value: 5 };
+    let number = countermap::LockInput { keys: vec!["a".into()], timeout: seconds(5) };
+    let operations = [
+        operation(COUNTER, rpc::counter::SET, &counter::SetInput { value: 5 }),
+        operation(MAP, rpc::map::PUT, &put("a", None)),
+        operation(MAP, rpc::map::PUT, &put("b", Some(5))),
+        operation(MAP, rpc::map::PREPARE, &prepare),
+        operation(MAP, rpc::map::LOCK, &keys),
+        operation(MAP, rpc::map::LOCK, &keys),
+        operation(MAP, rpc::map::EVENTS, &map::EventsInput::default()),
+        operation(leader, rpc::election::ENTER, &enter),
+        operation(lock, rpc::lock::ACQUIRE, &lock::AcquireInput::default()),
+        operation(lock, rpc::lock::ACQUIRE, &lock::AcquireInput::default()),
+        operation(elements, rpc::set::EVENTS, &set::EventsInput {}),
+        operation(elements, rpc::set::ADD, &add),
+        operation(value, rpc::value::INSERT, &value::InsertInput::default()),
+        operation(numbers, rpc::countermap::SET, &count),
+        operation(numbers, rpc::countermap::LOCK, &number),
+        operation(numbers, rpc::countermap::LOCK, &number),
+        operation(indexed, rpc::indexedmap::APPEND, &append),
+        operation(indexed, rpc::indexedmap::EVENTS, &indexedmap::EventsInput::default()),
+        operation(values, rpc::multimap::PUT, &put_value),
+    ];
+    apply(&mut machine, &entry_of(vec![item(&open())]));
+    let created = TYPES.map(create);
+    for (payload, number) in created.into_iter().chain(operations).zip(1..NEXT) {
+        apply(&mut machine, &entry_of(vec![item(&command(number, payload))]));
     }
     machine
 }
@@ -83,29 +126,31 @@ pub fn input(bytes: &[u8]) {
 /// Two bytes choose the operation, the others are its input.
 pub fn service(bytes: &[u8]) {
     let Some((choice, input)) = bytes.split_first_chunk() else { return };
-    let served: Vec<_> = rpc::RPCS
-        .iter()
-        .filter(|rpc| [rpc::counter::TYPE, rpc::map::TYPE].contains(&rpc.primitive))
-        .collect();
-    let rpc = served[usize::from(u16::from_be_bytes(*choice)) % served.len()];
-    let service_id = if rpc.primitive == rpc::map::TYPE { MAP } else { COUNTER };
+    let rpc = &RPCS[usize::from(u16::from_be_bytes(*choice)) % RPCS.len()];
+    let place = TYPES.iter().position(|one| *one == rpc.primitive);
+    let place = place.expect("each type is there");
+    let service_id = COUNTER + place as u64;
     let input = Bytes::copy_from_slice(input);
     let mut machine = machine();
-    machine.query(&Query {
+    let query = Query {
         session_id: SESSION,
         primitive_id: service_id,
         operation: rpc.operation,
         input: input.clone(),
-    });
+    };
+    machine.query(&query);
+    if let Ok(outputs) = machine.list(&query) {
+        outputs.for_each(drop);
+    }
     let call = ServiceInput { service_id, operation: rpc.operation, payload: input };
-    let call = command(7, session_input::Payload::ServiceInput(call));
+    let call = command(NEXT, session_input::Payload::ServiceInput(call));
     apply(&mut machine, &entry_of(vec![item(&call)]));
     lives_on(machine);
 }
 
 /// The filter in a keep-alive.
 pub fn filter(bytes: &[u8]) {
-    for last in [6, u64::MAX] {
+    for last in [NEXT - 1, u64::MAX] {
         let keep = KeepAliveInput {
             session_id: SESSION,
             last_command_sequence_num: last,
@@ -179,11 +224,15 @@ fn operation(service_id: u64, operation: u32, input: &impl Message) -> session_i
     session_input::Payload::ServiceInput(ServiceInput { service_id, operation, payload })
 }
 
+fn seconds(seconds: i64) -> Option<Duration> {
+    Some(Duration { seconds, nanos: 0 })
+}
+
 fn put(key: &str, ttl: Option<i64>) -> map::PutInput {
     map::PutInput {
         key: key.into(),
         value: Bytes::from_static(b"value"),
-        ttl: ttl.map(|seconds| Duration { seconds, nanos: 0 }),
+        ttl: ttl.and_then(seconds),
         ..Default::default()
     }
 }
@@ -219,9 +268,9 @@ fn all_inputs() -> Vec<(&'static str, Payload)> {
         ("open", open()),
         ("close", Payload::CloseSession(CloseSessionInput { session_id: SESSION })),
         ("keep-alive", keep_alive()),
-        ("create", command(7, create(rpc::map::TYPE))),
-        ("increment", command(7, operation(COUNTER, rpc::counter::INCREMENT, &increment))),
-        ("put", command(7, operation(MAP, rpc::map::PUT, &put("c", Some(9))))),
+        ("create", command(NEXT, create(rpc::map::TYPE))),
+        ("increment", command(NEXT, operation(COUNTER, rpc::counter::INCREMENT, &increment))),
+        ("put", command(NEXT, operation(MAP, rpc::map::PUT, &put("c", Some(9))))),
     ]
 }
 
@@ -238,15 +287,42 @@ pub fn entries() -> Seeds {
 
 pub fn calls() -> Seeds {
     let chosen = |choice: u16, input: Vec<u8>| [&choice.to_be_bytes()[..], &input].concat();
-    let put = put("a", Some(3)).encode_to_vec();
-    let number = counter::SetInput { value: -7 }.encode_to_vec();
+    let second = Some(Duration { seconds: 1, nanos: 5 });
+    let element = Some(set::Element { value: "b".into() });
+    let input = |rpc: &rpc::Rpc| match rpc.primitive {
+        rpc::counter::TYPE => counter::SetInput { value: -7 }.encode_to_vec(),
+        rpc::election::TYPE => election::EnterInput { candidate: "b".into() }.encode_to_vec(),
+        rpc::lock::TYPE => lock::AcquireInput { timeout: second }.encode_to_vec(),
+        rpc::set::TYPE => set::AddInput { element: element.clone(), ttl: second }.encode_to_vec(),
+        rpc::value::TYPE => value::SetInput { value: "b".into(), ttl: second }.encode_to_vec(),
+        rpc::countermap::TYPE => {
+            countermap::SetInput { key: "a".into(), value: -7 }.encode_to_vec()
+        }
+        rpc::indexedmap::TYPE => {
+            let (key, value) = ("b".into(), "value".into());
+            indexedmap::AppendInput { key, value, ttl: second }.encode_to_vec()
+        }
+        rpc::multimap::TYPE => {
+            multimap::PutInput { key: "a".into(), value: "c".into() }.encode_to_vec()
+        }
+        _ => put("a", Some(3)).encode_to_vec(),
+    };
     let names = [
         "call-00", "call-01", "call-02", "call-03", "call-04", "call-05", "call-06", "call-07",
         "call-08", "call-09", "call-10", "call-11", "call-12", "call-13", "call-14", "call-15",
-        "call-16", "call-17", "call-18", "call-19",
+        "call-16", "call-17", "call-18", "call-19", "call-20", "call-21", "call-22", "call-23",
+        "call-24", "call-25", "call-26", "call-27", "call-28", "call-29", "call-30", "call-31",
+        "call-32", "call-33", "call-34", "call-35", "call-36", "call-37", "call-38", "call-39",
+        "call-40", "call-41", "call-42", "call-43", "call-44", "call-45", "call-46", "call-47",
+        "call-48", "call-49", "call-50", "call-51", "call-52", "call-53", "call-54", "call-55",
+        "call-56", "call-57", "call-58", "call-59", "call-60", "call-61", "call-62", "call-63",
+        "call-64", "call-65", "call-66", "call-67", "call-68", "call-69", "call-70", "call-71",
+        "call-72", "call-73", "call-74", "call-75", "call-76", "call-77", "call-78", "call-79",
+        "call-80", "call-81", "call-82",
     ];
-    let input = |choice: u16| if choice < 5 { number.clone() } else { put.clone() };
-    names.into_iter().zip(0..).map(|(name, n)| (name, chosen(n, input(n)))).collect()
+    assert_eq!(names.len(), RPCS.len(), "a name for each operation");
+    let calls = RPCS.iter().zip(0..).map(|(rpc, choice)| chosen(choice, input(rpc)));
+    names.into_iter().zip(calls).collect()
 }
 
 pub fn filters() -> Seeds {

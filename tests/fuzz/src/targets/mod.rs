@@ -25,6 +25,9 @@ pub type Seeds = Vec<(&'static str, Vec<u8>)>;
 const SLACK: usize = 64 << 10;
 /// An extreme keep-alive may make a session await 65,536 numbers (the machine's `AWAITED_MAX`).
 const MACHINE_SLACK: usize = 6 << 20;
+/// Two machines with every type of primitive: the first node of each of their trees has room for many
+/// entries.
+const RESTORE_SLACK: usize = 128 << 10;
 /// The codec of frames makes room for a frame that is announced, without touching it.
 const FRAME_SLACK: usize = 17 << 20;
 /// The YAML parser's own buffers.
@@ -39,7 +42,12 @@ pub static TARGETS: [Target; 16] = [
     Target { name: "input", run: machine::input, seeds: machine::inputs, slack: MACHINE_SLACK },
     Target { name: "service", run: machine::service, seeds: machine::calls, slack: SLACK },
     Target { name: "filter", run: machine::filter, seeds: machine::filters, slack: MACHINE_SLACK },
-    Target { name: "snapshot", run: machine::snapshot, seeds: machine::chunks, slack: SLACK },
+    Target {
+        name: "snapshot",
+        run: machine::snapshot,
+        seeds: machine::chunks,
+        slack: RESTORE_SLACK,
+    },
     Target { name: "raft", run: raft::message_bytes, seeds: raft::messages, slack: SLACK },
     Target { name: "raft-fields", run: raft::fields, seeds: raft::recipes, slack: SLACK },
     Target { name: "configuration", run: raft::configuration, seeds: raft::stored, slack: SLACK },

@@ -1,7 +1,7 @@
 //! Keys to versioned values, with times to live and transactions over several keys.
 //!
-//! The version of an entry is the index of the command that wrote it. Prepared keys are locked:
-//! every other write to them fails, and their time to live waits until commit or abort.
+//! The version of an entry is the index of the command that wrote it. Every other write to a prepared
+//! key fails, and its time to live waits until commit or abort.
 
 mod snapshot;
 mod transaction;
@@ -14,14 +14,18 @@ use imbl::OrdMap;
 use multiraft_proto::atomix::multiraft::map::v1 as wire;
 use multiraft_proto::rpc::map as operation;
 
+use super::checks::check_key;
+use super::key_locks::KeyLocks;
+use super::listeners::Listeners;
 use super::{
     Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Status, Step,
-    decode, decode_record, encode, unknown_operation,
+    decode, decode_record, encode, refuse_watch, ttl_millis, unknown_operation,
 };
 use crate::digest::Digest;
 use crate::timers::Timer;
 use transaction::{Transaction, TransactionKey};
-use write::{Write, check_key};
+use wire::event::Event;
+use write::Write;
 
 #[derive(Clone, Debug, Default)]
 pub struct Map {
@@ -29,8 +33,10 @@ pub struct Map {
     /// Armed timer → the key that it will expire.
     expiries: OrdMap<u64, Arc<str>>,
     /// Prepared key → its transaction.
-    locks: OrdMap<Arc<str>, TransactionKey>,
+    prepared_keys: OrdMap<Arc<str>, TransactionKey>,
     prepared: OrdMap<TransactionKey, Transaction>,
+    locks: KeyLocks,
+    listeners: Listeners,
 }
 
 #[derive(Clone, Debug)]
@@ -38,7 +44,7 @@ struct Entry {
     value: Bytes,
     /// Version: index of the command that wrote it.
     index: u64,
-    /// Fired already when its time came while the key was locked.
+    /// Fired already when its time came while the key was prepared.
     expiry: Option<Timer>,
 }
 
@@ -55,6 +61,12 @@ impl Primitive for Map {
             operation::COMMIT => self.commit(command.session_id, decode(input)?, context)?,
             operation::ABORT => self.abort(command.session_id, decode(input)?, context),
             operation::APPLY => self.apply_transaction(decode(input)?, context)?,
+            operation::LOCK => return self.lock(command, decode(input)?, context),
+            operation::UNLOCK => {
+                let wire::UnlockInput { keys } = decode(input)?;
+                self.locks.unlock(command.session_id, &keys, context)?
+            }
+            operation::EVENTS => return self.listen(command, decode(input)?, context),
             other => return Err(unknown_operation(Service::Map, other)),
         };
         Ok(Step::Complete(output))
@@ -68,21 +80,35 @@ impl Primitive for Map {
         }
     }
 
-    fn on_command_canceled(&mut self, _: CommandKey, _: &mut Context<'_>) {}
+    fn list(&self, operation: u32, input: Bytes) -> Result<Records<'_>, Failure> {
+        match operation {
+            operation::ENTRIES => self.entries(decode(input)?),
+            other => Err(unknown_operation(Service::Map, other)),
+        }
+    }
+
+    fn on_command_canceled(&mut self, command: CommandKey, context: &mut Context<'_>) {
+        self.locks.cancel(command, context);
+        self.listeners.close(command);
+    }
 
     fn on_session_closed(&mut self, session_id: u64, context: &mut Context<'_>) {
+        self.listeners.close_session(session_id);
+        self.locks.close_session(session_id, context);
         self.roll_back(session_id, context);
     }
 
-    fn on_timer(&mut self, timer_id: u64, _: &mut Context<'_>) {
-        let Some(key) = self.expiries.remove(&timer_id) else { return };
-        if !self.locks.contains_key(&key) {
-            self.entries.remove(&key);
+    fn on_timer(&mut self, timer_id: u64, context: &mut Context<'_>) {
+        let Some(key) = self.expiries.remove(&timer_id) else {
+            return self.locks.on_timer(timer_id, context);
+        };
+        if !self.prepared_keys.contains_key(&key) {
+            self.expire(&key, context);
         }
     }
 
     fn digest(&self, digest: &mut Digest) {
-        let Self { entries, expiries, locks, prepared } = self;
+        let Self { entries, expiries, prepared_keys, prepared, locks, listeners } = self;
         digest.number(entries.len());
         for (key, entry) in entries.iter() {
             digest.bytes(key.as_bytes());
@@ -93,8 +119,8 @@ impl Primitive for Map {
             digest.word(*timer_id);
             digest.bytes(key.as_bytes());
         }
-        digest.number(locks.len());
-        for (key, transaction) in locks.iter() {
+        digest.number(prepared_keys.len());
+        for (key, transaction) in prepared_keys.iter() {
             digest.bytes(key.as_bytes());
             transaction.digest(digest);
         }
@@ -103,6 +129,15 @@ impl Primitive for Map {
             transaction.digest(digest);
             digest.number(writes.len());
             writes.iter().for_each(|write| write.digest(digest));
+        }
+        // Younger than the first snapshots: see the rule of the digest.
+        if !locks.is_empty() {
+            digest.word(1);
+            locks.digest(digest);
+        }
+        if !listeners.is_empty() {
+            digest.word(2);
+            listeners.digest(digest);
         }
     }
 
@@ -118,8 +153,7 @@ impl Primitive for Map {
 impl Map {
     fn get(&self, wire::GetInput { key }: wire::GetInput) -> Result<Bytes, Failure> {
         check_key("key", &key)?;
-        let entry = self.entries.get(&*key).ok_or_else(missing)?;
-        let value = Some(entry.indexed_value());
+        let value = Some(value(&self.entries, &key).ok_or_else(missing)?);
         Ok(encode(&wire::GetOutput { value }))
     }
 
@@ -128,23 +162,57 @@ impl Map {
         Ok(encode(&wire::SizeOutput { size }))
     }
 
+    fn entries(&self, input: wire::EntriesInput) -> Result<Records<'_>, Failure> {
+        refuse_watch(input.watch)?;
+        Ok(Box::new(self.entries.iter().map(|(key, entry)| {
+            let (key, value) = (key.to_string(), Some(entry.indexed_value()));
+            encode(&wire::EntriesOutput { entry: Some(wire::Entry { key, value }) })
+        })))
+    }
+
     fn clear(&mut self, _: wire::ClearInput, context: &mut Context<'_>) -> Result<Bytes, Failure> {
-        if !self.locks.is_empty() {
-            return Err(Failure::new(Status::Conflict, "a key is locked by a transaction"));
+        if !self.prepared_keys.is_empty() {
+            return Err(Failure::new(Status::Conflict, "a transaction has prepared a key"));
         }
-        for entry in self.entries.values() {
-            entry.expiry.into_iter().for_each(|timer| context.disarm(timer));
-        }
-        self.entries.clear();
         self.expiries.clear();
+        for (key, entry) in std::mem::take(&mut self.entries) {
+            entry.expiry.into_iter().for_each(|timer| context.disarm(timer));
+            tell(&mut self.listeners, &key, || removed(&entry, false), context);
+        }
         Ok(encode(&wire::ClearOutput {}))
     }
 
+    fn lock(
+        &mut self,
+        command: CommandKey,
+        wire::LockInput { keys, timeout }: wire::LockInput,
+        context: &mut Context<'_>,
+    ) -> Result<Step, Failure> {
+        let timeout = timeout.map(|t| ttl_millis("timeout", (t.seconds, t.nanos))).transpose()?;
+        self.locks.lock(command, &keys, timeout, context)
+    }
+
     fn check_unlocked(&self, key: &str) -> Result<(), Failure> {
-        if !self.locks.is_empty() && self.locks.contains_key(key) {
-            return Err(Failure::new(Status::Conflict, "key: locked by a transaction"));
+        if !self.prepared_keys.is_empty() && self.prepared_keys.contains_key(key) {
+            return Err(Failure::new(Status::Conflict, "key: a transaction has prepared it"));
         }
         Ok(())
+    }
+
+    fn listen(
+        &mut self,
+        command: CommandKey,
+        wire::EventsInput { key }: wire::EventsInput,
+        context: &mut Context<'_>,
+    ) -> Result<Step, Failure> {
+        self.listeners.open(command, &key, event_output(&key, None), context)
+    }
+
+    /// Removes an entry whose timer has fired.
+    fn expire(&mut self, key: &str, context: &mut Context<'_>) {
+        if let Some(entry) = self.entries.remove(key) {
+            tell(&mut self.listeners, key, || removed(&entry, true), context);
+        }
     }
 
     /// Gives the entry of `key` another time to live, or none.
@@ -178,6 +246,29 @@ impl Entry {
     }
 }
 
+fn value(entries: &OrdMap<Arc<str>, Entry>, key: &str) -> Option<wire::IndexedValue> {
+    entries.get(key).map(Entry::indexed_value)
+}
+
+/// Called with every change of an entry, after it.
+fn tell(
+    listeners: &mut Listeners,
+    key: &str,
+    event: impl FnOnce() -> Event,
+    context: &mut Context<'_>,
+) {
+    listeners.tell(key, || event_output(key, Some(event())), context);
+}
+
+fn event_output(key: &str, event: Option<Event>) -> Bytes {
+    let event = Some(wire::Event { key: key.to_owned(), event });
+    encode(&wire::EventsOutput { event })
+}
+
+fn removed(entry: &Entry, expired: bool) -> Event {
+    Event::Removed(wire::event::Removed { value: Some(entry.indexed_value()), expired })
+}
+
 fn missing() -> Failure {
     Failure::new(Status::NotFound, "key: no such entry")
 }
@@ -186,6 +277,7 @@ fn missing() -> Failure {
 mod tests {
     use super::*;
     use crate::digest::each_field_changes_the_digest;
+    use crate::timers::Timers;
 
     fn entry() -> Entry {
         Entry { value: "value".into(), index: 1, expiry: Some(Timer { due: 0, id: 0 }) }
@@ -194,11 +286,16 @@ mod tests {
     #[test]
     fn each_field_of_a_map_is_in_the_digest() {
         let transaction = TransactionKey { session_id: 1, sequence_num: 1 };
+        let (mut timers, mut emitted) = (Timers::default(), Vec::new());
+        let mut context = Context::new((1, 1), 1, &mut timers, &mut emitted);
+        let command = CommandKey { session_id: 1, sequence_num: 1 };
         each_field_changes_the_digest!(Map::default(), Map::digest, Map {
             entries => entries.insert("key".into(), entry()),
             expiries => expiries.insert(1, "key".into()),
-            locks => locks.insert("key".into(), transaction),
+            prepared_keys => prepared_keys.insert("key".into(), transaction),
             prepared => prepared.insert(transaction, Arc::from([])),
+            locks => locks.lock(command, &["key".into()], None, &mut context).unwrap(),
+            listeners => listeners.open(command, "key", Bytes::new(), &mut context).unwrap(),
         });
     }
 

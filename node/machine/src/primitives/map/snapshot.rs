@@ -1,4 +1,5 @@
-//! A map in a snapshot: its entries, then its transactions, which lean on them.
+//! A map in a snapshot: its entries, then its transactions, which lean on them, then its locks in the
+//! order of their commands, then its listeners.
 
 use std::sync::Arc;
 
@@ -14,8 +15,8 @@ use crate::timers::Timer;
 
 impl Map {
     pub fn records(&self) -> impl Iterator<Item = MapRecord> + Send + '_ {
-        // Without `..`: a new field needs a decision. A prepared transaction locks its keys.
-        let Self { entries, expiries, locks: _, prepared } = self;
+        // Without `..`: a new field needs a decision. The prepared keys follow from the transactions.
+        let Self { entries, expiries, prepared_keys: _, prepared, locks, listeners } = self;
         let entries = entries.iter().map(move |(key, entry)| {
             let Entry { value, index, expiry } = entry;
             Record::Entry(MapEntry {
@@ -31,7 +32,10 @@ impl Map {
             let writes = writes.iter().map(MapWrite::from).collect();
             Record::Transaction(MapTransaction { session_id, sequence_num, writes })
         });
-        entries.chain(transactions).map(|record| MapRecord { record: Some(record) })
+        let locks = locks.records().map(Record::Lock);
+        let listeners = listeners.records().map(Record::Listener);
+        let records = entries.chain(transactions).chain(locks).chain(listeners);
+        records.map(|record| MapRecord { record: Some(record) })
     }
 
     pub fn restore_record(
@@ -42,6 +46,8 @@ impl Map {
         match record.ok_or("record is absent, or of an unknown kind")? {
             Record::Entry(entry) => self.restore_entry(entry, context),
             Record::Transaction(transaction) => self.restore_transaction(transaction, context),
+            Record::Lock(lock) => self.locks.restore(lock, context),
+            Record::Listener(listener) => self.listeners.restore(listener, context),
         }
     }
 
@@ -77,8 +83,8 @@ impl Map {
         for write in writes.iter() {
             // What was validated once cannot fail at the commit.
             write.check(self.entries.get(&*write.key)).map_err(|failure| failure.message)?;
-            if self.locks.insert(write.key.as_str().into(), key).is_some() {
-                return Err("a key is locked twice".into());
+            if self.prepared_keys.insert(write.key.as_str().into(), key).is_some() {
+                return Err("a key is prepared twice".into());
             }
         }
         match self.prepared.insert(key, writes) {

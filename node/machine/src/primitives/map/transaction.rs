@@ -50,7 +50,7 @@ impl Map {
         let mut writes = self.validate(input.inputs)?;
         for write in &mut writes {
             write.detach();
-            self.locks.insert(Arc::from(write.key.as_str()), key);
+            self.prepared_keys.insert(Arc::from(write.key.as_str()), key);
         }
         self.prepared.insert(key, Arc::from(writes));
         Ok(encode(&wire::PrepareOutput {}))
@@ -129,10 +129,10 @@ impl Map {
     /// Opens keys for others. A time to live that ran out meanwhile takes effect now.
     fn unlock(&mut self, writes: &[Write], context: &mut Context<'_>) {
         for write in writes {
-            self.locks.remove(&*write.key);
+            self.prepared_keys.remove(&*write.key);
             let expiry = self.entries.get(&*write.key).and_then(|entry| entry.expiry);
             if expiry.is_some_and(|timer| timer.due <= context.log_time) {
-                self.entries.remove(&*write.key);
+                self.expire(&write.key, context);
             }
         }
     }

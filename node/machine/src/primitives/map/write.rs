@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use multiraft_proto::atomix::multiraft::map::v1 as wire;
+use wire::event::{Event, Inserted, Updated};
 
-use super::{Entry, Map, missing};
+use super::{Entry, Map, missing, removed, tell, value};
 use crate::digest::Digest;
-use crate::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::primitives::checks::{check_key, check_value};
 use crate::primitives::{Context, Failure, Status, encode, ttl_millis};
 
 #[derive(Clone, Debug)]
@@ -67,10 +68,7 @@ impl Write {
         prev_index: u64,
     ) -> Result<Self, Failure> {
         check_key("key", &key)?;
-        if value.len() > VALUE_BYTES_MAX {
-            let message = format!("value: {} bytes, at most {VALUE_BYTES_MAX}", value.len());
-            return Err(Failure::invalid(message));
-        }
+        check_value("value", &value)?;
         let ttl_millis = ttl.map(|ttl| ttl_millis("ttl", ttl)).transpose()?;
         Ok(Self { kind, key, value, ttl_millis, prev_index })
     }
@@ -128,11 +126,16 @@ impl Map {
         if write.kind == Kind::Put && entry.value == write.value {
             return Ok(Written { kind: write.kind, index: entry.index, prev_value: None });
         }
-        let value = Bytes::copy_from_slice(&write.value);
-        let old = std::mem::replace(&mut entry.value, value);
+        let new = Bytes::copy_from_slice(&write.value);
+        let old = std::mem::replace(&mut entry.value, new);
         let prev_value = Some(wire::IndexedValue { value: old, index: entry.index });
         entry.index = context.index;
         let expiry = entry.expiry.take();
+        let updated = || {
+            let value = value(&self.entries, &write.key);
+            Event::Updated(Updated { value, prev_value: prev_value.clone() })
+        };
+        tell(&mut self.listeners, &write.key, updated, context);
         if expiry.is_some() || write.ttl_millis.is_some() {
             let key = Arc::from(write.key);
             let timer = self.rearm(&key, expiry, write.ttl_millis, context);
@@ -148,8 +151,11 @@ impl Map {
             Some(_) => self.rearm(&key, None, write.ttl_millis, context),
             None => None,
         };
-        let value = Bytes::copy_from_slice(&write.value);
-        self.entries.insert(key, Entry { value, index: context.index, expiry });
+        let entry =
+            Entry { value: Bytes::copy_from_slice(&write.value), index: context.index, expiry };
+        self.entries.insert(Arc::clone(&key), entry);
+        let inserted = || Event::Inserted(Inserted { value: value(&self.entries, &key) });
+        tell(&mut self.listeners, &key, inserted, context);
         Written { kind: write.kind, index: context.index, prev_value: None }
     }
 
@@ -160,6 +166,7 @@ impl Map {
             context.disarm(timer);
             self.expiries.remove(&timer.id);
         }
+        tell(&mut self.listeners, &write.key, || removed(&entry, false), context);
         let prev_value = Some(entry.indexed_value());
         Ok(Written { kind: write.kind, index: entry.index, prev_value })
     }
@@ -201,14 +208,6 @@ impl Written {
     fn remove(self) -> wire::RemoveOutput {
         wire::RemoveOutput { value: self.prev_value }
     }
-}
-
-pub fn check_key(field: &str, key: &str) -> Result<(), Failure> {
-    if key.len() > KEY_BYTES_MAX {
-        let message = format!("{field}: {} bytes, at most {KEY_BYTES_MAX}", key.len());
-        return Err(Failure::invalid(message));
-    }
-    Ok(())
 }
 
 #[cfg(test)]
