@@ -128,12 +128,13 @@ impl Replica {
         if self.group.is_leader() {
             return self.answer_ask(ask, reachable);
         }
-        let leader = self.leader_node();
+        // Nobody tells a removed member who leads next: the leader that it knows may have been
+        // removed after it.
+        let leader = self.role().map_or(0, |_| self.leader_node());
         if leader != 0 {
             ctx.send(leader, ItemKind::Ask, self.id, &ask.encode_to_vec());
         } else {
-            // A removed member hears of no leader, and all that it knows may have left since:
-            // whoever leads will answer.
+            // All that it knows may have left since: whoever leads will answer.
             let known = self.group.configuration().members.iter().map(|m| m.node_id);
             for node in known.chain(holders.iter().copied()).collect::<BTreeSet<u64>>() {
                 ctx.send(node, ItemKind::Ask, self.id, &ask.encode_to_vec());

@@ -1,5 +1,6 @@
 //! Changes of membership, each repeated until it is done, as whoever operates a cluster does it.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use multiraft_client::{Error, node_info, node_service, v1};
@@ -64,17 +65,28 @@ impl Nodes {
     /// Waits until every group has so many voters and no other members, on nodes that run, and none
     /// is more than `lag` entries behind another; how long that took.
     pub async fn until_replicated(&self, groups: u32, voters: usize, lag: u64) -> Duration {
-        until("all members have applied the same", async || {
-            let mut found = std::collections::BTreeMap::<u32, Vec<v1::GroupState>>::new();
-            for node in self.nodes.iter().filter(|node| node.runs()) {
-                let info = node_info(&node.address(), CALL_TIMEOUT).await.unwrap_or_default();
-                for state in info.groups {
-                    found.entry(state.group_id).or_default().push(state);
-                }
+        let started = Instant::now();
+        loop {
+            let found = self.found().await;
+            let all_fit = found.values().all(|states| is_replicated(states, voters, lag));
+            if found.len() == groups as usize && all_fit {
+                return started.elapsed();
             }
-            found.len() == groups as usize && found.values().all(|s| is_replicated(s, voters, lag))
-        })
-        .await
+            assert!(started.elapsed() < PATIENCE, "not {voters} equal members each: {found:#?}");
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// The members of each group as the nodes that hold them see it, of nodes that run.
+    async fn found(&self) -> BTreeMap<u32, Vec<v1::GroupState>> {
+        let mut found = BTreeMap::<_, Vec<_>>::new();
+        for node in self.nodes.iter().filter(|node| node.runs()) {
+            let info = node_info(&node.address(), CALL_TIMEOUT).await.unwrap_or_default();
+            for state in info.groups {
+                found.entry(state.group_id).or_default().push(state);
+            }
+        }
+        found
     }
 
     async fn at_leader<Q, R>(&self, group: u32, path: &'static str, request: &Q) -> R

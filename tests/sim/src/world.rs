@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use fastrand::Rng;
 use multiraft_machine::Answer;
+use multiraft_proto::v1::{GroupPhase, GroupState};
 use multiraft_shard::limits::TICK_MICROS;
 use multiraft_shard::{
     AdminRequest, CallError, Consistency, FetchEntries, GroupSpec, Input, Member,
@@ -263,12 +264,13 @@ impl World {
     fn go_on(&mut self) {
         while self.next_event(u64::MAX) {
             let busy = self.renewal.is_some() || self.clients.iter().any(|c| !c.done);
-            if self.healed && !busy {
+            if self.healed && !busy && !self.has_remains() {
                 return;
             }
             assert!(
                 self.now < self.end_of_faults() + SETTLE_MICROS,
-                "[settles] clients have no answers {SETTLE_MICROS} µs after all is well: {}",
+                "[settles] clients have no answers, or removed members are there still, \
+                 {SETTLE_MICROS} µs after all is well: {}",
                 self.describe()
             );
         }
@@ -338,6 +340,18 @@ impl World {
 
     fn may_fail(&self) -> bool {
         !self.healed && self.renewal.is_none()
+    }
+
+    /// Whether a node holds data of a member that its group removed.
+    fn has_remains(&self) -> bool {
+        let lives = self.nodes.iter().filter_map(|node| node.life.as_ref());
+        let states: Vec<GroupState> = lives.flat_map(|life| life.shard.group_states()).collect();
+        states.iter().filter(|own| own.phase() != GroupPhase::RolledBack).any(|own| {
+            let of_group = states.iter().filter(|state| state.group_id == own.group_id);
+            let newest = of_group.max_by_key(|state| state.config_version).unwrap_or(own);
+            let is_present = newest.members.iter().any(|m| m.member_id == own.member_id);
+            own.member_id <= newest.member_id_max && !is_present
+        })
     }
 
     /// Where every member stands, for a run that does not end well.

@@ -78,6 +78,41 @@ fn a_deposed_leader_does_not_send_away_a_member_that_it_never_knew() {
     assert!(script.state(new, 1).is_some(), "it deleted what a quorum counts on");
 }
 
+#[test]
+fn a_member_learns_of_its_removal_although_the_leader_that_it_knows_was_removed_next() {
+    let mut script = Script::new(7, 4, 3, 1);
+    let outside = (0..4).find(|n| script.state(*n, 1).is_none()).expect("one holds nothing");
+    join(&mut script, outside, 4);
+    script.run_for(SECOND);
+    let first = script.leader(1).expect("led");
+    depose(&mut script, first);
+    // Long enough to be settled, too short for the group to rest.
+    script.run_for(SECOND / 20);
+    let second = script.leader(1).expect("led");
+    remove(&mut script, first);
+    // It applies its removal, and does not hear that it may go; so short a cut breaks no session.
+    while script.state(first, 1).expect("it hears later").role != 0 {
+        script.run_for(10);
+    }
+    script.cut(second, first);
+    depose(&mut script, second);
+    script.run_for(SECOND / 20);
+    remove(&mut script, second);
+    script.until("the leader's data is gone", |s| s.state(second, 1).is_none());
+    script.mend(second, first);
+    script.until("all data of removed members is gone", |s| s.state(first, 1).is_none());
+}
+
+fn depose(script: &mut Script, leader: usize) {
+    script.change(1, Wanted::Leader(0));
+    script.until("another leads", |s| s.leader(1).is_some_and(|node| node != leader));
+}
+
+fn remove(script: &mut Script, node: usize) {
+    let member = script.state(node, 1).expect("a member").member_id;
+    script.change(1, Wanted::Removed(member));
+}
+
 /// A node joins and becomes a voter.
 fn join(script: &mut Script, node: usize, member_id: u64) {
     script.join(node, 1, member_id);
