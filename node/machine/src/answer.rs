@@ -15,6 +15,9 @@ pub struct Query {
     pub primitive_id: u64,
     pub operation: u32,
     pub input: Bytes,
+    /// Its number in the session: a keep-alive that does not name it ends a query that goes on. 0 = it
+    /// has none.
+    pub sequence_num: u64,
 }
 
 /// The answer to one item or query.
@@ -119,6 +122,12 @@ impl Answer {
 }
 
 impl Output {
+    pub(crate) fn set_last(&mut self, is_last: bool) {
+        if let Self::Operation { last, .. } = self {
+            *last = is_last;
+        }
+    }
+
     fn digest(&self, digest: &mut Digest) {
         match self {
             Self::SessionOpened { session_id } => {

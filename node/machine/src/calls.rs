@@ -16,6 +16,7 @@ use crate::machine::{Machine, not_attached, operation_output};
 use crate::primitives::{Call, CommandKey, Context, Emitted, Failure, Service, Slot, Step};
 use crate::session::{Session, clamp_timeout, duration_millis};
 use crate::timers::Owner;
+use crate::watches::Changes;
 
 /// Namespace and name: what primitives are found by.
 pub(crate) type Name = (Arc<str>, Arc<str>);
@@ -55,6 +56,7 @@ impl Machine {
         self.timers.disarm(session.expiry);
         let due = self.log_time.saturating_add(session.timeout_millis);
         session.expiry = self.timers.arm(due, Owner::Session(session_id));
+        self.watches.release(session_id, self.index, &keep_alive, effects);
         let canceled = session.commands.release(&keep_alive);
         self.tell_canceled(session_id, canceled, effects);
         Ok(Output::SessionKept)
@@ -83,6 +85,7 @@ impl Machine {
         for (_, open) in session.commands.cancel_all(None) {
             self.answer(open.waiter, Err(Rejection::Canceled), effects);
         }
+        self.watches.close(session_id, None, self.index, effects);
         for primitive_id in session.attached.iter().copied() {
             self.with_primitive(primitive_id, effects, |primitive, context| {
                 primitive.on_session_closed(session_id, context);
@@ -197,11 +200,13 @@ impl Machine {
             true => self.primitives.get_mut(&primitive_id),
             false => None,
         };
-        let mut emitted = Vec::new();
+        let (mut emitted, mut changes) = <(Vec<_>, Changes)>::default();
+        let is_watched = self.watches.is_watched(primitive_id);
         let result = match slot {
             Some(slot) => {
                 let now = (index, self.log_time);
-                let mut context = Context::new(now, primitive_id, &mut self.timers, &mut emitted);
+                let mut context = Context::new(now, primitive_id, &mut self.timers, &mut emitted)
+                    .watched(is_watched.then_some(&mut changes));
                 let call = Call { command, operation: input.operation, input: input.payload };
                 slot.primitive_mut().apply(call, &mut context)
             }
@@ -218,6 +223,7 @@ impl Machine {
         let answer = Answer { index, result: Ok(output) };
         session.commands.complete(command.sequence_num, answer, waiter, effects);
         self.deliver(emitted, effects);
+        self.watches.tell(primitive_id, index, changes, effects);
     }
 
     /// Adds outputs to open commands and answers their waiters.
@@ -294,6 +300,7 @@ impl Machine {
         for (_, open) in attached.ok_or_else(|| not_attached(primitive_id))? {
             self.answer(open.waiter, Err(Rejection::Canceled), effects);
         }
+        self.watches.close(session_id, Some(primitive_id), self.index, effects);
         self.with_primitive(primitive_id, effects, |primitive, context| {
             primitive.on_session_closed(session_id, context);
         });

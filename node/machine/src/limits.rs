@@ -135,3 +135,6 @@ pub const SNAPSHOT_NUMBERS_MAX: usize = 4_096;
 
 /// Values of a key in one record of a snapshot: with the longest values, such a record is a chunk.
 pub const SNAPSHOT_VALUES_MAX: usize = 256;
+
+/// Queries that watch a group on one replica. Not part of the log's format: each replica has its own.
+pub const WATCHES_MAX: usize = 16_384;

@@ -9,11 +9,12 @@ use prost::Message;
 use crate::answer::{Answer, Body, Effect, EntryError, Output, Query, Rejection, Status};
 use crate::commands::Waiter;
 use crate::digest::Digest;
-use crate::limits::{ENTRY_FORMAT, FEATURE_LEVEL};
-use crate::primitives::{Context, Failure, Records, Slot};
+use crate::limits::{ENTRY_FORMAT, FEATURE_LEVEL, WATCHES_MAX};
+use crate::primitives::{Context, Failure, Records, Slot, goes_on};
 use crate::remembered::Remembered;
 use crate::session::Session;
 use crate::timers::{Owner, Timer, Timers};
+use crate::watches::{Changes, Watches};
 
 /// State of one group. Cloning is O(1); the clone is a view that later entries do not touch.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +28,8 @@ pub struct Machine {
     pub(crate) primitives: OrdMap<u64, Slot>,
     pub(crate) names: OrdMap<crate::calls::Name, u64>,
     pub(crate) remembered: Remembered,
+    /// Of callers of this replica: no part of the state.
+    pub(crate) watches: Watches,
 }
 
 /// A session as seen by inspection.
@@ -218,6 +221,32 @@ impl Machine {
             .map_err(|failure| answer(Ok(operation_output(0, Err(failure)))))
     }
 
+    /// Lets the caller of a query that streams be told of later changes, if the query wants that: a
+    /// view that is made now is what they begin from. Answers for it are [`Effect::Answer`]s; it ends
+    /// with its session, with the primitive, by a keep-alive, or by [`Self::unwatch`].
+    ///
+    /// # Errors
+    /// There are too many of them.
+    pub fn watch(&mut self, query: &Query, waiter: Waiter) -> Result<bool, Answer> {
+        if !goes_on(query.operation, query.input.clone()) {
+            return Ok(false);
+        }
+        if self.watches.len() >= WATCHES_MAX {
+            let message = format!("watch: {WATCHES_MAX} queries watch this group here already");
+            let failure = Failure::new(Status::Conflict, message);
+            let result = Ok(operation_output(0, Err(failure)));
+            return Err(Answer { index: self.index, result });
+        }
+        let Query { session_id, sequence_num, primitive_id, .. } = *query;
+        self.watches.insert((session_id, sequence_num), primitive_id, waiter);
+        Ok(true)
+    }
+
+    /// The caller went away.
+    pub fn unwatch(&mut self, waiter: Waiter) {
+        self.watches.remove(waiter);
+    }
+
     fn read(&self, query: &Query) -> Result<Output, Rejection> {
         let result = self
             .slot(query)?
@@ -243,11 +272,14 @@ impl Machine {
         hook: impl FnOnce(&mut dyn crate::primitives::Primitive, &mut Context<'_>),
     ) {
         let Some(slot) = self.primitives.get_mut(&primitive_id) else { return };
-        let mut emitted = Vec::new();
+        let (mut emitted, mut changes) = <(Vec<_>, Changes)>::default();
         let now = (self.index, self.log_time);
-        let mut context = Context::new(now, primitive_id, &mut self.timers, &mut emitted);
+        let is_watched = self.watches.is_watched(primitive_id);
+        let mut context = Context::new(now, primitive_id, &mut self.timers, &mut emitted)
+            .watched(is_watched.then_some(&mut changes));
         hook(slot.primitive_mut(), &mut context);
         self.deliver(emitted, effects);
+        self.watches.tell(primitive_id, self.index, changes, effects);
     }
 
     /// A hash of the whole state: equal on replicas that applied the same entries.
@@ -261,6 +293,7 @@ impl Machine {
             primitives,
             names,
             remembered,
+            watches: _,
         } = self;
         let mut digest = Digest::new();
         digest.word(*index);

@@ -73,7 +73,7 @@ mod defects {
         an_indexed_map_survives_a_snapshot,
         an_update_tells_the_value_before,
         clearing_tells_of_all_keys_in_their_order,
-        entries_with_watch_are_refused_and_not_cut_short,
+        entries_with_watch_go_on_and_are_not_cut_short,
         the_anointed_leads_and_not_the_last_of_the_queue,
         the_last_leader_that_ends_leaves_a_vacancy,
     );

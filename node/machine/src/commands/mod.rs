@@ -24,6 +24,9 @@ pub struct Waiter {
 }
 
 impl Waiter {
+    pub(crate) const FIRST: Self = Self { origin: 0, number: 0 };
+    pub(crate) const LAST: Self = Self { origin: u64::MAX, number: u64::MAX };
+
     pub fn answer(self, answer: Answer) -> Effect {
         Effect::Answer { origin: self.origin, number: self.number, answer }
     }

@@ -16,7 +16,7 @@ use multiraft_proto::rpc::election as operation;
 use super::checks::check_key;
 use super::{
     Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Status, Step,
-    decode, decode_record, encode, unknown_operation, watch_refused,
+    decode, decode_record, encode, unknown_operation,
 };
 use crate::digest::Digest;
 use crate::limits::CANDIDATES_MAX;
@@ -37,37 +37,37 @@ struct Candidate {
 }
 
 impl Primitive for LeaderElection {
-    fn apply(&mut self, call: Call, _: &mut Context<'_>) -> Result<Step, Failure> {
+    fn apply(&mut self, call: Call, context: &mut Context<'_>) -> Result<Step, Failure> {
         let Call { command: CommandKey { session_id, .. }, operation, input } = call;
         let output = match operation {
             operation::ENTER => {
                 let wire::EnterInput { candidate } = decode(input)?;
-                self.enter(&candidate, session_id)?;
+                self.enter(&candidate, session_id, context)?;
                 encode(&wire::EnterOutput { term: self.term() })
             }
             operation::WITHDRAW => {
                 let wire::WithdrawInput { candidate } = decode(input)?;
-                self.leave(&candidate)?;
+                self.leave(&candidate, context)?;
                 encode(&wire::WithdrawOutput { term: self.term() })
             }
             operation::ANOINT => {
                 let wire::AnointInput { candidate } = decode(input)?;
-                self.anoint(&candidate)?;
+                self.anoint(&candidate, context)?;
                 encode(&wire::AnointOutput { term: self.term() })
             }
             operation::PROMOTE => {
                 let wire::PromoteInput { candidate } = decode(input)?;
-                self.promote(&candidate)?;
+                self.promote(&candidate, context)?;
                 encode(&wire::PromoteOutput { term: self.term() })
             }
             operation::DEMOTE => {
                 let wire::DemoteInput { candidate } = decode(input)?;
-                self.demote(&candidate)?;
+                self.demote(&candidate, context)?;
                 encode(&wire::DemoteOutput { term: self.term() })
             }
             operation::EVICT => {
                 let wire::EvictInput { candidate } = decode(input)?;
-                self.leave(&candidate)?;
+                self.leave(&candidate, context)?;
                 encode(&wire::EvictOutput { term: self.term() })
             }
             other => return Err(unknown_operation(Service::LeaderElection, other)),
@@ -85,17 +85,21 @@ impl Primitive for LeaderElection {
         }
     }
 
-    fn list(&self, operation: u32, _: Bytes) -> Result<Records<'_>, Failure> {
+    fn list(&self, operation: u32, input: Bytes) -> Result<Records<'_>, Failure> {
         match operation {
-            operation::WATCH => Err(watch_refused()),
+            operation::WATCH => {
+                let wire::WatchInput {} = decode(input)?;
+                let present = (self.term > 0).then(|| self.watch_output());
+                Ok(Box::new(present.into_iter()))
+            }
             other => Err(unknown_operation(Service::LeaderElection, other)),
         }
     }
 
     fn on_command_canceled(&mut self, _: CommandKey, _: &mut Context<'_>) {}
 
-    fn on_session_closed(&mut self, session_id: u64, _: &mut Context<'_>) {
-        self.change(|queue| queue.retain(|candidate| candidate.session_id != session_id));
+    fn on_session_closed(&mut self, session_id: u64, context: &mut Context<'_>) {
+        self.change(context, |queue| queue.retain(|candidate| candidate.session_id != session_id));
     }
 
     fn on_timer(&mut self, _: u64, _: &mut Context<'_>) {}
@@ -134,7 +138,12 @@ impl Primitive for LeaderElection {
 }
 
 impl LeaderElection {
-    fn enter(&mut self, name: &str, session_id: u64) -> Result<(), Failure> {
+    fn enter(
+        &mut self,
+        name: &str,
+        session_id: u64,
+        context: &mut Context<'_>,
+    ) -> Result<(), Failure> {
         check_candidate(name)?;
         if self.position(name).is_some() {
             return Ok(());
@@ -143,20 +152,20 @@ impl LeaderElection {
             let message = format!("the election has {CANDIDATES_MAX} candidates already");
             return Err(Failure::new(Status::Conflict, message));
         }
-        self.change(|queue| queue.push_back(Candidate { name: name.into(), session_id }));
+        self.change(context, |queue| queue.push_back(Candidate { name: name.into(), session_id }));
         Ok(())
     }
 
-    fn leave(&mut self, name: &str) -> Result<(), Failure> {
+    fn leave(&mut self, name: &str, context: &mut Context<'_>) -> Result<(), Failure> {
         if let Some(place) = self.find(name)? {
-            self.change(|queue| drop(queue.remove(place)));
+            self.change(context, |queue| drop(queue.remove(place)));
         }
         Ok(())
     }
 
-    fn anoint(&mut self, name: &str) -> Result<(), Failure> {
+    fn anoint(&mut self, name: &str, context: &mut Context<'_>) -> Result<(), Failure> {
         if let Some(place) = self.find(name)? {
-            self.change(|queue| {
+            self.change(context, |queue| {
                 let candidate = queue.remove(place);
                 queue.push_front(candidate);
             });
@@ -164,20 +173,20 @@ impl LeaderElection {
         Ok(())
     }
 
-    fn promote(&mut self, name: &str) -> Result<(), Failure> {
+    fn promote(&mut self, name: &str, context: &mut Context<'_>) -> Result<(), Failure> {
         if let Some(place) = self.find(name)?
             && place > 0
         {
-            self.change(|queue| queue.swap(place - 1, place));
+            self.change(context, |queue| queue.swap(place - 1, place));
         }
         Ok(())
     }
 
-    fn demote(&mut self, name: &str) -> Result<(), Failure> {
+    fn demote(&mut self, name: &str, context: &mut Context<'_>) -> Result<(), Failure> {
         if let Some(place) = self.find(name)?
             && place + 1 < self.queue.len()
         {
-            self.change(|queue| queue.swap(place, place + 1));
+            self.change(context, |queue| queue.swap(place, place + 1));
         }
         Ok(())
     }
@@ -193,12 +202,19 @@ impl LeaderElection {
 
     /// The only way in which the queue changes: another leader is another term. There is none in
     /// vacancy.
-    fn change(&mut self, change: impl FnOnce(&mut Vector<Candidate>)) {
-        let before = self.queue.front().cloned();
+    fn change(&mut self, context: &mut Context<'_>, change: impl FnOnce(&mut Vector<Candidate>)) {
+        let before = self.queue.clone();
         change(&mut self.queue);
-        if self.queue.front().is_some_and(|leader| Some(leader) != before.as_ref()) {
+        if self.queue.front().is_some_and(|leader| Some(leader) != before.front()) {
             self.term = self.term.saturating_add(1);
         }
+        if self.queue != before {
+            context.changed(|| self.watch_output());
+        }
+    }
+
+    fn watch_output(&self) -> Bytes {
+        encode(&wire::WatchOutput { term: self.term() })
     }
 
     fn term(&self) -> Option<wire::Term> {
@@ -228,6 +244,7 @@ fn check_candidate(name: &str) -> Result<(), Failure> {
 mod tests {
     use super::*;
     use crate::digest::each_field_changes_the_digest;
+    use crate::timers::Timers;
 
     fn candidate() -> Candidate {
         Candidate { name: "a".into(), session_id: 1 }
@@ -266,11 +283,13 @@ mod tests {
     #[test]
     fn one_candidate_too_many_is_refused() {
         let mut election = LeaderElection::default();
+        let (mut timers, mut emitted) = (Timers::default(), Vec::new());
+        let mut context = Context::new((1, 1), 1, &mut timers, &mut emitted);
         for number in 0..CANDIDATES_MAX {
-            election.enter(&number.to_string(), 1).unwrap();
+            election.enter(&number.to_string(), 1, &mut context).unwrap();
         }
-        assert_eq!(election.enter("0", 1), Ok(()));
-        assert_eq!(election.enter("another", 1).unwrap_err().status, Status::Conflict);
+        assert_eq!(election.enter("0", 1, &mut context), Ok(()));
+        assert_eq!(election.enter("another", 1, &mut context).unwrap_err().status, Status::Conflict);
         assert_eq!((election.queue.len(), election.term), (CANDIDATES_MAX, 1));
     }
 }

@@ -26,6 +26,9 @@ use crate::digest::Digest;
 use crate::limits::{COMMAND_OVERHEAD_BYTES, EMITTED_BYTES_MAX, TTL_MILLIS_MAX};
 use crate::session::{Session, duration_millis};
 use crate::timers::{Owner, RestoredTimers, Timer, Timers};
+use crate::watches::Changes;
+use multiraft_proto::rpc;
+use prost::Message as _;
 
 /// What a primitive does with the calls on it. Every method is a function of its arguments and
 /// leaves the state untouched when it fails.
@@ -126,8 +129,12 @@ pub struct Context<'a> {
     primitive_id: u64,
     timers: &'a mut Timers,
     emitted: &'a mut Vec<Emitted>,
+    /// For who watches the primitive here; `None` = nobody does.
+    changes: Option<&'a mut Changes>,
     /// Approximate memory of `emitted`.
     emitted_bytes: u64,
+    /// The same of `changes`, which must not show in what is emitted: it differs between replicas.
+    changes_bytes: u64,
 }
 
 /// An output for an open command.
@@ -151,7 +158,31 @@ impl<'a> Context<'a> {
         timers: &'a mut Timers,
         emitted: &'a mut Vec<Emitted>,
     ) -> Self {
-        Self { index, log_time, primitive_id, timers, emitted, emitted_bytes: 0 }
+        let (emitted_bytes, changes_bytes) = (0, 0);
+        let changes = None;
+        Self { index, log_time, primitive_id, timers, emitted, changes, emitted_bytes, changes_bytes }
+    }
+
+    /// With callers on this replica that watch the primitive.
+    pub(crate) fn watched(mut self, changes: Option<&'a mut Changes>) -> Self {
+        self.changes = changes;
+        self
+    }
+
+    pub fn is_watched(&self) -> bool {
+        self.changes.is_some()
+    }
+
+    /// Called with the present state of what has changed; made only if somebody watches.
+    pub fn changed(&mut self, output: impl FnOnce() -> Bytes) {
+        let Some(changes) = &mut self.changes else { return };
+        if self.changes_bytes >= EMITTED_BYTES_MAX {
+            changes.missed = true;
+            return;
+        }
+        let output = output();
+        self.changes_bytes += COMMAND_OVERHEAD_BYTES + output.len() as u64;
+        changes.outputs.push(output);
     }
 
     /// Calls `on_timer` with the timer's id once log time has reached now + `delay_millis`; never
@@ -238,14 +269,18 @@ fn ttl_millis(field: &str, (seconds, nanos): (i64, i32)) -> Result<u64, Failure>
     duration_millis(seconds, nanos).map_err(|e| Failure::invalid(format!("{field}: {e}")))
 }
 
-/// For a stream of entries that is to go on with later changes.
-fn refuse_watch(is_wanted: bool) -> Result<(), Failure> {
-    if is_wanted { Err(watch_refused()) } else { Ok(()) }
-}
-
-fn watch_refused() -> Failure {
-    let message = "watch: is not served by this release; ask again, or listen with Events";
-    Failure::new(Status::NotSupported, message)
+/// Whether a query that streams goes on with later changes.
+pub(crate) fn goes_on(operation: u32, input: Bytes) -> bool {
+    /// What all inputs of such queries have in common.
+    #[derive(Clone, PartialEq, prost::Message)]
+    struct WatchInput {
+        #[prost(bool, tag = "1")]
+        watch: bool,
+    }
+    match operation {
+        rpc::election::WATCH | rpc::value::WATCH => true,
+        _ => WatchInput::decode(input).is_ok_and(|input| input.watch),
+    }
 }
 
 /// A number that the service's table does not have, or has for the other kind of call.

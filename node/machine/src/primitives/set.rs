@@ -13,7 +13,7 @@ use super::checks::check_key;
 use super::listeners::Listeners;
 use super::{
     Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Status, Step,
-    decode, decode_record, encode, refuse_watch, ttl_millis, unknown_operation,
+    decode, decode_record, encode, ttl_millis, unknown_operation,
 };
 use crate::digest::Digest;
 use crate::limits::ELEMENTS_MAX;
@@ -70,11 +70,9 @@ impl Primitive for Set {
     fn list(&self, operation: u32, input: Bytes) -> Result<Records<'_>, Failure> {
         match operation {
             operation::ELEMENTS => {
-                let wire::ElementsInput { watch } = decode(input)?;
-                refuse_watch(watch)?;
-                Ok(Box::new(self.elements.keys().map(|element| {
-                    encode(&wire::ElementsOutput { element: Some(value(element)) })
-                })))
+                let _: wire::ElementsInput = decode(input)?;
+                let elements = self.elements.keys();
+                Ok(Box::new(elements.map(|element| elements_output(Some(value(element)), false))))
             }
             other => Err(unknown_operation(Service::Set, other)),
         }
@@ -186,12 +184,24 @@ impl Set {
 
     /// Called with every change, after it.
     fn tell(&mut self, event: impl FnOnce() -> Event, context: &mut Context<'_>) {
-        let output = || {
-            let event = Some(wire::Event { event: Some(event()) });
-            encode(&wire::EventsOutput { event })
-        };
-        self.listeners.tell("", output, context);
+        if !context.is_watched() {
+            return self.listeners.tell("", || event_output(event()), context);
+        }
+        let event = event();
+        context.changed(|| match &event {
+            Event::Added(added) => elements_output(added.element.clone(), false),
+            Event::Removed(removed) => elements_output(removed.element.clone(), true),
+        });
+        self.listeners.tell("", || event_output(event), context);
     }
+}
+
+fn event_output(event: Event) -> Bytes {
+    encode(&wire::EventsOutput { event: Some(wire::Event { event: Some(event) }) })
+}
+
+fn elements_output(element: Option<wire::Element>, removed: bool) -> Bytes {
+    encode(&wire::ElementsOutput { element, removed })
 }
 
 fn added(element: &str) -> Event {

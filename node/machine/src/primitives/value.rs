@@ -10,7 +10,7 @@ use super::checks::check_value;
 use super::listeners::Listeners;
 use super::{
     Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Status, Step,
-    decode, decode_record, encode, ttl_millis, unknown_operation, watch_refused,
+    decode, decode_record, encode, ttl_millis, unknown_operation,
 };
 use crate::digest::Digest;
 use crate::timers::Timer;
@@ -65,9 +65,13 @@ impl Primitive for Value {
         }
     }
 
-    fn list(&self, operation: u32, _: Bytes) -> Result<Records<'_>, Failure> {
+    fn list(&self, operation: u32, input: Bytes) -> Result<Records<'_>, Failure> {
         match operation {
-            operation::WATCH => Err(watch_refused()),
+            operation::WATCH => {
+                let wire::WatchInput {} = decode(input)?;
+                let present = self.stored.as_ref();
+                Ok(Box::new(present.into_iter().map(|stored| watch_output(Some(stored)))))
+            }
             other => Err(unknown_operation(Service::Value, other)),
         }
     }
@@ -196,6 +200,7 @@ impl Value {
         let prev_value = before.as_ref().map(Stored::indexed_value);
         let output = || encode(&changed(self.stored.as_ref(), prev_value.clone(), expired));
         self.listeners.tell("", output, context);
+        context.changed(|| watch_output(self.stored.as_ref()));
         prev_value
     }
 }
@@ -212,6 +217,10 @@ fn changed(
         (value, prev_value) => Event::Updated(wire::event::Updated { value, prev_value }),
     };
     wire::EventsOutput { event: Some(wire::Event { event: Some(event) }) }
+}
+
+fn watch_output(stored: Option<&Stored>) -> Bytes {
+    encode(&wire::WatchOutput { value: stored.map(Stored::indexed_value) })
 }
 
 impl Write {

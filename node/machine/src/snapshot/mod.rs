@@ -48,6 +48,7 @@ impl Machine {
             primitives,
             names: _,
             remembered,
+            watches: _,
         } = self;
         let identities = primitives.iter().map(|(primitive_id, slot)| {
             Record::Primitive(SnapshotPrimitive {

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use goldenscript::{Argument, Command, Context, Runner};
-use multiraft_machine::{Answer, Body, Effect, Machine, Output, Query, Restore, Status};
+use multiraft_machine::{Answer, Body, Effect, Machine, Output, Query, Restore, Status, Waiter};
 use multiraft_proto::log::{Cancel, LogEntry, LogItem, Tick, log_item};
 use multiraft_proto::rpc::{Kind, RPCS, Rpc};
 use multiraft_proto::v1::partition_input::Payload;
@@ -134,15 +134,37 @@ impl Conversation {
             return self.command(who, Some(rpc), session_input::Payload::ServiceInput(input));
         }
         let (session_id, _) = self.session(who)?;
-        let query = Query { session_id, primitive_id: service_id, operation, input: payload };
+        let query = Query { session_id, primitive_id: service_id, operation, input: payload, sequence_num: 0 };
         self.calls += 1;
         self.asked.insert(self.calls, (who.to_owned(), Some(rpc), 0));
         let answers = match rpc.streaming {
-            true => list(&self.machine, &query),
+            true => self.list(&query),
             false => vec![self.machine.query(&query)],
         };
         let (origin, number) = (ORIGIN, self.calls);
         Ok(answers.into_iter().map(|answer| Effect::Answer { origin, number, answer }).collect())
+    }
+
+    /// The outputs of a streaming query as if each were an answer; later ones may follow.
+    fn list(&mut self, query: &Query) -> Vec<Answer> {
+        let outputs: Vec<Bytes> = match self.machine.list(query) {
+            Ok(outputs) => outputs.collect(),
+            Err(answer) => return vec![answer],
+        };
+        let waiter = Waiter { origin: ORIGIN, number: self.calls };
+        self.machine.watch(query, waiter).unwrap();
+        let (index, status, message) = (self.machine.index(), Status::Ok, String::new());
+        let answer = |output| {
+            let (message, body) = (message.clone(), Body::Payload(output));
+            let output = Output::Operation { sequence: 0, status, message, body, last: false };
+            Answer { index, result: Ok(output) }
+        };
+        outputs.into_iter().map(answer).collect()
+    }
+
+    fn is_for_a_query(&self, effect: &Effect) -> bool {
+        let Effect::Answer { number, .. } = effect else { return false };
+        self.asked[number].1.is_some_and(|rpc| rpc.kind == Kind::Query)
     }
 
     fn command(
@@ -178,13 +200,16 @@ impl Conversation {
         let entry = LogEntry { format: 1, feature_level: 1, term, log_time, items };
         let entry: Bytes = entry.encode_to_vec().into();
         let before = self.machine.primitives_digest();
-        let [there, here] = [&mut copy(&self.machine), &mut self.machine].map(|machine| {
+        let [there, mut here] = [&mut copy(&self.machine), &mut self.machine].map(|machine| {
             let mut effects = Vec::new();
             machine.apply(TERM, &entry, &mut effects).unwrap();
             (effects, machine.digest())
         });
+        // Who watches does so on one machine, and changes nothing.
+        let everything = here.clone();
+        here.0.retain(|effect| !self.is_for_a_query(effect));
         assert_eq!(there, here, "the machine goes on otherwise after a snapshot");
-        let (effects, _) = here;
+        let (effects, _) = everything;
         if effects.iter().any(|effect| is_refused(effect, number)) {
             assert_eq!(self.machine.primitives_digest(), before, "refused, but not undone");
         }
@@ -261,21 +286,6 @@ fn rpc(primitive: &str, method: Option<&str>) -> Result<&'static Rpc, String> {
     let is_meant = |rpc: &&Rpc| method.is_none_or(|method| rpc.method == method);
     let mut rpcs = RPCS.iter().filter(|rpc| rpc.path.starts_with(&package));
     rpcs.find(is_meant).ok_or_else(|| format!("{primitive}.{method:?}: no such operation"))
-}
-
-/// The outputs of a streaming query as if each were an answer.
-fn list(machine: &Machine, query: &Query) -> Vec<Answer> {
-    let outputs = match machine.list(query) {
-        Ok(outputs) => outputs,
-        Err(answer) => return vec![answer],
-    };
-    let (index, status, message) = (machine.index(), Status::Ok, String::new());
-    let answer = |output| {
-        let (message, body) = (message.clone(), Body::Payload(output));
-        let output = Output::Operation { sequence: 0, status, message, body, last: false };
-        Answer { index, result: Ok(output) }
-    };
-    outputs.map(answer).collect()
 }
 
 fn copy(machine: &Machine) -> Machine {

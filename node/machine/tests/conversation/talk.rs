@@ -176,7 +176,6 @@ fn any_input_is_answered_the_same_after_a_snapshot_and_changes_nothing_when_refu
     let refused = [
         "Append ALREADY_EXISTS",
         "Decrement INVALID",
-        "Entries NOT_SUPPORTED",
         "Insert ALREADY_EXISTS",
         "Lock CONFLICT",
         "Lock INVALID",

@@ -14,7 +14,7 @@ use super::key_locks::KeyLocks;
 use super::listeners::Listeners;
 use super::{
     Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Status, Step,
-    decode, decode_record, encode, refuse_watch, ttl_millis, unknown_operation,
+    decode, decode_record, encode, ttl_millis, unknown_operation,
 };
 use crate::digest::Digest;
 
@@ -212,12 +212,8 @@ impl CounterMap {
         Ok(encode(&wire::GetOutput { value }))
     }
 
-    fn entries(&self, input: wire::EntriesInput) -> Result<Records<'_>, Failure> {
-        refuse_watch(input.watch)?;
-        Ok(Box::new(self.entries.iter().map(|(key, value)| {
-            let entry = Some(wire::Entry { key: key.to_string(), value: *value });
-            encode(&wire::EntriesOutput { entry })
-        })))
+    fn entries(&self, _: wire::EntriesInput) -> Result<Records<'_>, Failure> {
+        Ok(Box::new(self.entries.iter().map(|(key, value)| entries_output(key, *value))))
     }
 
     fn compare(&self, key: &str, prev_value: i64) -> Result<(), Failure> {
@@ -245,7 +241,17 @@ impl CounterMap {
     /// Every change of an entry comes by here, after it was made.
     fn changed(&mut self, key: &str, event: impl FnOnce() -> Event, context: &mut Context<'_>) {
         self.listeners.tell(key, || event_output(key, Some(event())), context);
+        context.changed(|| {
+            let value = self.entries.get(key).copied().unwrap_or_default();
+            entries_output(key, value)
+        });
     }
+}
+
+/// One entry; for who watches, 0 also stands for one that was removed.
+fn entries_output(key: &str, value: i64) -> Bytes {
+    let entry = Some(wire::Entry { key: key.to_owned(), value });
+    encode(&wire::EntriesOutput { entry })
 }
 
 use wire::event::Event;

@@ -139,6 +139,11 @@ impl IndexedMap {
         context: &mut Context<'_>,
     ) {
         self.listeners.tell(key, || event_output(key, index, Some(event())), context);
+        context.changed(|| {
+            let value = self.entries.get(&index).and_then(Entry::value);
+            let entry = Some(wire::Entry { key: key.to_owned(), index, value });
+            encode(&wire::EntriesOutput { entry })
+        });
     }
 }
 

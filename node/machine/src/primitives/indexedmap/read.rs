@@ -7,7 +7,7 @@ use multiraft_proto::atomix::multiraft::indexedmap::v1 as wire;
 
 use super::{Entry, IndexedMap};
 use crate::primitives::checks::check_key;
-use crate::primitives::{Failure, Records, Status, encode, refuse_watch};
+use crate::primitives::{Failure, Records, Status, encode};
 
 impl IndexedMap {
     pub fn get(&self, wire::GetInput { key, index }: wire::GetInput) -> Result<Bytes, Failure> {
@@ -44,8 +44,7 @@ impl IndexedMap {
         Ok(encode(&wire::NextEntryOutput { entry: entry(found)? }))
     }
 
-    pub fn entries(&self, input: wire::EntriesInput) -> Result<Records<'_>, Failure> {
-        refuse_watch(input.watch)?;
+    pub fn entries(&self, _: wire::EntriesInput) -> Result<Records<'_>, Failure> {
         Ok(Box::new(
             self.entries
                 .iter()

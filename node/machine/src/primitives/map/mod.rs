@@ -19,7 +19,7 @@ use super::key_locks::KeyLocks;
 use super::listeners::Listeners;
 use super::{
     Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Status, Step,
-    decode, decode_record, encode, refuse_watch, ttl_millis, unknown_operation,
+    decode, decode_record, encode, ttl_millis, unknown_operation,
 };
 use crate::digest::Digest;
 use crate::timers::Timer;
@@ -162,12 +162,9 @@ impl Map {
         Ok(encode(&wire::SizeOutput { size }))
     }
 
-    fn entries(&self, input: wire::EntriesInput) -> Result<Records<'_>, Failure> {
-        refuse_watch(input.watch)?;
-        Ok(Box::new(self.entries.iter().map(|(key, entry)| {
-            let (key, value) = (key.to_string(), Some(entry.indexed_value()));
-            encode(&wire::EntriesOutput { entry: Some(wire::Entry { key, value }) })
-        })))
+    fn entries(&self, _: wire::EntriesInput) -> Result<Records<'_>, Failure> {
+        let outputs = self.entries.iter();
+        Ok(Box::new(outputs.map(|(key, entry)| entries_output(key, Some(entry.indexed_value())))))
     }
 
     fn clear(&mut self, _: wire::ClearInput, context: &mut Context<'_>) -> Result<Bytes, Failure> {
@@ -257,7 +254,24 @@ fn tell(
     event: impl FnOnce() -> Event,
     context: &mut Context<'_>,
 ) {
-    listeners.tell(key, || event_output(key, Some(event())), context);
+    if !context.is_watched() {
+        return listeners.tell(key, || event_output(key, Some(event())), context);
+    }
+    let event = event();
+    context.changed(|| {
+        let value = match &event {
+            Event::Inserted(inserted) => inserted.value.clone(),
+            Event::Updated(updated) => updated.value.clone(),
+            Event::Removed(_) => None,
+        };
+        entries_output(key, value)
+    });
+    listeners.tell(key, || event_output(key, Some(event)), context);
+}
+
+/// One entry; for who watches, without a value when it was removed.
+fn entries_output(key: &str, value: Option<wire::IndexedValue>) -> Bytes {
+    encode(&wire::EntriesOutput { entry: Some(wire::Entry { key: key.to_owned(), value }) })
 }
 
 fn event_output(key: &str, event: Option<Event>) -> Bytes {

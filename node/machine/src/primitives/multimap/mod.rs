@@ -14,7 +14,7 @@ use super::checks::check_key;
 use super::listeners::Listeners;
 use super::{
     Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Step, decode,
-    decode_record, encode, refuse_watch, unknown_operation,
+    decode_record, encode, unknown_operation,
 };
 use crate::digest::Digest;
 
@@ -115,13 +115,8 @@ impl MultiMap {
         values.into_iter().flatten().map(|value| value.to_string()).collect()
     }
 
-    fn entries(&self, input: wire::EntriesInput) -> Result<Records<'_>, Failure> {
-        refuse_watch(input.watch)?;
-        Ok(Box::new(self.entries.iter().map(|(key, values)| {
-            let values = values.iter().map(|value| value.to_string()).collect();
-            let entry = Some(wire::Entry { key: key.to_string(), values });
-            encode(&wire::EntriesOutput { entry })
-        })))
+    fn entries(&self, _: wire::EntriesInput) -> Result<Records<'_>, Failure> {
+        Ok(Box::new(self.entries.keys().map(|key| self.entries_output(key))))
     }
 
     fn events(
@@ -131,6 +126,12 @@ impl MultiMap {
         context: &mut Context<'_>,
     ) -> Result<Step, Failure> {
         self.listeners.open(command, &key, event_output(&key, None), context)
+    }
+
+    /// One key with all its values; for who watches, with none when they were removed.
+    fn entries_output(&self, key: &str) -> Bytes {
+        let entry = Some(wire::Entry { key: key.to_owned(), values: self.values(key) });
+        encode(&wire::EntriesOutput { entry })
     }
 
     /// Every change of a value comes by here, after it was made.

@@ -112,6 +112,7 @@ impl MultiMap {
             for value in values {
                 self.changed(&key, || removed(&value), context);
             }
+            context.changed(|| self.entries_output(&key));
         }
         encode(&wire::ClearOutput {})
     }
@@ -160,6 +161,9 @@ impl MultiMap {
             for value in &new {
                 let added = || Event::Added(Added { value: value.to_string() });
                 self.changed(&key, added, context);
+            }
+            if !gone.is_empty() || !new.is_empty() {
+                context.changed(|| self.entries_output(&key));
             }
         }
         Ok(has_changed)

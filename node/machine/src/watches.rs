@@ -1,0 +1,124 @@
+//! Queries that go on: callers of this replica that are told of every change of a primitive.
+//!
+//! They are no part of the replicated state: each lives on the replica that serves it, in neither its
+//! hash nor its snapshots, and ends with the replica.
+
+use bytes::Bytes;
+use imbl::{OrdMap, OrdSet};
+
+use crate::answer::{Answer, Body, Effect, Rejection, Status};
+use crate::commands::Waiter;
+use crate::keep_alive::KeepAlive;
+use crate::machine::operation_output;
+use crate::primitives::Failure;
+
+/// Who watches a primitive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Watch {
+    session_id: u64,
+    primitive_id: u64,
+    /// Number of the query in its session; 0 = it has none, and no keep-alive ends it.
+    sequence_num: u64,
+    waiter: Waiter,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Watches {
+    by_primitive: OrdSet<(u64, Waiter)>,
+    by_session: OrdSet<Watch>,
+    by_waiter: OrdMap<Waiter, Watch>,
+}
+
+/// What the watchers of a primitive are to be told.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    pub outputs: Vec<Bytes>,
+    /// There were more changes than were kept.
+    pub missed: bool,
+}
+
+impl Watches {
+    pub fn len(&self) -> usize {
+        self.by_waiter.len()
+    }
+
+    pub fn is_watched(&self, primitive_id: u64) -> bool {
+        !self.by_primitive.is_empty() && self.of_primitive(primitive_id).next().is_some()
+    }
+
+    pub fn insert(&mut self, (session_id, sequence_num): (u64, u64), primitive_id: u64, waiter: Waiter) {
+        let watch = Watch { session_id, primitive_id, sequence_num, waiter };
+        self.remove(waiter);
+        self.by_primitive.insert((primitive_id, waiter));
+        self.by_session.insert(watch);
+        self.by_waiter.insert(waiter, watch);
+    }
+
+    pub fn remove(&mut self, waiter: Waiter) {
+        if let Some(watch) = self.by_waiter.remove(&waiter) {
+            self.by_primitive.remove(&(watch.primitive_id, waiter));
+            self.by_session.remove(&watch);
+        }
+    }
+
+    fn of_primitive(&self, primitive_id: u64) -> impl Iterator<Item = Waiter> + '_ {
+        let range = (primitive_id, Waiter::FIRST)..=(primitive_id, Waiter::LAST);
+        self.by_primitive.range(range).map(|(_, waiter)| *waiter)
+    }
+
+    /// Tells the watchers of a primitive. Who missed changes is told that and watches no more.
+    pub fn tell(&mut self, primitive_id: u64, index: u64, changes: Changes, effects: &mut Vec<Effect>) {
+        if changes.outputs.is_empty() && !changes.missed {
+            return;
+        }
+        let waiters: Vec<Waiter> = self.of_primitive(primitive_id).collect();
+        for output in &changes.outputs {
+            let mut result = operation_output(0, Ok(Body::Payload(output.clone())));
+            result.set_last(false);
+            let answer = Answer { index, result: Ok(result) };
+            effects.extend(waiters.iter().map(|waiter| waiter.answer(answer.clone())));
+        }
+        if changes.missed {
+            for waiter in waiters {
+                self.remove(waiter);
+                let message = "too many changes at once, some are missed: ask again";
+                let result = Ok(operation_output(0, Err(Failure::new(Status::Conflict, message))));
+                effects.push(waiter.answer(Answer { index, result }));
+            }
+        }
+    }
+
+    /// A keep-alive ends the watches that its client does not have open any more.
+    pub fn release(&mut self, session_id: u64, index: u64, keep_alive: &KeepAlive, effects: &mut Vec<Effect>) {
+        self.end(session_id, index, effects, |watch| {
+            let number = watch.sequence_num;
+            number != 0 && number <= keep_alive.through && !keep_alive.open.contains(number)
+        });
+    }
+
+    /// The session closed a primitive, or (`None`) ended.
+    pub fn close(&mut self, session_id: u64, primitive_id: Option<u64>, index: u64, effects: &mut Vec<Effect>) {
+        self.end(session_id, index, effects, |watch| {
+            primitive_id.is_none_or(|id| id == watch.primitive_id)
+        });
+    }
+
+    fn end(&mut self, session_id: u64, index: u64, effects: &mut Vec<Effect>, ends: impl Fn(&Watch) -> bool) {
+        if self.by_session.is_empty() {
+            return;
+        }
+        let watches = self.by_session.range(Watch::first_of(session_id)..);
+        let of_session = watches.take_while(|watch| watch.session_id == session_id);
+        let ended: Vec<Waiter> = of_session.filter(|w| ends(w)).map(|w| w.waiter).collect();
+        for waiter in ended {
+            self.remove(waiter);
+            effects.push(waiter.answer(Answer { index, result: Err(Rejection::Canceled) }));
+        }
+    }
+}
+
+impl Watch {
+    fn first_of(session_id: u64) -> Self {
+        Self { session_id, primitive_id: 0, sequence_num: 0, waiter: Waiter::FIRST }
+    }
+}
