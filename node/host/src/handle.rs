@@ -2,14 +2,16 @@
 
 use crate::inbox::{Inbox, Message};
 use crate::measures::{CallKind, CallMeasures, Measures, Verdict};
+use crate::streams::{self, Part, Stream};
 use bytes::Bytes;
 use multiraft_machine::{Answer, Query};
 use multiraft_proto::v1;
 use multiraft_shard::{
     AdminAnswer, AdminError, AdminErrorKind, AdminRequest, CallError, Consistency, Fence,
-    GroupSpec, Input,
+    GroupSpec, Input, List,
 };
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -29,9 +31,15 @@ pub enum Phase {
 type CallResult = Result<Answer, CallError>;
 type AdminResult = Result<AdminAnswer, AdminError>;
 
+/// Where the answers of a call go.
+enum Reply {
+    One(oneshot::Sender<CallResult>),
+    Stream { sender: streams::Sender, group: u32, began: bool },
+}
+
 /// Who waits for an answer, and since when.
 struct Waiting<T> {
-    reply: oneshot::Sender<T>,
+    reply: T,
     kind: CallKind,
     since: Instant,
 }
@@ -40,9 +48,11 @@ struct Waiting<T> {
 /// answer takes anyway.
 #[derive(Default)]
 struct Calls {
-    waiting: HashMap<u64, Waiting<CallResult>>,
-    admin: HashMap<u64, Waiting<AdminResult>>,
+    waiting: HashMap<u64, Waiting<Reply>>,
+    admin: HashMap<u64, Waiting<oneshot::Sender<AdminResult>>>,
     measures: CallMeasures,
+    /// For the loop: streams that were cut off.
+    overran: Vec<Input>,
 }
 
 /// What the handles and the loop share.
@@ -51,6 +61,44 @@ pub(crate) struct Shared {
     pub phase: watch::Sender<Phase>,
     calls: Mutex<Calls>,
     next: AtomicU64,
+}
+
+impl Calls {
+    fn answer(&mut self, call: u64, result: CallResult, now: Instant) {
+        match self.waiting.entry(call) {
+            Entry::Vacant(_) => {}
+            Entry::Occupied(waiting) if matches!(waiting.get().reply, Reply::Stream { .. }) => {
+                let part = result.map_or_else(Part::Broken, Part::Answer);
+                self.stream(call, part, now);
+            }
+            Entry::Occupied(waiting) => {
+                let Waiting { reply, kind, since } = waiting.remove();
+                self.measures.record(kind, Verdict::of_call(&result), now.duration_since(since));
+                if let Reply::One(reply) = reply {
+                    // The client may have gone away meanwhile.
+                    let _ = reply.send(result);
+                }
+            }
+        }
+    }
+
+    /// Measured is what comes first: how long a stream lasts is its client's wish.
+    fn stream(&mut self, call: u64, part: Part, now: Instant) {
+        let Some(waiting) = self.waiting.get_mut(&call) else { return };
+        let Reply::Stream { sender, group, began } = &mut waiting.reply else { return };
+        if !std::mem::replace(began, true) {
+            let (verdict, time) = (Verdict::of_part(&part), now.duration_since(waiting.since));
+            self.measures.record(waiting.kind, verdict, time);
+        }
+        let last = streams::is_last(&part);
+        let taken = sender.send(part);
+        if !taken && !last {
+            self.overran.push(Input::Abandon { call, group: *group });
+        }
+        if !taken || last {
+            self.waiting.remove(&call);
+        }
+    }
 }
 
 impl Shared {
@@ -70,12 +118,33 @@ impl Shared {
         let now = Instant::now();
         let mut calls = self.calls();
         for (call, result) in answers {
-            if let Some(Waiting { reply, kind, since }) = calls.waiting.remove(&call) {
-                calls.measures.record(kind, Verdict::of_call(&result), now.duration_since(since));
-                // The client may have gone away meanwhile.
-                let _ = reply.send(result);
-            }
+            calls.answer(call, result, now);
         }
+        self.cut_off(calls);
+    }
+
+    fn cut_off(&self, mut calls: MutexGuard<'_, Calls>) {
+        let overran = std::mem::take(&mut calls.overran);
+        drop(calls);
+        overran.into_iter().for_each(|input| self.inbox.push(Message::Shard(input)));
+    }
+
+    /// First parts of the answers to streaming queries.
+    pub fn list(&self, lists: Vec<(u64, List)>) {
+        if lists.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let mut calls = self.calls();
+        for (call, list) in lists {
+            calls.stream(call, Part::List(Box::new(list)), now);
+        }
+        self.cut_off(calls);
+    }
+
+    /// The caller of a stream is gone; whether the loop has to hear of it.
+    pub fn forget(&self, call: u64) -> bool {
+        self.calls().waiting.remove(&call).is_some()
     }
 
     fn calls(&self) -> MutexGuard<'_, Calls> {
@@ -139,7 +208,7 @@ impl Handle {
         let shared = &*self.shared;
         let call = shared.next.fetch_add(1, Relaxed);
         let (reply, answer) = oneshot::channel();
-        let waiting = Waiting { reply, kind, since: Instant::now() };
+        let waiting = Waiting { reply: Reply::One(reply), kind, since: Instant::now() };
         shared.calls().waiting.insert(call, waiting);
         let mut abandon = Abandon { shared, call, group, answered: false };
         shared.inbox.push(Message::Shard(input(call)));
@@ -161,6 +230,42 @@ impl Handle {
         self.call(CallKind::Command, group, input).await
     }
 
+    fn stream(&self, kind: CallKind, group: u32, input: impl FnOnce(u64) -> Input) -> Stream {
+        let call = self.shared.next.fetch_add(1, Relaxed);
+        let (sender, stream) = streams::channel(&self.shared, call, group);
+        let reply = Reply::Stream { sender, group, began: false };
+        let waiting = Waiting { reply, kind, since: Instant::now() };
+        self.shared.calls().waiting.insert(call, waiting);
+        self.shared.inbox.push(Message::Shard(input(call)));
+        stream
+    }
+
+    /// Proposes an encoded `PartitionInput` whose outputs are a stream. Dropping that leaves the
+    /// command in its session, which may ask for it again, here or elsewhere.
+    pub fn command_stream(&self, group: u32, input: Bytes) -> Stream {
+        let input = |call| Input::Command { call, group, input, cancel: None };
+        self.stream(CallKind::Command, group, input)
+    }
+
+    /// Asks the machine of a group for a stream of outputs.
+    pub fn query_stream(
+        &self,
+        group: u32,
+        query: Query,
+        max_received_index: u64,
+        consistency: Consistency,
+    ) -> Stream {
+        let streams = true;
+        self.stream(CallKind::Query, group, |call| Input::Query {
+            call,
+            group,
+            query,
+            max_received_index,
+            consistency,
+            streams,
+        })
+    }
+
     /// Asks the machine of a group.
     pub async fn query(
         &self,
@@ -169,7 +274,9 @@ impl Handle {
         max_received_index: u64,
         consistency: Consistency,
     ) -> Result<Answer, CallError> {
-        let input = |call| Input::Query { call, group, query, max_received_index, consistency };
+        let streams = false;
+        let input =
+            |call| Input::Query { call, group, query, max_received_index, consistency, streams };
         self.call(CallKind::Query, group, input).await
     }
 

@@ -13,6 +13,7 @@ pub mod measures;
 mod node;
 mod recover;
 mod snapshots;
+mod streams;
 mod watchers;
 mod writer;
 
@@ -20,9 +21,10 @@ pub use handle::{Handle, Phase};
 pub use measures::Measures;
 pub use multiraft_shard::{
     AdminAnswer, AdminError, AdminErrorKind, AdminRequest, CallError, Consistency, Fence,
-    GroupSpec, Member, Role, Wanted,
+    GroupSpec, List, Member, Role, Wanted,
 };
 pub use node::{Broken, Node, Options, StartError};
+pub use streams::{Part, Stream};
 // For tests of what may be on disk.
 #[doc(hidden)]
 pub use multiraft_shard::NodeFacts;

@@ -1,6 +1,7 @@
 //! What a node measures of itself: per class of work, never per group (a series for each group would
 //! cost more than the group). Everything is counted where a lock is held anyway, or by its owner.
 
+use crate::streams::Part;
 use multiraft_machine::{Answer, Output, Rejection, Status};
 use multiraft_proto::v1;
 use multiraft_shard::{AdminError, AdminErrorKind, CallError, Counters};
@@ -98,29 +99,43 @@ impl Verdict {
         Verdict { outcome: Outcome::Refused, reason: Some(reason) }
     }
 
+    /// Of the first part of a stream.
+    pub fn of_part(part: &Part) -> Verdict {
+        match part {
+            Part::List(_) => Verdict::OK,
+            Part::Answer(answer) => Self::of_answer(answer),
+            Part::Broken(error) => Self::of_error(error),
+        }
+    }
+
     pub fn of_call(result: &Result<Answer, CallError>) -> Verdict {
-        match result {
-            Ok(answer) => match &answer.result {
-                Ok(Output::Operation { status, .. }) if *status != Status::Ok => {
-                    Verdict { outcome: Outcome::Rejected, reason: None }
-                }
-                Ok(_) => Verdict::OK,
-                Err(rejection) => Verdict::rejected(match rejection {
-                    Rejection::UnknownSession { .. } => "unknown_session",
-                    Rejection::Released { .. } => "released",
-                    Rejection::Canceled => "canceled",
-                    Rejection::Invalid { .. } => "invalid",
-                    Rejection::TooManySessions => "too_many_sessions",
-                    Rejection::TooManyCommands => "too_many_commands",
-                }),
-            },
-            Err(error) => Verdict::refused(match error {
-                CallError::UnknownGroup(_) => "unknown_group",
-                CallError::NotActivated => "not_activated",
-                CallError::Unavailable(_) => "unavailable",
-                CallError::Overloaded(_) => "overloaded",
+        result.as_ref().map_or_else(Self::of_error, Self::of_answer)
+    }
+
+    fn of_answer(answer: &Answer) -> Verdict {
+        match &answer.result {
+            Ok(Output::Operation { status, .. }) if *status != Status::Ok => {
+                Verdict { outcome: Outcome::Rejected, reason: None }
+            }
+            Ok(_) => Verdict::OK,
+            Err(rejection) => Verdict::rejected(match rejection {
+                Rejection::UnknownSession { .. } => "unknown_session",
+                Rejection::Released { .. } => "released",
+                Rejection::Canceled => "canceled",
+                Rejection::Invalid { .. } => "invalid",
+                Rejection::TooManySessions => "too_many_sessions",
+                Rejection::TooManyCommands => "too_many_commands",
             }),
         }
+    }
+
+    fn of_error(error: &CallError) -> Verdict {
+        Verdict::refused(match error {
+            CallError::UnknownGroup(_) => "unknown_group",
+            CallError::NotActivated => "not_activated",
+            CallError::Unavailable(_) => "unavailable",
+            CallError::Overloaded(_) => "overloaded",
+        })
     }
 
     pub fn of_admin<T>(result: &Result<T, AdminError>) -> Verdict {

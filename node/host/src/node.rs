@@ -328,6 +328,7 @@ impl Loop {
         if let Some(record) = outputs.persist {
             self.writer.push(record);
         }
+        self.shared.list(outputs.lists);
         self.shared.answer_calls(outputs.answers);
         let answered_admin = !outputs.admin.is_empty();
         for (token, result) in outputs.admin {

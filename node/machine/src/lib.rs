@@ -24,9 +24,9 @@ mod timers;
 mod watches;
 
 pub use answer::{Answer, Body, Effect, EntryError, Output, Query, Rejection, Status};
+pub use commands::Waiter;
 pub use digest::Digest;
 pub use keep_alive::validate_keep_alive;
-pub use commands::Waiter;
 pub use machine::{Machine, PrimitiveSummary, SessionSummary};
 pub use snapshot::{Restore, RestoreError};
 pub use timers::{Timer, Timers};

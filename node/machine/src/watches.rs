@@ -46,7 +46,12 @@ impl Watches {
         !self.by_primitive.is_empty() && self.of_primitive(primitive_id).next().is_some()
     }
 
-    pub fn insert(&mut self, (session_id, sequence_num): (u64, u64), primitive_id: u64, waiter: Waiter) {
+    pub fn insert(
+        &mut self,
+        (session_id, sequence_num): (u64, u64),
+        primitive_id: u64,
+        waiter: Waiter,
+    ) {
         let watch = Watch { session_id, primitive_id, sequence_num, waiter };
         self.remove(waiter);
         self.by_primitive.insert((primitive_id, waiter));
@@ -67,7 +72,13 @@ impl Watches {
     }
 
     /// Tells the watchers of a primitive. Who missed changes is told that and watches no more.
-    pub fn tell(&mut self, primitive_id: u64, index: u64, changes: Changes, effects: &mut Vec<Effect>) {
+    pub fn tell(
+        &mut self,
+        primitive_id: u64,
+        index: u64,
+        changes: Changes,
+        effects: &mut Vec<Effect>,
+    ) {
         if changes.outputs.is_empty() && !changes.missed {
             return;
         }
@@ -89,7 +100,13 @@ impl Watches {
     }
 
     /// A keep-alive ends the watches that its client does not have open any more.
-    pub fn release(&mut self, session_id: u64, index: u64, keep_alive: &KeepAlive, effects: &mut Vec<Effect>) {
+    pub fn release(
+        &mut self,
+        session_id: u64,
+        index: u64,
+        keep_alive: &KeepAlive,
+        effects: &mut Vec<Effect>,
+    ) {
         self.end(session_id, index, effects, |watch| {
             let number = watch.sequence_num;
             number != 0 && number <= keep_alive.through && !keep_alive.open.contains(number)
@@ -97,13 +114,25 @@ impl Watches {
     }
 
     /// The session closed a primitive, or (`None`) ended.
-    pub fn close(&mut self, session_id: u64, primitive_id: Option<u64>, index: u64, effects: &mut Vec<Effect>) {
+    pub fn close(
+        &mut self,
+        session_id: u64,
+        primitive_id: Option<u64>,
+        index: u64,
+        effects: &mut Vec<Effect>,
+    ) {
         self.end(session_id, index, effects, |watch| {
             primitive_id.is_none_or(|id| id == watch.primitive_id)
         });
     }
 
-    fn end(&mut self, session_id: u64, index: u64, effects: &mut Vec<Effect>, ends: impl Fn(&Watch) -> bool) {
+    fn end(
+        &mut self,
+        session_id: u64,
+        index: u64,
+        effects: &mut Vec<Effect>,
+        ends: impl Fn(&Watch) -> bool,
+    ) {
         if self.by_session.is_empty() {
             return;
         }

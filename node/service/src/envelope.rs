@@ -2,7 +2,8 @@
 
 use crate::status::missing;
 use bytes::Bytes;
-use multiraft_machine::Status as OperationStatus;
+use multiraft_host::Consistency;
+use multiraft_machine::{Query, Status as OperationStatus};
 use multiraft_proto::v1;
 use prost::Message;
 use tonic::Status;
@@ -84,6 +85,26 @@ pub fn target(headers: Option<&v1::OperationRequestHeaders>) -> Result<Target, S
         session_id: session.session_id,
         primitive_id: primitive.primitive_id,
     })
+}
+
+/// What a query is for, and from which state it may be answered.
+pub struct Reading {
+    pub group: u32,
+    pub query: Query,
+    pub max_received_index: u64,
+    pub consistency: Consistency,
+}
+
+pub fn query(operation: u32, request: QueryRequest) -> Result<Reading, Status> {
+    let headers = request.headers.ok_or_else(|| missing("headers"))?;
+    let Target { group, session_id, primitive_id } = target(headers.operation.as_ref())?;
+    let consistency = match headers.consistency() {
+        v1::Consistency::Linearizable => Consistency::Linearizable,
+        v1::Consistency::Local => Consistency::Local,
+    };
+    let sequence_num = headers.sequence_num;
+    let query = Query { session_id, primitive_id, operation, input: request.input, sequence_num };
+    Ok(Reading { group, query, max_received_index: headers.max_received_index, consistency })
 }
 
 /// Session and sequence number of a command.

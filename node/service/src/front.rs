@@ -3,7 +3,7 @@
 
 use crate::primitives::Primitives;
 use crate::principal::Principal;
-use crate::{deadline, relay, unary};
+use crate::{deadline, relay, stream, unary};
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
@@ -26,6 +26,14 @@ impl Front {
     ) {
         let deadline = deadline::of(request.headers());
         match self.primitives.find(request.uri().path()) {
+            Some(rpc) if rpc.streaming => {
+                let open = |message| self.primitives.open(&principal, rpc, message);
+                let stopping = self.primitives.phase();
+                let body = request.into_body();
+                // Boxed: it is large, and every operation's future would be as large.
+                let served = stream::serve(body, deadline, rpc.kind, open, stopping, &mut respond);
+                Box::pin(served).await;
+            }
             Some(rpc) => {
                 let answer = |message| self.primitives.answer(&principal, rpc, message);
                 unary::serve(request.into_body(), deadline, answer, &mut respond).await;

@@ -16,6 +16,7 @@ mod principal;
 mod relay;
 mod session;
 mod status;
+mod stream;
 mod unary;
 mod validate;
 

@@ -2,17 +2,18 @@
 //! inputs pass through undecoded.
 
 use crate::envelope::{
-    self, CommandRequest, CommandResponse, Outcome, QueryRequest, QueryResponse, Target,
+    self, CommandRequest, CommandResponse, Outcome, QueryResponse, Reading, Target,
 };
 use crate::principal::Principal;
 use crate::status::{call_error, output, unexpected};
 use crate::unary::Framed;
 use bytes::Bytes;
-use multiraft_host::{Consistency, Handle};
-use multiraft_machine::{Answer, Body as OutputBody, Output, Query, Status as OperationStatus};
+use multiraft_host::{Handle, Phase, Stream};
+use multiraft_machine::{Answer, Body as OutputBody, Output, Status as OperationStatus};
 use multiraft_proto::rpc::{Kind, RPCS, Rpc};
 use multiraft_proto::v1;
 use std::collections::HashMap;
+use tokio::sync::watch;
 use tonic::Status;
 
 /// The handler of all primitive operations.
@@ -37,20 +38,45 @@ impl Primitives {
         rpc: &'static Rpc,
         message: Bytes,
     ) -> Result<Framed, Status> {
-        if rpc.streaming {
-            return Err(Status::unimplemented(format!(
-                "{}: streams of events and entries come with a later release",
-                rpc.path
-            )));
-        }
         match rpc.kind {
-            Kind::Command => command(&self.handle, rpc, message).await,
-            Kind::Query => query(&self.handle, rpc, message).await,
+            Kind::Command => {
+                let (group, input, cancel) = command(rpc, message)?;
+                let answer = self.handle.command(group, input, Some(cancel)).await;
+                Ok(Framed::new(&command_response(answer.map_err(|e| call_error(&e))?)?))
+            }
+            Kind::Query => {
+                let Reading { group, query, max_received_index, consistency } =
+                    envelope::query(rpc.operation, envelope::decode(message)?)?;
+                let asked = self.handle.query(group, query, max_received_index, consistency);
+                let answer = asked.await.map_err(|e| call_error(&e))?;
+                Ok(Framed::new(&query_response(answer)?))
+            }
         }
+    }
+
+    /// Begins a call that is answered by a stream.
+    pub fn open(&self, _: &Principal, rpc: &'static Rpc, message: Bytes) -> Result<Stream, Status> {
+        Ok(match rpc.kind {
+            Kind::Command => {
+                let (group, input, _) = command(rpc, message)?;
+                self.handle.command_stream(group, input)
+            }
+            Kind::Query => {
+                let Reading { group, query, max_received_index, consistency } =
+                    envelope::query(rpc.operation, envelope::decode(message)?)?;
+                self.handle.query_stream(group, query, max_received_index, consistency)
+            }
+        })
+    }
+
+    /// Becomes `Stopping` when streams are to end.
+    pub fn phase(&self) -> watch::Receiver<Phase> {
+        self.handle.phase()
     }
 }
 
-async fn command(handle: &Handle, rpc: &Rpc, bytes: Bytes) -> Result<Framed, Status> {
+/// (group, encoded input, (session, sequence number)) of a command.
+fn command(rpc: &Rpc, bytes: Bytes) -> Result<(u32, Bytes, (u64, u64)), Status> {
     let request: CommandRequest = envelope::decode(bytes)?;
     let (target, sequence_num) = envelope::command(request.headers.as_ref())?;
     let Target { group, session_id, primitive_id } = target;
@@ -61,32 +87,20 @@ async fn command(handle: &Handle, rpc: &Rpc, bytes: Bytes) -> Result<Framed, Sta
     };
     let payload = v1::session_input::Payload::ServiceInput(input);
     let input = envelope::session_input(session_id, sequence_num, payload);
-    let cancel = Some((session_id, sequence_num));
-    let answer = handle.command(group, input, cancel).await.map_err(|e| call_error(&e))?;
-    let (outcome, output) = operation(answer)?;
-    let headers = Some(envelope::command_response(&outcome));
-    Ok(Framed::new(&CommandResponse { headers, output }))
+    Ok((group, input, (session_id, sequence_num)))
 }
 
-async fn query(handle: &Handle, rpc: &Rpc, bytes: Bytes) -> Result<Framed, Status> {
-    let request: QueryRequest = envelope::decode(bytes)?;
-    let headers = request.headers.as_ref().ok_or_else(|| crate::status::missing("headers"))?;
-    let target = envelope::target(headers.operation.as_ref())?;
-    let consistency = match headers.consistency() {
-        v1::Consistency::Linearizable => Consistency::Linearizable,
-        v1::Consistency::Local => Consistency::Local,
-    };
-    let query = Query {
-        session_id: target.session_id,
-        primitive_id: target.primitive_id,
-        operation: rpc.operation,
-        input: request.input,
-    };
-    let asked = handle.query(target.group, query, headers.max_received_index, consistency);
-    let (outcome, output) = operation(asked.await.map_err(|e| call_error(&e))?)?;
+/// One output of a command.
+pub fn command_response(answer: Answer) -> Result<CommandResponse, Status> {
+    let (outcome, output) = operation(answer)?;
+    Ok(CommandResponse { headers: Some(envelope::command_response(&outcome)), output })
+}
+
+/// One output of a query.
+pub fn query_response(answer: Answer) -> Result<QueryResponse, Status> {
+    let (outcome, output) = operation(answer)?;
     let operation = Some(envelope::operation_response(&outcome));
-    let headers = Some(v1::QueryResponseHeaders { operation });
-    Ok(Framed::new(&QueryResponse { headers, output }))
+    Ok(QueryResponse { headers: Some(v1::QueryResponseHeaders { operation }), output })
 }
 
 /// The outcome of an operation and its encoded output; OK always has one.

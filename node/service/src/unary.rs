@@ -14,23 +14,27 @@ use tonic::Status;
 
 /// Compressed flag and length, before every message.
 const PREFIX_BYTES: usize = 5;
-const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
-const STATUS: &str = "grpc-status";
-const OK: HeaderValue = HeaderValue::from_static("0");
+pub const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+pub const STATUS: &str = "grpc-status";
+pub const OK: HeaderValue = HeaderValue::from_static("0");
 
 /// An encoded message behind its prefix.
 pub struct Framed(Bytes);
 
 impl Framed {
     pub fn new(message: &impl Message) -> Self {
-        let length = message.encoded_len();
-        let mut bytes = Vec::with_capacity(PREFIX_BYTES + length);
-        bytes.put_u8(0);
-        // Below 4 GiB: outputs are bounded where they are made.
-        bytes.put_u32(length as u32);
-        message.encode_raw(&mut bytes);
+        let mut bytes = Vec::with_capacity(PREFIX_BYTES + message.encoded_len());
+        put_framed(&mut bytes, message);
         Framed(bytes.into())
     }
+}
+
+/// Adds a message behind its prefix.
+pub fn put_framed(bytes: &mut impl BufMut, message: &impl Message) {
+    bytes.put_u8(0);
+    // Below 4 GiB: outputs are bounded where they are made.
+    bytes.put_u32(message.encoded_len() as u32);
+    message.encode_raw(bytes);
 }
 
 /// Reads the request, lets it be answered, sends that. Ends early, dropping the answer's future,
@@ -51,7 +55,7 @@ pub async fn serve<A: Future<Output = Result<Framed, Status>>>(
 
 /// Waits for the end of a request that is answered: the frame of its own that callers end it with
 /// may be on its way still, and h2 ends connections that get many for streams that it has forgotten.
-async fn ended(mut body: RecvStream) {
+pub async fn ended(mut body: RecvStream) {
     let end = async { while let Some(Ok(_)) = body.data().await {} };
     // Whoever says no end is reset.
     let _ = tokio::time::timeout(REQUEST_END_TIMEOUT, end).await;
@@ -75,10 +79,18 @@ async fn send(
 }
 
 /// Sends bytes, large ones as fast as the receiver takes them.
-pub async fn send_data(stream: &mut SendStream<Bytes>, mut data: Bytes) -> Result<(), h2::Error> {
+pub async fn send_data(stream: &mut SendStream<Bytes>, data: Bytes) -> Result<(), h2::Error> {
     if data.len() <= UNRESERVED_BYTES_MAX {
         return stream.send_data(data, false);
     }
+    send_reserved(stream, data).await
+}
+
+/// Sends bytes as fast as the receiver takes them.
+pub async fn send_reserved(
+    stream: &mut SendStream<Bytes>,
+    mut data: Bytes,
+) -> Result<(), h2::Error> {
     while data.has_remaining() {
         stream.reserve_capacity(data.len());
         match poll_fn(|cx| stream.poll_capacity(cx)).await {
@@ -90,7 +102,7 @@ pub async fn send_data(stream: &mut SendStream<Bytes>, mut data: Bytes) -> Resul
 }
 
 /// The only message of a request.
-async fn message(body: &mut RecvStream) -> Result<Bytes, Status> {
+pub async fn message(body: &mut RecvStream) -> Result<Bytes, Status> {
     let first = chunk(body).await?;
     if let Some(length) = length(&first)?
         && let Some(message) = first.get(PREFIX_BYTES..PREFIX_BYTES + length)

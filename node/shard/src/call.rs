@@ -1,6 +1,8 @@
 //! Calls that wait for an answer, and where their answers go.
 
+use crate::calls::Key;
 use crate::context::Context;
+use crate::io::List;
 use crate::{CallError, proxy};
 use bytes::Bytes;
 use multiraft_machine::{Answer, Query};
@@ -24,14 +26,21 @@ pub(crate) struct Command {
     /// When it came, and when it was last proposed or forwarded (0 = never).
     pub since: u64,
     pub sent: u64,
+    /// Number of its last output that the caller got; 0 = none yet. One that has outputs already is
+    /// in the log, and its outputs come with what this node applies: it is not sent again.
+    pub delivered: u64,
 }
 
 /// A query on its way to a read index or an index of the machine.
 #[derive(Debug)]
 pub(crate) struct Read {
+    /// (origin, number) of the call.
+    pub key: Key,
     pub reply: Reply,
     pub query: Query,
     pub max_received_index: u64,
+    /// Answered by one output after the other.
+    pub streams: bool,
     pub since: u64,
 }
 
@@ -40,6 +49,14 @@ impl Context {
         match reply {
             Reply::Local { call } => self.out.answers.push((call, result)),
             Reply::Peer { node, number } => proxy::send_answer(self, node, group, number, result),
+        }
+    }
+
+    /// Answers a query that streams with a view that somebody else reads from.
+    pub fn list(&mut self, group: u32, reply: Reply, list: List) {
+        match reply {
+            Reply::Local { call } => self.out.lists.push((call, list)),
+            Reply::Peer { node, number } => proxy::send_list(self, node, group, number, &list),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Commands that wait for their answers, and how many more of them there may be.
 
 use crate::CallError;
-use crate::call::Command;
+use crate::call::{Command, Reply};
 use crate::context::Context;
 use crate::limits::{
     CALL_OVERHEAD_BYTES, CALLS_BYTES_MAX, CALLS_MAX, DELAY_CALLS_MIN, DELAY_MICROS_MAX,
@@ -24,6 +24,8 @@ pub(crate) struct Calls {
     open: BTreeMap<Key, Command>,
     /// Of the open commands, with what each takes beside its input.
     bytes: usize,
+    /// Of the open commands, those that have had outputs.
+    streams: usize,
     delay: Delay,
 }
 
@@ -55,12 +57,48 @@ impl Calls {
         self.open.is_empty()
     }
 
-    pub fn keys(&self) -> Vec<Key> {
-        self.open.keys().copied().collect()
+    /// Whether a command waits for its first output.
+    pub fn any_waits(&self) -> bool {
+        self.open.len() > self.streams
     }
 
-    pub fn get(&self, key: Key) -> Option<&Command> {
-        self.open.get(&key)
+    /// Commands that may not be in the log yet, or (`all`) any.
+    pub fn keys(&self, all: bool) -> Vec<Key> {
+        let keys = self.open.iter().filter(|(_, command)| all || command.delivered == 0);
+        keys.map(|(key, _)| *key).collect()
+    }
+
+    /// The caller got this output of a command, unless it has it already (false).
+    pub fn deliver(&mut self, key: Key, sequence: u64) -> Option<(Reply, bool)> {
+        let command = self.open.get_mut(&key)?;
+        let is_new = sequence > command.delivered;
+        if is_new {
+            self.streams += usize::from(command.delivered == 0);
+            command.delivered = sequence;
+        }
+        Some((command.reply, is_new))
+    }
+
+    /// The session with a node ended: it asks for its streams again.
+    pub fn forget_streams_of(&mut self, node: u64, ctx: &mut Context) {
+        if self.streams > 0 {
+            let is_of = |c: &mut Command| {
+                c.delivered > 0 && matches!(c.reply, Reply::Peer { node: peer, .. } if peer == node)
+            };
+            self.take_if(is_of, ctx);
+        }
+    }
+
+    /// Ends all streams.
+    pub fn take_streams(&mut self, ctx: &mut Context) -> Vec<Command> {
+        self.take_if(|command| command.delivered > 0, ctx)
+    }
+
+    fn take_if(&mut self, takes: impl Fn(&mut Command) -> bool, ctx: &mut Context) -> Vec<Command> {
+        let taken: Vec<_> = self.open.extract_if(.., |_, command| takes(command)).collect();
+        let taken: Vec<_> = taken.into_iter().map(|(_, command)| command).collect();
+        taken.iter().for_each(|command| self.release(command, ctx));
+        taken
     }
 
     pub fn get_mut(&mut self, key: Key) -> Option<&mut Command> {
@@ -111,18 +149,13 @@ impl Calls {
     /// Every second: what came before this time is given up.
     pub fn tick(&mut self, before: u64, ctx: &mut Context) -> Vec<Command> {
         self.delay.tick();
-        let late: Vec<_> = self.open.extract_if(.., |_, c| c.since <= before).collect();
-        late.into_iter()
-            .map(|(_, command)| {
-                self.release(&command, ctx);
-                command
-            })
-            .collect()
+        self.take_if(|command| command.delivered == 0 && command.since <= before, ctx)
     }
 
     /// What was sent before this time, or never.
     pub fn sent_before(&self, time: u64) -> Vec<Key> {
-        self.open.iter().filter(|(_, c)| c.sent <= time).map(|(key, _)| *key).collect()
+        let waits = self.open.iter().filter(|(_, c)| c.delivered == 0 && c.sent <= time);
+        waits.map(|(key, _)| *key).collect()
     }
 
     pub fn drain(&mut self, ctx: &mut Context) -> Vec<Command> {
@@ -132,6 +165,7 @@ impl Calls {
     }
 
     fn release(&mut self, command: &Command, ctx: &mut Context) {
+        self.streams -= usize::from(command.delivered > 0);
         self.bytes -= cost(command);
         ctx.held.calls -= 1;
         ctx.held.bytes -= cost(command);

@@ -7,7 +7,6 @@ use crate::limits::CALLS_MAX;
 use crate::replica::Replica;
 use crate::{CallError, Consistency, item};
 use bytes::{Bytes, BytesMut};
-use multiraft_machine::Query;
 
 impl Replica {
     pub fn command(
@@ -21,36 +20,38 @@ impl Replica {
         if let Err(e) = self.calls.admit(self.id, input.len(), ctx) {
             return ctx.answer(self.id, reply, Err(e));
         }
-        let command = Command { reply, input, cancel, since: ctx.now.micros, sent: 0 };
+        let command =
+            Command { reply, input, cancel, since: ctx.now.micros, sent: 0, delivered: 0 };
         self.calls.insert(key, command, ctx);
         self.dispatch(key, ctx);
     }
 
-    pub fn query(
-        &mut self,
-        reply: Reply,
-        query: Query,
-        max_received_index: u64,
-        consistency: Consistency,
-        ctx: &mut Context,
-    ) {
-        let read = Read { reply, query, max_received_index, since: ctx.now.micros };
+    pub fn query(&mut self, read: Read, consistency: Consistency, ctx: &mut Context) {
         match consistency {
             _ if self.reads.len() >= CALLS_MAX => {
                 let e =
                     CallError::Overloaded(format!("group {} has {CALLS_MAX} open reads", self.id));
-                ctx.answer(self.id, reply, Err(e));
+                ctx.answer(self.id, read.reply, Err(e));
             }
             Consistency::Linearizable => self.reads.push(read),
-            Consistency::Local => self.reads.push_local(read, self.id, &self.machine, ctx),
+            Consistency::Local => {
+                let Replica { id, reads, machine, watchers, .. } = self;
+                reads.push_local(read, *id, machine, watchers, ctx);
+            }
         }
     }
 
     /// The caller went away. A command that is in the log already may wait there (for a lock):
     /// it is cancelled, so that nothing is granted to nobody.
-    pub fn abandon(&mut self, key: (u64, u64), ctx: &mut Context) {
-        let Some(command) = self.calls.ended(key, ctx).filter(|c| c.sent != 0) else { return };
-        let Some((session_id, sequence_num)) = command.cancel else { return };
+    pub fn abandon(&mut self, key: (u64, u64), cancel: Option<(u64, u64)>, ctx: &mut Context) {
+        let Some(command) = self.calls.ended(key, ctx) else {
+            self.reads.abandon(key);
+            return self.watchers.remove(key, &mut self.machine);
+        };
+        let Some((session_id, sequence_num)) = cancel.or(command.cancel) else { return };
+        if command.sent == 0 {
+            return;
+        }
         let mut encoded = BytesMut::new();
         item::put_cancel(&mut encoded, session_id, sequence_num);
         if self.group.is_leader() {
@@ -83,10 +84,20 @@ impl Replica {
         }
     }
 
-    /// Sends every open command again: the leader changed, or the way to it broke. Replicas
-    /// recognise what they applied already.
+    /// Sends every open command again that may not be in the log: the leader changed, or the way to
+    /// it broke. Replicas recognise what they applied already.
     pub fn dispatch_all(&mut self, ctx: &mut Context) {
-        for key in self.calls.keys() {
+        for key in self.calls.keys(false) {
+            self.dispatch(key, ctx);
+        }
+    }
+
+    /// The machine went on by a snapshot: what was answered meanwhile is said again, and who watched
+    /// the old machine is told so.
+    pub fn dispatch_skipped(&mut self, ctx: &mut Context) {
+        let reason = format!("group {} went on by a snapshot here: ask again", self.id);
+        self.end_watches(&reason, ctx);
+        for key in self.calls.keys(true) {
             self.dispatch(key, ctx);
         }
     }

@@ -115,6 +115,8 @@ pub enum Input {
         query: Query,
         max_received_index: u64,
         consistency: Consistency,
+        /// Answered by a [`List`].
+        streams: bool,
     },
     /// The client of a call went away.
     Abandon {
@@ -212,6 +214,8 @@ pub struct Outputs {
     pub frames: Vec<(u64, Bytes)>,
     pub persist: Option<Persist>,
     pub answers: Vec<(u64, Result<Answer, CallError>)>,
+    /// First answers to queries that stream, by call.
+    pub lists: Vec<(u64, List)>,
     pub admin: Vec<(u64, Result<AdminAnswer, AdminError>)>,
     pub fetches: Vec<FetchEntries>,
     pub take_snapshots: Vec<TakeSnapshot>,
@@ -221,6 +225,16 @@ pub struct Outputs {
     pub events: Vec<(u32, Event)>,
     /// A committed entry cannot be applied: this node can no longer be trusted and must stop.
     pub broken: Option<String>,
+}
+
+/// A view that a query is answered from, output by output ([`Machine::list`]). Holding it holds what
+/// the machine has forgotten since.
+#[derive(Clone, Debug)]
+pub struct List {
+    pub machine: Machine,
+    pub query: Query,
+    /// Further answers follow behind the list's outputs: what changed since.
+    pub goes_on: bool,
 }
 
 /// One record: everything of a round that must be durable together.

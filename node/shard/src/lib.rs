@@ -38,6 +38,7 @@ mod snapshots;
 mod spec;
 mod ticks;
 mod view;
+mod watchers;
 
 pub use changes::Wanted;
 pub use context::Counters;
@@ -45,7 +46,7 @@ pub use error::{AdminError, AdminErrorKind, CallError};
 pub use frame::{Frame, FrameError};
 pub use io::{
     AdminAnswer, AdminRequest, Consistency, FetchEntries, GroupPersist, Identity, Input,
-    LinkCommand, NodeFacts, Now, Outputs, Persist, Remembered, SendSnapshot, TakeSnapshot,
+    LinkCommand, List, NodeFacts, Now, Outputs, Persist, Remembered, SendSnapshot, TakeSnapshot,
 };
 pub use multiraft_group::{Entry, EntryKind, HardState, Member, Role, Timing};
 pub use recovery::{Recovery, SnapshotMissing, StoredGroup, StoredLog, StoredSnapshot};

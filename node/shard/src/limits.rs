@@ -72,6 +72,13 @@ pub const CALL_MICROS_MAX: u64 = 15_000_000;
 /// dropped where the other side's queue was full.
 pub const CALL_RESEND_MICROS: u64 = 3_000_000;
 
+/// Streams that a node serves end when it has heard of no leader for this long: an election takes less.
+pub const STREAM_CONTACT_MICROS: u64 = 5_000_000;
+
+/// Bytes of the answer to one query that streams, for a node that holds no member of the group. More
+/// is for who asks a node that does: it is read there as fast as the client takes it.
+pub const PROXY_LIST_BYTES_MAX: usize = 16 << 20;
+
 /// A read round that brought no index is asked again after this long (raft drops such requests
 /// silently around leader changes).
 pub const READ_RETRY_MICROS: u64 = 500_000;

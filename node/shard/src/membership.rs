@@ -21,12 +21,8 @@ impl Replica {
         }
         let answer = match ask.ask? {
             ask::Ask::Join(wire) => self.ask_join(Member::from_wire(&wire))?,
-            ask::Ask::Promote(member_id) => return self.ask_promote(member_id),
-            ask::Ask::Present(member_id) => {
-                let gone = self.group.configuration().member(member_id).is_none();
-                (gone && self.has_departed(member_id))
-                    .then_some(ask_answer::Answer::Left(member_id))?
-            }
+            ask::Ask::Promote(member_id) => self.ask_promote(member_id)?,
+            ask::Ask::Present(member_id) => self.left(member_id)?,
             ask::Ask::Leave(member_id) => self.ask_leave(member_id, reachable)?,
         };
         Some(AskAnswer { answer: Some(answer) })
@@ -53,8 +49,11 @@ impl Replica {
         None
     }
 
-    fn ask_promote(&mut self, member_id: u64) -> Option<AskAnswer> {
-        let member = self.group.configuration().member(member_id)?.clone();
+    fn ask_promote(&mut self, member_id: u64) -> Option<ask_answer::Answer> {
+        let Some(member) = self.group.configuration().member(member_id).cloned() else {
+            // A learner that was removed goes on to ask.
+            return self.left(member_id);
+        };
         let caught_up = self.lag(member_id)? <= PROMOTE_LAG_MAX;
         if member.role == Role::Learner && caught_up {
             self.propose_change(&Change::Put(Member { role: Role::Voter, ..member }));
@@ -69,7 +68,7 @@ impl Replica {
     ) -> Option<ask_answer::Answer> {
         let configuration = self.group.configuration();
         let Some(member) = configuration.member(member_id) else {
-            return self.has_departed(member_id).then_some(ask_answer::Answer::Left(member_id));
+            return self.left(member_id);
         };
         if member.role == Role::Voter && configuration.voters().count() == 1 {
             return Some(refused(format!(
@@ -84,6 +83,12 @@ impl Replica {
             self.propose_change(&Change::Remove { member_id });
         }
         None
+    }
+
+    /// For a member that is gone and needed no more.
+    fn left(&self, member_id: u64) -> Option<ask_answer::Answer> {
+        let gone = self.group.configuration().member(member_id).is_none();
+        (gone && self.has_departed(member_id)).then_some(ask_answer::Answer::Left(member_id))
     }
 
     /// Most voters know of the last removal: the removed member's vote is not needed any more. A

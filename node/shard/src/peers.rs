@@ -1,6 +1,6 @@
 //! What peers say: links that open and close, frames, and the items in them.
 
-use crate::call::Reply;
+use crate::call::{Read, Reply};
 use crate::context::Context;
 use crate::frame::{Frame, Item, ItemKind};
 use crate::io::Remembered;
@@ -13,8 +13,9 @@ use bytes::Bytes;
 use multiraft_group::StepError;
 use multiraft_machine::Query;
 use multiraft_proto::link::{
-    Ask, AskAnswer, Directory as DirectoryWire, Hello, Proxy, ProxyAnswer, ask, proxy,
+    Ask, AskAnswer, Directory as DirectoryWire, Hello, Proxy, ProxyAnswer, ProxyQuery, ask, proxy,
 };
+use multiraft_proto::log::Cancel;
 use multiraft_proto::v1::event::Event;
 use multiraft_proto::v1::{
     ConnectionEstablishedEvent, ConnectionFailedEvent, ConnectionInfo, GroupPhase,
@@ -284,12 +285,19 @@ impl Shard {
                     primitive_id: q.primitive_id,
                     operation: q.operation,
                     input: q.input,
+                    sequence_num: q.sequence_num,
                 };
                 let consistency =
                     if q.local { Consistency::Local } else { Consistency::Linearizable };
-                replica.query(reply, query, q.max_received_index, consistency, &mut self.ctx);
+                let ProxyQuery { max_received_index, streams, .. } = q;
+                let since = self.ctx.now.micros;
+                let read = Read { key, reply, query, max_received_index, streams, since };
+                replica.query(read, consistency, &mut self.ctx);
             }
-            proxy::Call::Cancel(_) => replica.abandon(key, &mut self.ctx),
+            proxy::Call::Cancel(Cancel { session_id, sequence_num }) => {
+                let cancel = Some((session_id, sequence_num)).filter(|(id, _)| *id != 0);
+                replica.abandon(key, cancel, &mut self.ctx);
+            }
         }
         self.mark(group);
     }

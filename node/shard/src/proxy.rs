@@ -5,12 +5,15 @@ use crate::CallError;
 use crate::call::no_leader;
 use crate::context::Context;
 use crate::frame::ItemKind;
-use crate::limits::{CALL_MICROS_MAX, CALL_RESEND_MICROS, CALLS_MAX};
+use crate::io::List;
+use crate::limits::{CALL_MICROS_MAX, CALL_RESEND_MICROS, CALLS_MAX, PROXY_LIST_BYTES_MAX};
 use bytes::Bytes;
 use multiraft_machine::{Answer, Body, Output, Rejection, Status};
 use multiraft_proto::link::{
-    Nothing, OperationResult, Proxy, ProxyAnswer, Refusal, operation_result, proxy_answer, refusal,
+    Nothing, OperationResult, Proxy, ProxyAnswer, Refusal, operation_result, proxy, proxy_answer,
+    refusal,
 };
+use multiraft_proto::log::Cancel;
 use prost::Message as _;
 use std::collections::BTreeMap;
 
@@ -18,10 +21,18 @@ use std::collections::BTreeMap;
 #[derive(Debug)]
 struct Waiting {
     group: u32,
+    origin: u64,
     encoded: Bytes,
+    is_query: bool,
+    /// (session, sequence number) to cancel when the caller goes away.
+    cancel: Option<(u64, u64)>,
     since: u64,
     sent: u64,
     to: u64,
+    /// Something of it was answered: it is a stream, and more comes by itself.
+    streams: bool,
+    /// Number of the last output of a command that the caller got.
+    delivered: u64,
 }
 
 /// Calls of this node's clients for groups that it holds no member of, by call number.
@@ -32,14 +43,31 @@ pub(crate) struct Proxied {
 
 impl Proxied {
     /// Sends a call to `to`, a node that holds the group and is in session, if there is one.
-    pub fn call(&mut self, group: u32, proxy: &Proxy, to: Option<u64>, ctx: &mut Context) {
+    pub fn call(
+        &mut self,
+        group: u32,
+        proxy: &Proxy,
+        cancel: Option<(u64, u64)>,
+        to: Option<u64>,
+        ctx: &mut Context,
+    ) {
         if self.calls.len() >= CALLS_MAX {
             let e = CallError::Overloaded(format!("{CALLS_MAX} calls wait for other nodes"));
             ctx.out.answers.push((proxy.number, Err(e)));
             return;
         }
-        let encoded = Bytes::from(proxy.encode_to_vec());
-        let waiting = Waiting { group, encoded, since: ctx.now.micros, sent: 0, to: 0 };
+        let waiting = Waiting {
+            group,
+            origin: proxy.origin,
+            encoded: Bytes::from(proxy.encode_to_vec()),
+            is_query: matches!(proxy.call, Some(proxy::Call::Query(_))),
+            cancel,
+            since: ctx.now.micros,
+            sent: 0,
+            to: 0,
+            streams: false,
+            delivered: 0,
+        };
         self.calls.insert(proxy.number, waiting);
         self.send(proxy.number, to, ctx);
     }
@@ -53,23 +81,37 @@ impl Proxied {
         }
     }
 
-    pub fn abandon(&mut self, number: u64) {
-        self.calls.remove(&number);
+    /// The caller went away: the other node is told so.
+    pub fn abandon(&mut self, number: u64, ctx: &mut Context) {
+        let Some(Waiting { group, origin, cancel, to, .. }) = self.calls.remove(&number) else {
+            return;
+        };
+        let (session_id, sequence_num) = cancel.unwrap_or_default();
+        let call = Some(proxy::Call::Cancel(Cancel { session_id, sequence_num }));
+        let gone = Proxy { origin, number, call };
+        ctx.send(to, ItemKind::Proxy, group, &gone.encode_to_vec());
     }
 
     pub fn answered(&mut self, answer: ProxyAnswer, ctx: &mut Context) {
-        if self.calls.contains_key(&answer.number) {
-            let number = answer.number;
-            if let Some((last, result)) = decode(answer) {
-                ctx.out.answers.push((number, result));
-                if last {
-                    self.calls.remove(&number);
-                }
+        let number = answer.number;
+        let Some(waiting) = self.calls.get_mut(&number) else { return };
+        let Some((last, result)) = decode(answer) else { return };
+        if !last {
+            waiting.streams = true;
+            let sequence = sequence(&result);
+            if sequence != 0 && sequence <= waiting.delivered {
+                return;
             }
+            waiting.delivered = sequence;
+        }
+        ctx.out.answers.push((number, result));
+        if last {
+            self.calls.remove(&number);
         }
     }
 
-    /// Sends again what waits for `node`, whose session broke, and what waits too long.
+    /// Sends again what waits for `node`, whose session broke, and what waits too long. A query that
+    /// streams cannot go on elsewhere: it ends.
     pub fn resend(
         &mut self,
         lost: Option<u64>,
@@ -77,18 +119,60 @@ impl Proxied {
         ctx: &mut Context,
     ) {
         let now = ctx.now.micros;
-        let late: Vec<_> =
-            self.calls.extract_if(.., |_, w| now >= w.since + CALL_MICROS_MAX).collect();
-        for (number, waiting) in late {
+        let gone = |w: &Waiting| w.streams && w.is_query && Some(w.to) == lost;
+        let late = |w: &Waiting| !w.streams && now >= w.since + CALL_MICROS_MAX;
+        let ended: Vec<_> = self.calls.extract_if(.., |_, w| gone(w) || late(w)).collect();
+        for (number, waiting) in ended {
             ctx.out.answers.push((number, Err(no_leader(waiting.group))));
         }
-        let again = |w: &Waiting| Some(w.to) == lost || now >= w.sent + CALL_RESEND_MICROS;
+        for waiting in self.calls.values_mut().filter(|w| Some(w.to) == lost) {
+            waiting.to = 0;
+        }
+        // Of a command's stream the outputs that are missing come again.
+        let again = |w: &Waiting| w.to == 0 || !w.streams && now >= w.sent + CALL_RESEND_MICROS;
         let stale: Vec<_> =
             self.calls.iter().filter(|(_, w)| again(w)).map(|(n, w)| (*n, w.group)).collect();
         for (number, group) in stale {
             let to = route(group, ctx);
             self.send(number, to, ctx);
         }
+    }
+}
+
+fn sequence(result: &Result<Answer, CallError>) -> u64 {
+    match result {
+        Ok(Answer { result: Ok(Output::Operation { sequence, .. }), .. }) => *sequence,
+        _ => 0,
+    }
+}
+
+/// A list in whole: the other node may hold back its client, but not us.
+pub(crate) fn send_list(ctx: &mut Context, node: u64, group: u32, number: u64, list: &List) {
+    let index = list.machine.index();
+    let output = |body, last| {
+        let (status, message) = (Status::Ok, String::new());
+        Ok(Answer {
+            index,
+            result: Ok(Output::Operation { sequence: 0, status, message, body, last }),
+        })
+    };
+    let mut bytes = 0;
+    // Refused before already, if at all.
+    for payload in list.machine.list(&list.query).into_iter().flatten() {
+        bytes += payload.len();
+        if bytes > PROXY_LIST_BYTES_MAX {
+            let host = &ctx.identity.client_address;
+            let reason = format!(
+                "group {group}: the list is larger than {} MiB: ask a node that holds the group, \
+                 such as {host}, or for less at a time",
+                PROXY_LIST_BYTES_MAX >> 20
+            );
+            return send_answer(ctx, node, group, number, Err(CallError::Overloaded(reason)));
+        }
+        send_answer(ctx, node, group, number, output(Body::Payload(payload), false));
+    }
+    if !list.goes_on {
+        send_answer(ctx, node, group, number, output(Body::None, true));
     }
 }
 

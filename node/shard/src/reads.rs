@@ -3,11 +3,14 @@
 //! the confirmed index.
 
 use crate::call::{Read, no_leader};
+use crate::calls::Key;
 use crate::context::Context;
 use crate::limits::{CALL_MICROS_MAX, READ_RETRY_MICROS};
 use multiraft_group::{Group, ReadState};
 use multiraft_machine::Machine;
 use std::collections::BTreeMap;
+
+use crate::watchers::Watchers;
 
 #[derive(Debug, Default)]
 pub(crate) struct Reads {
@@ -26,9 +29,16 @@ impl Reads {
     }
 
     /// A local query: at once, or when the machine reaches the index that its session has seen.
-    pub fn push_local(&mut self, read: Read, group: u32, machine: &Machine, ctx: &mut Context) {
+    pub fn push_local(
+        &mut self,
+        read: Read,
+        group: u32,
+        machine: &mut Machine,
+        watchers: &mut Watchers,
+        ctx: &mut Context,
+    ) {
         if machine.index() >= read.max_received_index {
-            answer(read, group, machine, ctx);
+            answer(read, group, machine, watchers, ctx);
         } else {
             self.parked.entry(read.max_received_index).or_default().push(read);
         }
@@ -78,19 +88,25 @@ impl Reads {
     }
 
     /// Answers what the applied state allows.
-    pub fn release(&mut self, id: u32, applied: u64, machine: &Machine, ctx: &mut Context) {
+    pub fn release(
+        &mut self,
+        (id, applied): (u32, u64),
+        machine: &mut Machine,
+        watchers: &mut Watchers,
+        ctx: &mut Context,
+    ) {
         while self.confirmed.first().is_some_and(|(index, _)| *index <= applied) {
             let (_, reads) = self.confirmed.remove(0);
             ctx.counters.reads += reads.len() as u64;
             for read in reads {
-                answer(read, id, machine, ctx);
+                answer(read, id, machine, watchers, ctx);
             }
         }
         while let Some(first) = self.parked.first_entry()
             && *first.key() <= machine.index()
         {
             for read in first.remove() {
-                answer(read, id, machine, ctx);
+                answer(read, id, machine, watchers, ctx);
             }
         }
     }
@@ -119,6 +135,19 @@ impl Reads {
         }
     }
 
+    /// The caller went away.
+    pub fn abandon(&mut self, key: Key) {
+        let stays = |read: &Read| read.key != key;
+        self.waiting.retain(stays);
+        if let Some((_, reads, _)) = &mut self.in_flight {
+            reads.retain(stays);
+        }
+        self.confirmed.iter_mut().for_each(|(_, reads)| reads.retain(stays));
+        self.parked.values_mut().for_each(|reads| reads.retain(stays));
+        self.confirmed.retain(|(_, reads)| !reads.is_empty());
+        self.parked.retain(|_, reads| !reads.is_empty());
+    }
+
     /// Everything that waits, when the group goes away.
     pub fn drain(&mut self) -> Vec<Read> {
         let mut all = std::mem::take(&mut self.waiting);
@@ -129,6 +158,9 @@ impl Reads {
     }
 }
 
-fn answer(read: Read, id: u32, machine: &Machine, ctx: &mut Context) {
-    ctx.answer(id, read.reply, Ok(machine.query(&read.query)));
+fn answer(read: Read, id: u32, machine: &mut Machine, watchers: &mut Watchers, ctx: &mut Context) {
+    match read.streams {
+        true => watchers.begin(read, id, machine, ctx),
+        false => ctx.answer(id, read.reply, Ok(machine.query(&read.query))),
+    }
 }

@@ -10,6 +10,7 @@ use crate::log_clock::LogClock;
 use crate::proposals::Proposals;
 use crate::reads::Reads;
 use crate::snapshots::Snapshots;
+use crate::watchers::Watchers;
 use crate::{CallError, item};
 use bytes::Bytes;
 use multiraft_group::{Committed, Configuration, Envelope, Group, Persist, Role, StepError};
@@ -49,6 +50,7 @@ pub(crate) struct Replica {
     pub proposals: Proposals,
     pub calls: Calls,
     pub reads: Reads,
+    pub watchers: Watchers,
     pub snapshots: Snapshots,
     pub contract: Contract,
     /// On the leader: members that were removed and not told yet: (node, member id, index of it).
@@ -97,6 +99,7 @@ impl Replica {
             proposals: Proposals::default(),
             calls: Calls::default(),
             reads: Reads::default(),
+            watchers: Watchers::default(),
             snapshots: Snapshots::default(),
             contract: Contract::default(),
             removed: Vec::new(),
@@ -137,7 +140,7 @@ impl Replica {
 
     /// Whether it wants its ticks: raft's clock runs, or something waits for time to pass.
     pub fn wants_ticks(&self) -> bool {
-        let waits = self.is_ticking() || !self.calls.is_empty() || !self.reads.is_empty();
+        let waits = self.is_ticking() || self.calls.any_waits() || !self.reads.is_empty();
         let has_news = self.told != self.group.promised();
         !self.is_closed() && (waits || has_news || self.wants_promotion() || self.role().is_none())
     }
@@ -175,8 +178,7 @@ impl Replica {
             }
             if let Some(installed) = ready.installed {
                 self.installed(installed, &mut driven, ctx);
-                // What waits may be answered by what was skipped: the leader says it again.
-                self.dispatch_all(ctx);
+                self.dispatch_skipped(ctx);
             }
             for committed in ready.committed {
                 self.apply(committed, &mut driven, ctx);
@@ -200,7 +202,8 @@ impl Replica {
         self.log_clock.follow(self.machine.log_time(), ctx.now);
         self.forget_received();
         self.keep_contract(ctx);
-        self.reads.release(self.id, self.group.applied_index(), &self.machine, ctx);
+        let applied = (self.id, self.group.applied_index());
+        self.reads.release(applied, &mut self.machine, &mut self.watchers, ctx);
         self.announce_leader(ctx);
         self.check_ready(ctx);
         driven
@@ -294,15 +297,26 @@ impl Replica {
     fn carry_out(&mut self, effect: Effect, ctx: &mut Context) {
         let Effect::Answer { origin, number, answer } = effect else { return };
         // Most effects on a node are for callers of other nodes.
-        if self.calls.is_empty() {
+        if self.calls.is_empty() && self.watchers.is_empty() {
             return;
         }
-        if is_last(&answer) {
-            if let Some(command) = self.calls.ended((origin, number), ctx) {
-                ctx.answer(self.id, command.reply, Ok(answer));
-            }
-        } else if let Some(command) = self.calls.get((origin, number)) {
-            ctx.answer(self.id, command.reply, Ok(answer));
+        let key = (origin, number);
+        let reply = match not_last(&answer) {
+            None => match self.calls.ended(key, ctx) {
+                Some(command) => Some(command.reply),
+                None => {
+                    let reply = self.watchers.get(key);
+                    self.watchers.remove(key, &mut self.machine);
+                    reply
+                }
+            },
+            Some(sequence) => match self.calls.deliver(key, sequence) {
+                Some((reply, is_new)) => Some(reply).filter(|_| is_new),
+                None => self.watchers.get(key),
+            },
+        };
+        if let Some(reply) = reply {
+            ctx.answer(self.id, reply, Ok(answer));
         }
     }
 
@@ -347,6 +361,7 @@ impl Replica {
         let event = LeaderUpdatedEvent { group_id: self.id, term, leader };
         ctx.out.events.push((self.id, Event::LeaderUpdated(event)));
         if leader != 0 {
+            self.watchers.in_touch();
             self.ready_at.get_or_insert(self.group.commit_index());
             self.dispatch_all(ctx);
         }
@@ -369,6 +384,7 @@ impl Replica {
 
     /// Every call that waits is told that the group went away.
     pub fn close(&mut self, reason: &str, ctx: &mut Context) {
+        self.end_watches(reason, ctx);
         let calls = self.calls.drain(ctx).into_iter().map(|c| c.reply);
         let reads = self.reads.drain().into_iter().map(|r| r.reply);
         for reply in calls.chain(reads).collect::<Vec<_>>() {
@@ -402,6 +418,10 @@ fn member_nodes(group: &Group) -> BTreeMap<u64, u64> {
     group.configuration().members.iter().map(|m| (m.member_id, m.node_id)).collect()
 }
 
-fn is_last(answer: &Answer) -> bool {
-    !matches!(answer.result, Ok(Output::Operation { last: false, .. }))
+/// Number of an output that others follow.
+fn not_last(answer: &Answer) -> Option<u64> {
+    match answer.result {
+        Ok(Output::Operation { sequence, last: false, .. }) => Some(sequence),
+        _ => None,
+    }
 }

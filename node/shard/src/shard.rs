@@ -1,7 +1,7 @@
 //! The loop: inputs are handled one by one, then a round drives every group that has work.
 
 use crate::admin::{Join, Leave};
-use crate::call::Reply;
+use crate::call::{Read, Reply};
 use crate::changes::Changes;
 use crate::context::{Ack, Context};
 use crate::directory::Directory;
@@ -18,7 +18,6 @@ use crate::snapshots::SnapshotQueue;
 use crate::{CallError, Consistency};
 use bytes::Bytes;
 use multiraft_group::{Configuration, Group, Origin, SnapshotMark, Timing};
-use multiraft_machine::Query;
 use multiraft_proto::link::{Proxy, ProxyQuery, proxy};
 use multiraft_proto::log::StoredConfiguration;
 use multiraft_proto::v1::ServiceConfigChangedEvent;
@@ -222,15 +221,18 @@ impl Shard {
             Input::Command { call, group, input, cancel } => {
                 self.command(call, group, input, cancel);
             }
-            Input::Query { call, group, query, max_received_index, consistency } => {
-                self.query(call, group, query, max_received_index, consistency);
+            Input::Query { call, group, query, max_received_index, consistency, streams } => {
+                let key = (self.ctx.origin, call);
+                let (reply, since) = (Reply::Local { call }, self.ctx.now.micros);
+                let read = Read { key, reply, query, max_received_index, streams, since };
+                self.query(call, group, read, consistency);
             }
             Input::Abandon { call, group } => match self.replicas.get_mut(&group) {
                 Some(replica) => {
-                    replica.abandon((self.ctx.origin, call), &mut self.ctx);
+                    replica.abandon((self.ctx.origin, call), None, &mut self.ctx);
                     self.mark(group);
                 }
-                None => self.proxied.abandon(call),
+                None => self.proxied.abandon(call, &mut self.ctx),
             },
             Input::Admin { token, request } => self.admin(token, request),
         }
@@ -247,28 +249,21 @@ impl Shard {
                 replica.command((origin, call), reply, input, cancel, &mut self.ctx);
                 self.mark(group);
             }
-            None => self.proxy(call, group, proxy::Call::Command(input)),
+            None => self.proxy(call, group, proxy::Call::Command(input), cancel),
         }
     }
 
-    fn query(
-        &mut self,
-        call: u64,
-        group: u32,
-        query: Query,
-        max_received_index: u64,
-        consistency: Consistency,
-    ) {
+    fn query(&mut self, call: u64, group: u32, read: Read, consistency: Consistency) {
         if let Err(e) = self.check_open(group) {
             return self.ctx.out.answers.push((call, Err(e)));
         }
         match self.replicas.get_mut(&group) {
             Some(replica) => {
-                let reply = Reply::Local { call };
-                replica.query(reply, query, max_received_index, consistency, &mut self.ctx);
+                replica.query(read, consistency, &mut self.ctx);
                 self.mark(group);
             }
             None => {
+                let Read { query, max_received_index, streams, .. } = read;
                 let query = ProxyQuery {
                     session_id: query.session_id,
                     primitive_id: query.primitive_id,
@@ -276,8 +271,10 @@ impl Shard {
                     input: query.input,
                     max_received_index,
                     local: consistency == Consistency::Local,
+                    sequence_num: query.sequence_num,
+                    streams,
                 };
-                self.proxy(call, group, proxy::Call::Query(query));
+                self.proxy(call, group, proxy::Call::Query(query), None);
             }
         }
     }
@@ -317,10 +314,10 @@ impl Shard {
         }
     }
 
-    fn proxy(&mut self, number: u64, group: u32, call: proxy::Call) {
+    fn proxy(&mut self, number: u64, group: u32, call: proxy::Call, cancel: Option<(u64, u64)>) {
         let to = self.directory.route(group, &self.ctx);
         let proxy = Proxy { origin: self.ctx.origin, number, call: Some(call) };
-        self.proxied.call(group, &proxy, to, &mut self.ctx);
+        self.proxied.call(group, &proxy, cancel, to, &mut self.ctx);
     }
 
     fn persisted(&mut self, round: u64) {

@@ -166,6 +166,7 @@ impl Replica {
     pub fn slow_tick(&mut self, ctx: &mut Context) {
         self.reads.tick(self.id, ctx);
         self.tell_promise(ctx);
+        self.end_silent_streams(ctx);
         let now = ctx.now.micros;
         for command in self.calls.tick(now.saturating_sub(CALL_MICROS_MAX), ctx) {
             ctx.answer(self.id, command.reply, Err(no_leader(self.id)));

@@ -147,10 +147,11 @@ impl Client {
     }
 
     fn query(&self, call: u64, primitive_id: u64, operation: u32, input: Bytes) -> Input {
-        let query = Query { session_id: self.session_id, primitive_id, operation, input };
+        let query =
+            Query { session_id: self.session_id, primitive_id, operation, input, sequence_num: 0 };
         let (group, max_received_index) = (self.group, self.ready_at);
         let consistency = Consistency::Linearizable;
-        Input::Query { call, group, query, max_received_index, consistency }
+        Input::Query { call, group, query, max_received_index, consistency, streams: false }
     }
 
     fn create(&self, service: &str, name: &str) -> v1::partition_input::Payload {

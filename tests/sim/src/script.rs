@@ -185,10 +185,16 @@ impl Script {
     /// Asks through a node, linearizably; returns the microseconds that it took.
     pub fn read(&mut self, node: usize, group: u32) -> u64 {
         let call = self.number();
-        let query =
-            Query { session_id: 1, primitive_id: 1, operation: 0, input: Default::default() };
+        let query = Query {
+            session_id: 1,
+            primitive_id: 1,
+            operation: 0,
+            input: Default::default(),
+            sequence_num: 0,
+        };
         let consistency = Consistency::Linearizable;
-        let input = Input::Query { call, group, query, max_received_index: 0, consistency };
+        let input =
+            Input::Query { call, group, query, max_received_index: 0, consistency, streams: false };
         self.world.input(node, input);
         self.until("a read is answered", |s| s.is_answered(call))
     }

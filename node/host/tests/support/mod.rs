@@ -142,6 +142,7 @@ impl Client {
             primitive_id: self.primitive_id,
             operation: rpc::counter::GET,
             input: Bytes::new(),
+            sequence_num: 0,
         };
         let answer = handle.query(self.group, query, 0, Consistency::Linearizable).await.unwrap();
         match answer.result.unwrap() {

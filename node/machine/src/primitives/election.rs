@@ -289,7 +289,10 @@ mod tests {
             election.enter(&number.to_string(), 1, &mut context).unwrap();
         }
         assert_eq!(election.enter("0", 1, &mut context), Ok(()));
-        assert_eq!(election.enter("another", 1, &mut context).unwrap_err().status, Status::Conflict);
+        assert_eq!(
+            election.enter("another", 1, &mut context).unwrap_err().status,
+            Status::Conflict
+        );
         assert_eq!((election.queue.len(), election.term), (CANDIDATES_MAX, 1));
     }
 }

@@ -160,7 +160,16 @@ impl<'a> Context<'a> {
     ) -> Self {
         let (emitted_bytes, changes_bytes) = (0, 0);
         let changes = None;
-        Self { index, log_time, primitive_id, timers, emitted, changes, emitted_bytes, changes_bytes }
+        Self {
+            index,
+            log_time,
+            primitive_id,
+            timers,
+            emitted,
+            changes,
+            emitted_bytes,
+            changes_bytes,
+        }
     }
 
     /// With callers on this replica that watch the primitive.

@@ -428,7 +428,9 @@ fn a_snapshot_of_release_1_is_restored() {
     let names: Vec<_> = machine.primitives().map(|p| (p.primitive_id, p.name)).collect();
     assert_eq!(names, [(COUNTER, "name-1".to_owned()), (MAP, "name-2".to_owned())]);
     let get = |primitive_id, operation, input| {
-        machine.query(&Query { session_id: 1, primitive_id, operation, input, sequence_num: 0 }).result
+        machine
+            .query(&Query { session_id: 1, primitive_id, operation, input, sequence_num: 0 })
+            .result
     };
     let Ok(Output::Operation { body: Body::Payload(value), .. }) =
         get(COUNTER, rpc::counter::GET, Bytes::new())

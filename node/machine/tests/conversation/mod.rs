@@ -134,7 +134,13 @@ impl Conversation {
             return self.command(who, Some(rpc), session_input::Payload::ServiceInput(input));
         }
         let (session_id, _) = self.session(who)?;
-        let query = Query { session_id, primitive_id: service_id, operation, input: payload, sequence_num: 0 };
+        let query = Query {
+            session_id,
+            primitive_id: service_id,
+            operation,
+            input: payload,
+            sequence_num: 0,
+        };
         self.calls += 1;
         self.asked.insert(self.calls, (who.to_owned(), Some(rpc), 0));
         let answers = match rpc.streaming {

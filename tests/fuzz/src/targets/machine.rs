@@ -133,6 +133,7 @@ pub fn service(bytes: &[u8]) {
     let input = Bytes::copy_from_slice(input);
     let mut machine = machine();
     let query = Query {
+        sequence_num: 0,
         session_id: SESSION,
         primitive_id: service_id,
         operation: rpc.operation,

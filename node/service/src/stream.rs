@@ -1,0 +1,199 @@
+//! A call that is answered by a stream: what is there leaves together, as fast as the client reads it.
+
+use crate::limits::{REOPEN_PAUSE, STREAM_BATCH_BYTES};
+use crate::primitives::{command_response, query_response};
+use crate::status::call_error;
+use crate::unary::{GRPC, OK, STATUS, ended, message, put_framed, send_reserved};
+use bytes::{Bytes, BytesMut};
+use h2::server::SendResponse;
+use h2::{RecvStream, SendStream};
+use http::{HeaderMap, Response, header};
+use multiraft_host::{List, Part, Phase, Stream};
+use multiraft_machine::{Answer, Body, Output, Rejection, Status as OperationStatus};
+use multiraft_proto::rpc::Kind;
+use std::future::poll_fn;
+use std::time::Duration;
+use tokio::sync::watch;
+use tonic::{Code, Status};
+
+/// Reads the request, opens the stream, sends what it brings. Ends early, dropping it, when the caller
+/// gives the call up.
+pub async fn serve(
+    mut body: RecvStream,
+    time: Option<Duration>,
+    kind: Kind,
+    open: impl FnOnce(Bytes) -> Result<Stream, Status>,
+    phase: watch::Receiver<Phase>,
+    respond: &mut SendResponse<Bytes>,
+) {
+    let opened = match message(&mut body).await {
+        Ok(message) => open(message),
+        Err(status) => Err(status),
+    };
+    let mut writer = Writer { kind, respond, stream: None, batch: BytesMut::new() };
+    let status = match opened {
+        Err(status) => Ok(status),
+        Ok(stream) => {
+            tokio::select! {
+                biased;
+                status = writer.carry(stream) => status,
+                () = stopping(phase) => {
+                    Ok(Status::unavailable("the node is stopping: open the stream at another"))
+                }
+                () = expired(time) => Ok(Status::deadline_exceeded("the stream's time is over")),
+            }
+        }
+    };
+    // An error here means that the caller or its connection is gone.
+    if let Ok(status) = status
+        && writer.end(status).await.is_ok()
+        && !body.is_end_stream()
+    {
+        ended(body).await;
+    }
+}
+
+async fn stopping(mut phase: watch::Receiver<Phase>) {
+    // A dropped sender is the end of the node, too.
+    let _ = phase.wait_for(|phase| *phase == Phase::Stopping).await;
+}
+
+async fn expired(time: Option<Duration>) {
+    match time {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+struct Writer<'a> {
+    kind: Kind,
+    respond: &'a mut SendResponse<Bytes>,
+    /// Once the stream has begun: a call that fails at once is answered without one.
+    stream: Option<SendStream<Bytes>>,
+    batch: BytesMut,
+}
+
+impl Writer<'_> {
+    /// Sends a stream to its end; returns how it ended.
+    async fn carry(&mut self, mut stream: Stream) -> Result<Status, h2::Error> {
+        loop {
+            let part = tokio::select! {
+                biased;
+                part = stream.next() => part,
+                gone = self.given_up() => return Err(gone),
+            };
+            let mut next = part;
+            while let Some(part) = next {
+                if let Some(status) = self.put(part).await? {
+                    self.flush().await?;
+                    return Ok(status);
+                }
+                if self.batch.len() >= STREAM_BATCH_BYTES {
+                    self.flush().await?;
+                }
+                next = stream.try_next();
+            }
+            self.flush().await?;
+        }
+    }
+
+    async fn given_up(&mut self) -> h2::Error {
+        let reset = match &mut self.stream {
+            Some(stream) => poll_fn(|cx| stream.poll_reset(cx)).await,
+            None => poll_fn(|cx| self.respond.poll_reset(cx)).await,
+        };
+        reset.map_or_else(|error| error, h2::Error::from)
+    }
+
+    /// Adds a part to what is to be sent; returns the status when it is the last.
+    async fn put(&mut self, part: Part) -> Result<Option<Status>, h2::Error> {
+        let answer = match part {
+            Part::Broken(error) => return Ok(Some(call_error(&error))),
+            Part::List(list) => {
+                self.put_list(&list).await?;
+                return Ok((!list.goes_on).then(|| Status::ok("")));
+            }
+            Part::Answer(answer) => answer,
+        };
+        match &answer.result {
+            // Closed by its session: an end as any other.
+            Err(Rejection::Canceled) => return Ok(Some(Status::ok(""))),
+            Ok(Output::Operation {
+                status: OperationStatus::Ok,
+                body: Body::None,
+                last: true,
+                ..
+            }) => {
+                return Ok(Some(Status::ok("")));
+            }
+            _ => {}
+        }
+        let last = !matches!(answer.result, Ok(Output::Operation { last: false, .. }));
+        if let Err(status) = self.put_answer(answer) {
+            return Ok(Some(status));
+        }
+        Ok(last.then(|| Status::ok("")))
+    }
+
+    fn put_answer(&mut self, answer: Answer) -> Result<(), Status> {
+        match self.kind {
+            Kind::Command => put_framed(&mut self.batch, &command_response(answer)?),
+            Kind::Query => put_framed(&mut self.batch, &query_response(answer)?),
+        }
+        Ok(())
+    }
+
+    async fn put_list(&mut self, list: &List) -> Result<(), h2::Error> {
+        let index = list.machine.index();
+        // The group has found before that it can be listed.
+        for payload in list.machine.list(&list.query).into_iter().flatten() {
+            let (status, message, body) =
+                (OperationStatus::Ok, String::new(), Body::Payload(payload));
+            let output = Output::Operation { sequence: 0, status, message, body, last: false };
+            let put = self.put_answer(Answer { index, result: Ok(output) });
+            debug_assert!(put.is_ok(), "an output is an answer");
+            if self.batch.len() >= STREAM_BATCH_BYTES {
+                self.flush().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins the response when something is there, or known to come.
+    fn begin(&mut self) -> Result<&mut SendStream<Bytes>, h2::Error> {
+        if self.stream.is_none() {
+            let mut response = Response::new(());
+            response.headers_mut().insert(header::CONTENT_TYPE, GRPC);
+            self.stream = Some(self.respond.send_response(response, false)?);
+        }
+        Ok(self.stream.as_mut().expect("set above"))
+    }
+
+    async fn flush(&mut self) -> Result<(), h2::Error> {
+        let bytes = self.batch.split().freeze();
+        let stream = self.begin()?;
+        if bytes.is_empty() { Ok(()) } else { send_reserved(stream, bytes).await }
+    }
+
+    async fn end(&mut self, status: Status) -> Result<(), h2::Error> {
+        if status.code() == Code::Unavailable {
+            // Existing clients open again at once, thousands of times a second.
+            tokio::select! {
+                () = tokio::time::sleep(REOPEN_PAUSE) => {}
+                gone = self.given_up() => return Err(gone),
+            }
+        }
+        if status.code() != Code::Ok && self.stream.is_none() {
+            return self.respond.send_response(status.into_http(), true).map(drop);
+        }
+        let stream = self.begin()?;
+        let mut trailers = HeaderMap::new();
+        if status.code() == Code::Ok {
+            trailers.insert(STATUS, OK);
+        } else {
+            // Fails only for metadata that are no header: we set none.
+            let _ = status.add_header(&mut trailers);
+        }
+        stream.send_trailers(trailers)
+    }
+}
