@@ -209,8 +209,14 @@ impl Keeper {
             }
         };
         let message = peer.offer.message.clone();
-        let received =
-            Input::SnapshotReceived { from, group, index, bytes: length, message, machine };
+        let received = Input::SnapshotReceived {
+            from,
+            group,
+            index,
+            bytes: length,
+            message,
+            machine: Box::new(machine),
+        };
         self.inbox.push(Message::Shard(received));
         peer.finish(true).await?;
         tracing::debug!(group, index, from, bytes = length, "snapshot received");

@@ -87,6 +87,11 @@ pub enum Effect {
         number: u64,
         answer: Answer,
     },
+    /// The command of (`origin`, `number`) has been applied, and has no output yet.
+    Waits {
+        origin: u64,
+        number: u64,
+    },
     SessionEnded {
         session_id: u64,
         expired: bool,

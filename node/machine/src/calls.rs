@@ -217,6 +217,9 @@ impl Machine {
             Err(failure) => operation_output(1, Err(failure)),
             Ok(Step::Open) => {
                 session.commands.open(command.sequence_num, Open { waiter, primitive_id });
+                if emitted.iter().all(|one| one.command != command) {
+                    effects.push(waiter.waits());
+                }
                 return self.deliver(emitted, effects);
             }
         };

@@ -393,6 +393,6 @@ mod tests {
             primitives => primitives.insert(1, slot),
             names => names.insert(("space".into(), "name".into()), 1),
             remembered => remembered.insert(Waiter { origin: 1, number: 1 }, answer),
-        });
+        } but watches);
     }
 }

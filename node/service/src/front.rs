@@ -8,12 +8,15 @@ use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
 use std::sync::Arc;
+use tokio::sync::watch;
 use tonic::service::Routes;
 
 pub struct Front {
     pub primitives: Primitives,
     /// Sessions, administration, health, reflection.
     pub others: Routes,
+    /// True: streams are to end.
+    pub stopping: watch::Receiver<bool>,
 }
 
 impl Front {
@@ -28,8 +31,7 @@ impl Front {
         match self.primitives.find(request.uri().path()) {
             Some(rpc) if rpc.streaming => {
                 let open = |message| self.primitives.open(&principal, rpc, message);
-                let stopping = self.primitives.phase();
-                let body = request.into_body();
+                let (body, stopping) = (request.into_body(), self.stopping.clone());
                 // Boxed: it is large, and every operation's future would be as large.
                 let served = stream::serve(body, deadline, rpc.kind, open, stopping, &mut respond);
                 Box::pin(served).await;

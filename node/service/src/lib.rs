@@ -57,25 +57,27 @@ pub async fn serve(listener: TcpListener, handle: Handle, shutdown: impl Future<
         routes = routes.add_service(v1).add_service(v1alpha);
     }
     let others = Routes::from(routes.into_axum_router().fallback(unknown));
-    let front = front::Front { primitives: primitives::Primitives::new(handle), others };
-    connections(listener, front, shutdown).await;
+    let primitives = primitives::Primitives::new(handle);
+    let (stop, stopping) = watch::channel(false);
+    let front = front::Front { primitives, others, stopping };
+    connections(listener, front, stop, shutdown).await;
     reporter.abort();
 }
 
 async fn connections(
     listener: TcpListener,
     front: front::Front,
+    stop: watch::Sender<bool>,
     shutdown: impl Future<Output = ()>,
 ) {
     let front = Arc::new(front);
-    let (stop, stopping) = watch::channel(false);
     let mut incoming = accept::plain(listener);
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
     loop {
         tokio::select! {
             Some(plain) = incoming.recv() => {
-                connections.spawn(connection::serve(plain, front.clone(), stopping.clone()));
+                connections.spawn(connection::serve(plain, front.clone(), stop.subscribe()));
             }
             Some(_) = connections.join_next() => {}
             () = &mut shutdown => break,

@@ -8,12 +8,11 @@ use crate::principal::Principal;
 use crate::status::{call_error, output, unexpected};
 use crate::unary::Framed;
 use bytes::Bytes;
-use multiraft_host::{Handle, Phase, Stream};
+use multiraft_host::{Handle, Stream};
 use multiraft_machine::{Answer, Body as OutputBody, Output, Status as OperationStatus};
 use multiraft_proto::rpc::{Kind, RPCS, Rpc};
 use multiraft_proto::v1;
 use std::collections::HashMap;
-use tokio::sync::watch;
 use tonic::Status;
 
 /// The handler of all primitive operations.
@@ -67,11 +66,6 @@ impl Primitives {
                 self.handle.query_stream(group, query, max_received_index, consistency)
             }
         })
-    }
-
-    /// Becomes `Stopping` when streams are to end.
-    pub fn phase(&self) -> watch::Receiver<Phase> {
-        self.handle.phase()
     }
 }
 

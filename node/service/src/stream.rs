@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Response, header};
-use multiraft_host::{List, Part, Phase, Stream};
+use multiraft_host::{List, Part, Stream};
 use multiraft_machine::{Answer, Body, Output, Rejection, Status as OperationStatus};
 use multiraft_proto::rpc::Kind;
 use std::future::poll_fn;
@@ -23,13 +23,14 @@ pub async fn serve(
     time: Option<Duration>,
     kind: Kind,
     open: impl FnOnce(Bytes) -> Result<Stream, Status>,
-    phase: watch::Receiver<Phase>,
+    stopping: watch::Receiver<bool>,
     respond: &mut SendResponse<Bytes>,
 ) {
     let opened = match message(&mut body).await {
         Ok(message) => open(message),
         Err(status) => Err(status),
     };
+    let is_stopping = stopping.clone();
     let mut writer = Writer { kind, respond, stream: None, batch: BytesMut::new() };
     let status = match opened {
         Err(status) => Ok(status),
@@ -37,7 +38,7 @@ pub async fn serve(
             tokio::select! {
                 biased;
                 status = writer.carry(stream) => status,
-                () = stopping(phase) => {
+                () = stopped(stopping) => {
                     Ok(Status::unavailable("the node is stopping: open the stream at another"))
                 }
                 () = expired(time) => Ok(Status::deadline_exceeded("the stream's time is over")),
@@ -45,17 +46,18 @@ pub async fn serve(
         }
     };
     // An error here means that the caller or its connection is gone.
+    let pause = !*is_stopping.borrow();
     if let Ok(status) = status
-        && writer.end(status).await.is_ok()
+        && writer.end(status, pause).await.is_ok()
         && !body.is_end_stream()
     {
         ended(body).await;
     }
 }
 
-async fn stopping(mut phase: watch::Receiver<Phase>) {
+async fn stopped(mut stopping: watch::Receiver<bool>) {
     // A dropped sender is the end of the node, too.
-    let _ = phase.wait_for(|phase| *phase == Phase::Stopping).await;
+    let _ = stopping.wait_for(|stop| *stop).await;
 }
 
 async fn expired(time: Option<Duration>) {
@@ -175,8 +177,8 @@ impl Writer<'_> {
         if bytes.is_empty() { Ok(()) } else { send_reserved(stream, bytes).await }
     }
 
-    async fn end(&mut self, status: Status) -> Result<(), h2::Error> {
-        if status.code() == Code::Unavailable {
+    async fn end(&mut self, status: Status, pause: bool) -> Result<(), h2::Error> {
+        if status.code() == Code::Unavailable && pause {
             // Existing clients open again at once, thousands of times a second.
             tokio::select! {
                 () = tokio::time::sleep(REOPEN_PAUSE) => {}

@@ -26,8 +26,10 @@ pub(crate) struct Command {
     /// When it came, and when it was last proposed or forwarded (0 = never).
     pub since: u64,
     pub sent: u64,
-    /// Number of its last output that the caller got; 0 = none yet. One that has outputs already is
-    /// in the log, and its outputs come with what this node applies: it is not sent again.
+    /// It was applied here and has not ended: its outputs come with what this node applies, however
+    /// long that takes, and it is not sent again.
+    pub is_open: bool,
+    /// Number of its last output that the caller got.
     pub delivered: u64,
 }
 
@@ -49,6 +51,13 @@ impl Context {
         match reply {
             Reply::Local { call } => self.out.answers.push((call, result)),
             Reply::Peer { node, number } => proxy::send_answer(self, node, group, number, result),
+        }
+    }
+
+    /// A command waits in the log, with no output yet.
+    pub fn tell_waits(&mut self, group: u32, reply: Reply) {
+        if let Reply::Peer { node, number } = reply {
+            proxy::send_waits(self, node, group, number);
         }
     }
 

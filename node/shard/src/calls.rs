@@ -24,8 +24,8 @@ pub(crate) struct Calls {
     open: BTreeMap<Key, Command>,
     /// Of the open commands, with what each takes beside its input.
     bytes: usize,
-    /// Of the open commands, those that have had outputs.
-    streams: usize,
+    /// How many of them were applied here and go on.
+    applied: usize,
     delay: Delay,
 }
 
@@ -57,41 +57,46 @@ impl Calls {
         self.open.is_empty()
     }
 
-    /// Whether a command waits for its first output.
+    /// Whether there is a command that was not applied here yet.
     pub fn any_waits(&self) -> bool {
-        self.open.len() > self.streams
+        self.open.len() > self.applied
     }
 
     /// Commands that may not be in the log yet, or (`all`) any.
     pub fn keys(&self, all: bool) -> Vec<Key> {
-        let keys = self.open.iter().filter(|(_, command)| all || command.delivered == 0);
+        let keys = self.open.iter().filter(|(_, command)| all || !command.is_open);
         keys.map(|(key, _)| *key).collect()
     }
 
-    /// The caller got this output of a command, unless it has it already (false).
-    pub fn deliver(&mut self, key: Key, sequence: u64) -> Option<(Reply, bool)> {
+    /// A command was applied here and goes on.
+    pub fn found(&mut self, key: Key) -> Option<Reply> {
         let command = self.open.get_mut(&key)?;
-        let is_new = sequence > command.delivered;
-        if is_new {
-            self.streams += usize::from(command.delivered == 0);
-            command.delivered = sequence;
-        }
-        Some((command.reply, is_new))
+        self.applied += usize::from(!std::mem::replace(&mut command.is_open, true));
+        Some(command.reply)
     }
 
-    /// The session with a node ended: it asks for its streams again.
-    pub fn forget_streams_of(&mut self, node: u64, ctx: &mut Context) {
-        if self.streams > 0 {
+    /// The caller gets this output of a command, unless it has it already (false).
+    pub fn deliver(&mut self, key: Key, sequence: u64) -> Option<(Reply, bool)> {
+        let reply = self.found(key)?;
+        let command = self.open.get_mut(&key)?;
+        let is_new = sequence > command.delivered;
+        command.delivered = command.delivered.max(sequence);
+        Some((reply, is_new))
+    }
+
+    /// The session with a node ended: it asks again for what goes on.
+    pub fn forget_open_of(&mut self, node: u64, ctx: &mut Context) {
+        if self.applied > 0 {
             let is_of = |c: &mut Command| {
-                c.delivered > 0 && matches!(c.reply, Reply::Peer { node: peer, .. } if peer == node)
+                c.is_open && matches!(c.reply, Reply::Peer { node: peer, .. } if peer == node)
             };
             self.take_if(is_of, ctx);
         }
     }
 
-    /// Ends all streams.
-    pub fn take_streams(&mut self, ctx: &mut Context) -> Vec<Command> {
-        self.take_if(|command| command.delivered > 0, ctx)
+    /// Those that were applied here and go on.
+    pub fn take_open(&mut self, ctx: &mut Context) -> Vec<Command> {
+        self.take_if(|command| command.is_open, ctx)
     }
 
     fn take_if(&mut self, takes: impl Fn(&mut Command) -> bool, ctx: &mut Context) -> Vec<Command> {
@@ -149,12 +154,12 @@ impl Calls {
     /// Every second: what came before this time is given up.
     pub fn tick(&mut self, before: u64, ctx: &mut Context) -> Vec<Command> {
         self.delay.tick();
-        self.take_if(|command| command.delivered == 0 && command.since <= before, ctx)
+        self.take_if(|command| !command.is_open && command.since <= before, ctx)
     }
 
     /// What was sent before this time, or never.
     pub fn sent_before(&self, time: u64) -> Vec<Key> {
-        let waits = self.open.iter().filter(|(_, c)| c.delivered == 0 && c.sent <= time);
+        let waits = self.open.iter().filter(|(_, c)| !c.is_open && c.sent <= time);
         waits.map(|(key, _)| *key).collect()
     }
 
@@ -165,7 +170,7 @@ impl Calls {
     }
 
     fn release(&mut self, command: &Command, ctx: &mut Context) {
-        self.streams -= usize::from(command.delivered > 0);
+        self.applied -= usize::from(command.is_open);
         self.bytes -= cost(command);
         ctx.held.calls -= 1;
         ctx.held.bytes -= cost(command);
@@ -203,7 +208,15 @@ mod tests {
             }
             let input = Bytes::from(vec![0; bytes]);
             let reply = Reply::Local { call: number };
-            let command = Command { reply, input, cancel: None, since: 0, sent: 0 };
+            let command = Command {
+                reply,
+                input,
+                cancel: None,
+                since: 0,
+                sent: 0,
+                is_open: false,
+                delivered: 0,
+            };
             calls.insert((1, number), command, ctx);
         }
         unreachable!("a queue is bounded")

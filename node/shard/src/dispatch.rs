@@ -20,13 +20,20 @@ impl Replica {
         if let Err(e) = self.calls.admit(self.id, input.len(), ctx) {
             return ctx.answer(self.id, reply, Err(e));
         }
-        let command =
-            Command { reply, input, cancel, since: ctx.now.micros, sent: 0, delivered: 0 };
+        let command = Command {
+            reply,
+            input,
+            cancel,
+            since: ctx.now.micros,
+            sent: 0,
+            is_open: false,
+            delivered: 0,
+        };
         self.calls.insert(key, command, ctx);
         self.dispatch(key, ctx);
     }
 
-    pub fn query(&mut self, read: Read, consistency: Consistency, ctx: &mut Context) {
+    pub fn query(&mut self, mut read: Read, consistency: Consistency, ctx: &mut Context) {
         match consistency {
             _ if self.reads.len() >= CALLS_MAX => {
                 let e =
@@ -35,6 +42,8 @@ impl Replica {
             }
             Consistency::Linearizable => self.reads.push(read),
             Consistency::Local => {
+                // Before it, the machine knows no such session.
+                read.max_received_index = read.max_received_index.max(read.query.session_id);
                 let Replica { id, reads, machine, watchers, .. } = self;
                 reads.push_local(read, *id, machine, watchers, ctx);
             }
@@ -53,7 +62,7 @@ impl Replica {
             return;
         }
         let mut encoded = BytesMut::new();
-        item::put_cancel(&mut encoded, session_id, sequence_num);
+        item::put_cancel(&mut encoded, key, (session_id, sequence_num));
         if self.group.is_leader() {
             self.forwarded(&encoded);
         } else {

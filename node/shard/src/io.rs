@@ -100,7 +100,7 @@ pub enum Input {
         index: u64,
         bytes: u64,
         message: Bytes,
-        machine: Machine,
+        machine: Box<Machine>,
     },
     /// A client's encoded `PartitionInput`; `cancel` = (session, sequence number) of a command.
     Command {

@@ -13,9 +13,16 @@ pub(crate) struct LogClock {
     stamp: u64,
     /// When it was made or seen, by the monotonic clock.
     since: u64,
+    /// Since when nobody is known to lead. It stands still then: no session can be kept alive.
+    halted: Option<u64>,
 }
 
 impl LogClock {
+    /// Before anybody leads.
+    pub fn halted() -> Self {
+        Self { halted: Some(0), ..Self::default() }
+    }
+
     /// Milliseconds since the Unix epoch.
     pub fn millis(&self, now: Now) -> u64 {
         self.micros(now) / 1_000
@@ -26,7 +33,7 @@ impl LogClock {
         if self.stamp == 0 {
             return wall;
         }
-        let passed = now.micros.saturating_sub(self.since);
+        let passed = self.halted.unwrap_or(now.micros).saturating_sub(self.since);
         let (pace, slack) = (self.stamp.saturating_add(passed), passed / LOG_TIME_SLACK);
         wall.clamp(pace - slack, pace.saturating_add(slack))
     }
@@ -37,6 +44,19 @@ impl LogClock {
         self.since = now.micros;
         self.follow(at_least, now);
         self.stamp / 1_000
+    }
+
+    /// Nobody is known to lead.
+    pub fn halt(&mut self, now: Now) {
+        self.halted.get_or_insert(now.micros);
+    }
+
+    /// Somebody leads.
+    pub fn go_on(&mut self, now: Now) {
+        if let Some(halted) = self.halted.take() {
+            let passed = halted.saturating_sub(self.since);
+            self.since = now.micros.saturating_sub(passed);
+        }
     }
 
     /// Log time has come as far as this.
@@ -76,6 +96,23 @@ mod tests {
         ] {
             assert!(passed.abs_diff(wanted) <= 2, "{passed} ms, not {wanted}");
         }
+    }
+
+    #[test]
+    fn time_without_a_leader_does_not_count() {
+        let at = |millis: u64| Now { micros: 1_000 * millis, unix_millis: BEGAN + millis };
+        let mut clock = LogClock::default();
+        clock.follow(BEGAN, at(0));
+        clock.halt(at(100));
+        clock.halt(at(5_000));
+        assert_eq!(clock.millis(at(9_000)), BEGAN + 100 + 100 / LOG_TIME_SLACK);
+        clock.go_on(at(9_100));
+        assert_eq!(clock.stamp(0, at(9_100)), BEGAN + 100 + 100 / LOG_TIME_SLACK);
+        clock.halt(at(9_200));
+        // What was stamped shortly before comes late.
+        clock.follow(BEGAN + 300, at(9_300));
+        clock.go_on(at(20_000));
+        assert_eq!(clock.stamp(0, at(20_000)), BEGAN + 300);
     }
 
     #[test]

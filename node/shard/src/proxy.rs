@@ -29,8 +29,8 @@ struct Waiting {
     since: u64,
     sent: u64,
     to: u64,
-    /// Something of it was answered: it is a stream, and more comes by itself.
-    streams: bool,
+    /// The other node has it, and says more by itself.
+    is_open: bool,
     /// Number of the last output of a command that the caller got.
     delivered: u64,
 }
@@ -65,7 +65,7 @@ impl Proxied {
             since: ctx.now.micros,
             sent: 0,
             to: 0,
-            streams: false,
+            is_open: false,
             delivered: 0,
         };
         self.calls.insert(proxy.number, waiting);
@@ -95,9 +95,13 @@ impl Proxied {
     pub fn answered(&mut self, answer: ProxyAnswer, ctx: &mut Context) {
         let number = answer.number;
         let Some(waiting) = self.calls.get_mut(&number) else { return };
+        if matches!(answer.result, Some(proxy_answer::Result::Waits(_))) {
+            waiting.is_open = true;
+            return;
+        }
         let Some((last, result)) = decode(answer) else { return };
         if !last {
-            waiting.streams = true;
+            waiting.is_open = true;
             let sequence = sequence(&result);
             if sequence != 0 && sequence <= waiting.delivered {
                 return;
@@ -119,8 +123,8 @@ impl Proxied {
         ctx: &mut Context,
     ) {
         let now = ctx.now.micros;
-        let gone = |w: &Waiting| w.streams && w.is_query && Some(w.to) == lost;
-        let late = |w: &Waiting| !w.streams && now >= w.since + CALL_MICROS_MAX;
+        let gone = |w: &Waiting| w.is_open && w.is_query && Some(w.to) == lost;
+        let late = |w: &Waiting| !w.is_open && now >= w.since + CALL_MICROS_MAX;
         let ended: Vec<_> = self.calls.extract_if(.., |_, w| gone(w) || late(w)).collect();
         for (number, waiting) in ended {
             ctx.out.answers.push((number, Err(no_leader(waiting.group))));
@@ -129,7 +133,7 @@ impl Proxied {
             waiting.to = 0;
         }
         // Of a command's stream the outputs that are missing come again.
-        let again = |w: &Waiting| w.to == 0 || !w.streams && now >= w.sent + CALL_RESEND_MICROS;
+        let again = |w: &Waiting| w.to == 0 || !w.is_open && now >= w.sent + CALL_RESEND_MICROS;
         let stale: Vec<_> =
             self.calls.iter().filter(|(_, w)| again(w)).map(|(n, w)| (*n, w.group)).collect();
         for (number, group) in stale {
@@ -187,9 +191,16 @@ pub(crate) fn send_answer(
     ctx.send(node, ItemKind::ProxyAnswer, group, &answer.encode_to_vec());
 }
 
+pub(crate) fn send_waits(ctx: &mut Context, node: u64, group: u32, number: u64) {
+    let result = Some(proxy_answer::Result::Waits(Nothing {}));
+    let answer = ProxyAnswer { number, index: 0, result };
+    ctx.send(node, ItemKind::ProxyAnswer, group, &answer.encode_to_vec());
+}
+
 fn encode(number: u64, result: Result<Answer, CallError>) -> ProxyAnswer {
     use proxy_answer::Result as R;
     let (index, result) = match result {
+        Err(CallError::Overloaded(reason)) => (0, R::Overloaded(reason)),
         Err(e) => (0, R::Unavailable(e.to_string())),
         Ok(answer) => (
             answer.index,
@@ -245,6 +256,8 @@ fn decode(answer: ProxyAnswer) -> Option<(bool, Result<Answer, CallError>)> {
     let mut is_last = true;
     let result = match answer.result? {
         R::Unavailable(reason) => return Some((true, Err(CallError::Unavailable(reason)))),
+        R::Overloaded(reason) => return Some((true, Err(CallError::Overloaded(reason)))),
+        R::Waits(_) => return None,
         R::SessionOpened(session_id) => Ok(Output::SessionOpened { session_id }),
         R::SessionKept(_) => Ok(Output::SessionKept),
         R::SessionClosed(_) => Ok(Output::SessionClosed),

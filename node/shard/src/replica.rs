@@ -104,7 +104,7 @@ impl Replica {
             contract: Contract::default(),
             removed: Vec::new(),
             tick_proposed: 0,
-            log_clock: LogClock::default(),
+            log_clock: LogClock::halted(),
             alarm: 0,
             effects: Vec::new(),
             #[cfg(feature = "planted")]
@@ -295,7 +295,16 @@ impl Replica {
     }
 
     fn carry_out(&mut self, effect: Effect, ctx: &mut Context) {
-        let Effect::Answer { origin, number, answer } = effect else { return };
+        let (origin, number, answer) = match effect {
+            Effect::Answer { origin, number, answer } => (origin, number, answer),
+            Effect::Waits { origin, number } => {
+                if let Some(reply) = self.calls.found((origin, number)) {
+                    ctx.tell_waits(self.id, reply);
+                }
+                return;
+            }
+            Effect::SessionEnded { .. } => return,
+        };
         // Most effects on a node are for callers of other nodes.
         if self.calls.is_empty() && self.watchers.is_empty() {
             return;
@@ -354,6 +363,9 @@ impl Replica {
         // What a group from disk says first is no news.
         let is_news = last_term != 0 || term == 1;
         ctx.counters.elections += u64::from(is_news && term > last_term);
+        if leader == 0 {
+            self.log_clock.halt(ctx.now);
+        }
         if leader != 0 && term > self.led_term {
             self.led_term = term;
             ctx.counters.leader_changes += u64::from(is_news);
@@ -362,6 +374,7 @@ impl Replica {
         ctx.out.events.push((self.id, Event::LeaderUpdated(event)));
         if leader != 0 {
             self.watchers.in_touch();
+            self.log_clock.go_on(ctx.now);
             self.ready_at.get_or_insert(self.group.commit_index());
             self.dispatch_all(ctx);
         }

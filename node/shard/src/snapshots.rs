@@ -42,7 +42,7 @@ struct Taking {
 struct Received {
     index: u64,
     bytes: u64,
-    machine: Machine,
+    machine: Box<Machine>,
 }
 
 /// What the shard knows of all its replicas' snapshots.
@@ -203,7 +203,7 @@ impl Replica {
             return;
         };
         ctx.record_group(self.id).snapshot = Some(mark.index);
-        self.machine = received.machine;
+        self.machine = *received.machine;
         self.snapshots = Snapshots { bytes: received.bytes, ..Default::default() };
         self.heard_of(&mark.configuration);
         driven.reconfigured = true;

@@ -1,5 +1,5 @@
-//! Streams that this node serves from what it applies: queries that go on with later changes, and the
-//! open commands that have had outputs already.
+//! What this node serves from what it applies: queries that go on with later changes, and commands that
+//! wait or stream.
 
 use crate::CallError;
 use crate::call::{Read, Reply};
@@ -69,7 +69,7 @@ impl Replica {
         let is_of =
             |reply: &Reply| matches!(reply, Reply::Peer { node: peer, .. } if *peer == node);
         self.watchers.take_if(is_of, &mut self.machine);
-        self.calls.forget_streams_of(node, ctx);
+        self.calls.forget_open_of(node, ctx);
     }
 
     pub fn end_watches(&mut self, reason: &str, ctx: &mut Context) {
@@ -91,7 +91,7 @@ impl Replica {
         }
         let reason = format!("group {} has no leader here: open the stream again", self.id);
         self.end_watches(&reason, ctx);
-        for command in self.calls.take_streams(ctx) {
+        for command in self.calls.take_open(ctx) {
             ctx.answer(self.id, command.reply, Err(CallError::Unavailable(reason.clone())));
         }
     }

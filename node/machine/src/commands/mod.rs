@@ -31,6 +31,10 @@ impl Waiter {
         Effect::Answer { origin: self.origin, number: self.number, answer }
     }
 
+    pub fn waits(self) -> Effect {
+        Effect::Waits { origin: self.origin, number: self.number }
+    }
+
     pub fn digest(&self, digest: &mut Digest) {
         let Self { origin, number } = self;
         digest.word(*origin);
@@ -191,6 +195,9 @@ impl Commands {
             Phase::Open => {
                 if let Some(open) = self.open.get_mut(&sequence_num) {
                     open.waiter = waiter;
+                }
+                if command.outputs.is_empty() {
+                    effects.push(waiter.waits());
                 }
             }
             Phase::Canceled => {

@@ -219,13 +219,14 @@ impl Conversation {
         if effects.iter().any(|effect| is_refused(effect, number)) {
             assert_eq!(self.machine.primitives_digest(), before, "refused, but not undone");
         }
-        effects
+        effects.into_iter().filter(|effect| !matches!(effect, Effect::Waits { .. })).collect()
     }
 
     /// An effect in words.
     fn read(&mut self, effect: Effect) -> String {
         let (number, answer) = match effect {
             Effect::Answer { number, answer, .. } => (number, answer),
+            Effect::Waits { .. } => return String::new(),
             Effect::SessionEnded { session_id, expired } => {
                 let is_ended = |(_, session): &(&String, &(u64, u64))| session.0 == session_id;
                 let who = self.sessions.iter().find(is_ended).map(|(who, _)| who.clone());

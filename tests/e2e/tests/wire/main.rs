@@ -13,3 +13,5 @@ mod metrics;
 mod nodes;
 mod pages;
 mod raw;
+mod session;
+mod streams;

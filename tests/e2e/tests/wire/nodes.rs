@@ -187,6 +187,13 @@ impl Node {
     }
 
     /// Stops the process where it is (SIGSTOP), or lets it go on.
+    /// Asks the process to end.
+    pub fn terminate(&self) {
+        let pid = self.process.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
+        assert!(sent.success(), "no process {pid}");
+    }
+
     pub fn pause(&self, paused: bool) {
         let signal = if paused { "-STOP" } else { "-CONT" };
         let id = self.process.id().to_string();
