@@ -1,4 +1,4 @@
-//! Headers in, headers out. The input of an operation stays opaque bytes on the way through.
+//! Headers in. Both wires have the same ones by number. The input of an operation stays opaque bytes on the way through.
 
 use crate::status::missing;
 use bytes::Bytes;
@@ -96,24 +96,6 @@ pub fn command(headers: Option<&v1::CommandRequestHeaders>) -> Result<(Target, u
     }
 }
 
-/// Every level is present, also when it is empty: clients reach fields through them.
-pub fn operation_response(outcome: &Outcome) -> v1::OperationResponseHeaders {
-    let partition = v1::PartitionResponseHeaders { index: outcome.index };
-    let session = v1::SessionResponseHeaders { partition: Some(partition) };
-    v1::OperationResponseHeaders {
-        session: Some(v1::PrimitiveResponseHeaders { session: Some(session) }),
-        status: outcome.status as i32,
-        message: outcome.message.clone(),
-    }
-}
-
-pub fn command_response(outcome: &Outcome) -> v1::CommandResponseHeaders {
-    v1::CommandResponseHeaders {
-        operation: Some(operation_response(outcome)),
-        output_sequence_num: outcome.sequence,
-    }
-}
-
 /// An encoded `PartitionInput` of a session's command.
 pub fn session_input(
     session_id: u64,
@@ -131,6 +113,7 @@ pub fn partition_input(payload: v1::partition_input::Payload) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::Wire;
     use multiraft_proto::map;
 
     fn headers(session_id: u64) -> v1::CommandRequestHeaders {
@@ -155,7 +138,7 @@ mod tests {
     fn a_response_has_every_level_of_headers_also_when_all_is_default() {
         let outcome =
             Outcome { index: 0, status: OperationStatus::Ok, message: String::new(), sequence: 0 };
-        let headers = Some(command_response(&outcome));
+        let headers = Some(Wire::Multiraft.command_response(&outcome));
         let response = CommandResponse { headers, output: Some(Bytes::new()) };
         let seen = map::PutResponse::decode(response.encode_to_vec().as_slice()).unwrap();
         let operation = seen.headers.unwrap().operation.unwrap();

@@ -1,7 +1,8 @@
 //! The gRPC services of a node over a [`multiraft_host::Handle`].
 //!
-//! Primitives are served from one table by one handler ([`primitives`]); sessions, the node's
-//! administration, health and reflection are ordinary services.
+//! Primitives are served from one table by one handler ([`primitives`]), on our own wire and on that
+//! of today's Atomix clients ([`wire`]); sessions, the node's administration, health and reflection
+//! are ordinary services.
 
 mod accept;
 mod connection;
@@ -14,10 +15,12 @@ mod partition;
 mod primitives;
 mod principal;
 mod relay;
+mod rsm;
 mod session;
 mod status;
 mod unary;
 mod validate;
+mod wire;
 
 pub use principal::Principal;
 
@@ -56,7 +59,8 @@ pub async fn serve(listener: TcpListener, handle: Handle, shutdown: impl Future<
         routes = routes.add_service(v1).add_service(v1alpha);
     }
     let others = Routes::from(routes.into_axum_router().fallback(unknown));
-    let front = front::Front { primitives: primitives::Primitives::new(handle), others };
+    let sessions = rsm::Sessions::new(handle.clone());
+    let front = front::Front { primitives: primitives::Primitives::new(handle), sessions, others };
     connections(listener, front, shutdown).await;
     reporter.abort();
 }
