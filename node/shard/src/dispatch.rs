@@ -50,9 +50,9 @@ impl Replica {
     /// it is cancelled, so that nothing is granted to nobody.
     pub fn abandon(&mut self, key: (u64, u64), ctx: &mut Context) {
         let Some(command) = self.calls.ended(key, ctx).filter(|c| c.sent != 0) else { return };
-        let Some((session_id, sequence_num)) = command.cancel else { return };
+        let Some(cancel) = command.cancel else { return };
         let mut encoded = BytesMut::new();
-        item::put_cancel(&mut encoded, session_id, sequence_num);
+        item::put_cancel(&mut encoded, key, cancel);
         if self.group.is_leader() {
             self.forwarded(&encoded);
         } else {

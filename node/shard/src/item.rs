@@ -25,10 +25,15 @@ pub(crate) fn put_command(out: &mut BytesMut, origin: u64, number: u64, input: &
     out.put_slice(input);
 }
 
-/// The caller of an open command went away.
-pub(crate) fn put_cancel(out: &mut BytesMut, session_id: u64, sequence_num: u64) {
+/// The caller of an open command went away. It is named as in the command: another one may wait for
+/// the same command by now.
+pub(crate) fn put_cancel(
+    out: &mut BytesMut,
+    (origin, number): (u64, u64),
+    (session_id, sequence_num): (u64, u64),
+) {
     let inner = 2 + encoded_len_varint(session_id) + encoded_len_varint(sequence_num);
-    put_head(out, 0, 0, 1 + encoded_len_varint(inner as u64) + inner);
+    put_head(out, origin, number, 1 + encoded_len_varint(inner as u64) + inner);
     out.put_u8(TAG_CANCEL);
     encode_varint(inner as u64, out);
     out.put_u8(1 << 3);
@@ -127,11 +132,12 @@ mod tests {
     fn what_is_written_by_hand_decodes_as_the_message() {
         let mut items = BytesMut::new();
         put_command(&mut items, 77, 300, b"input");
-        put_cancel(&mut items, 500, 9);
+        put_cancel(&mut items, (78, 301), (500, 9));
         put_tick(&mut items);
         let entry = LogEntry::decode(&entry(3, 1234, &items)[..]).unwrap();
         assert_eq!((entry.format, entry.term, entry.log_time), (1, 3, 1234));
         assert_eq!((entry.items[0].origin, entry.items[0].number), (77, 300));
+        assert_eq!((entry.items[1].origin, entry.items[1].number), (78, 301));
         let kinds: Vec<_> = entry.items.into_iter().map(|i| i.item.unwrap()).collect();
         assert_eq!(kinds[0], log_item::Item::Input(bytes::Bytes::from_static(b"input")));
         let log_item::Item::Cancel(cancel) = &kinds[1] else { panic!("{:?}", kinds[1]) };
