@@ -20,6 +20,8 @@ mod session;
 mod status;
 mod unary;
 mod validate;
+#[cfg(test)]
+mod vectors;
 mod wire;
 
 pub use principal::Principal;

@@ -66,7 +66,7 @@ impl Sessions {
 }
 
 /// The only request of wire M whose input has another shape than ours.
-fn create_request(message: Bytes) -> Result<v1::CreatePrimitiveRequest, Status> {
+pub fn create_request(message: Bytes) -> Result<v1::CreatePrimitiveRequest, Status> {
     let CommandRequest { headers, input } = decode(message)?;
     let rsm::CreatePrimitiveInput { spec } = decode(input)?;
     let spec = Some(primitive_spec(spec.unwrap_or_default()));
