@@ -4,7 +4,7 @@ SHELL := bash
 KEEP ?= 0
 TIME ?= 600
 
-.PHONY: help demo dev test test-fast test-long planted fuzz bench build images cluster-up cluster-down fix lint audit crds proto-check clean
+.PHONY: help demo dev test test-fast test-long planted fuzz interop bench build images cluster-up cluster-down fix lint audit crds proto-check clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -30,6 +30,10 @@ planted: ## Defects put in on purpose: which seed of the simulation finds each, 
 fuzz: ## Hostile bytes for every decoder, for TIME=600 seconds; what fails is kept in tests/fuzz/corpus
 	scripts/setup.sh node
 	cargo run --locked -p multiraft-fuzz -- run $(TIME)
+
+interop: build ## Every call of both wires by Python's gRPC, one line for each check
+	scripts/setup.sh interop
+	MULTIRAFT_BIN="$$(scripts/target.sh)/release" cargo test --locked -p multiraft-e2e --test interop -- --nocapture
 
 bench: build ## Load on loopback beside etcd, as a table of ratios
 	scripts/setup.sh tools

@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use prost_reflect::{DescriptorPool, MethodDescriptor, ServiceDescriptor, Value};
 
+/// The core package of wire M.
+const RSM: &str = "atomix.protocols.rsm.v1";
+
 fn main() -> std::io::Result<()> {
     let mut files = Vec::new();
     collect(Path::new("atomix"), &mut files)?;
@@ -12,18 +15,27 @@ fn main() -> std::io::Result<()> {
     let out = PathBuf::from(std::env::var("OUT_DIR").expect("cargo sets OUT_DIR"));
     let descriptors = out.join("descriptors.bin");
 
-    prost_build::Config::new()
+    let mut config = prost_build::Config::new();
+    config
         .bytes(["."])
         .btree_map(["."])
         .include_file("all.rs")
         .type_attribute(".", "#[allow(clippy::all)]")
         .file_descriptor_set_path(&descriptors)
-        .service_generator(Box::new(Services { servers: servers(), clients: clients() }))
-        .compile_protos(&files, &[PathBuf::from(".")])?;
+        .service_generator(Box::new(Services { servers: servers(), clients: clients() }));
+    let mut described = config.load_fds(&files, &[PathBuf::from(".")])?;
+    described.file.retain(|file| !passes_through(file.package()));
+    config.compile_fds(described)?;
 
     let pool = DescriptorPool::decode(std::fs::read(&descriptors)?.as_slice())
         .expect("protoc writes descriptors that decode");
     std::fs::write(out.join("rpc.rs"), table(&pool))
+}
+
+/// Whether a package is on the wire as another one is that code is made for: nodes do not decode the
+/// inputs and outputs of wire M's primitives.
+fn passes_through(package: &str) -> bool {
+    package.starts_with("atomix.protocols.rsm.") && package != RSM
 }
 
 fn servers() -> Box<dyn prost_build::ServiceGenerator> {
@@ -41,7 +53,8 @@ fn clients() -> Box<dyn prost_build::ServiceGenerator> {
         .service_generator()
 }
 
-/// Servers only for the core package: primitives are served from the table of operations.
+/// Servers only for the core package: primitives are served from the table of operations. Wire M has
+/// neither: its messages are enough to serve it.
 struct Services {
     servers: Box<dyn prost_build::ServiceGenerator>,
     clients: Box<dyn prost_build::ServiceGenerator>,
@@ -49,6 +62,9 @@ struct Services {
 
 impl prost_build::ServiceGenerator for Services {
     fn generate(&mut self, service: prost_build::Service, buf: &mut String) {
+        if service.package == RSM {
+            return;
+        }
         if service.package == "atomix.multiraft.v1" {
             self.servers.generate(service.clone(), buf);
         }

@@ -4,9 +4,11 @@
 #
 #   setup.sh fast    the pure half of the Rust code: protoc
 #   setup.sh node    + the node: RocksDB's library, libclang
+#   setup.sh interop + Python's gRPC, in a folder of its own
 #   setup.sh tools   + buf, grpcurl, etcd (built from Go modules, 5 minutes at first)
 #   setup.sh kube    + the local Kubernetes (the default; 15 minutes at first on 2 cores)
 #   setup.sh bin     print the folder of the Go programs and do nothing
+#   setup.sh python  print the Python that has gRPC and do nothing
 #   setup.sh env     print a setting of PATH for the shell: eval "$(setup.sh env)"
 #
 # MULTIRAFT_CACHE (~/.cache/multiraft) holds what was built; its size is 1 GB.
@@ -16,6 +18,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../tests/e2e/cluster/paths.sh"
 
 FAST_PACKAGES=(protobuf-compiler libprotobuf-dev build-essential pkg-config)
 NODE_PACKAGES=(librocksdb-dev libclang-dev)
+PYTHON_PACKAGES=(python3 python3-venv)
 TOOLS_PACKAGES=(jq curl)
 KUBE_PACKAGES=(runc containernetworking-plugins iptables iproute2 conntrack debootstrap buildah
   openssl procps util-linux strace faketime valgrind)
@@ -26,16 +29,23 @@ main() {
   case ${1:-kube} in
     fast) need_rust && packages "${FAST_PACKAGES[@]}" ;;
     node) need_rust && packages "${FAST_PACKAGES[@]}" "${NODE_PACKAGES[@]}" ;;
+    interop)
+      need_rust
+      packages "${FAST_PACKAGES[@]}" "${NODE_PACKAGES[@]}" "${PYTHON_PACKAGES[@]}"
+      python_grpc
+      ;;
     tools)
       need_rust
       need_go
-      packages "${FAST_PACKAGES[@]}" "${NODE_PACKAGES[@]}" "${TOOLS_PACKAGES[@]}"
+      packages "${FAST_PACKAGES[@]}" "${NODE_PACKAGES[@]}" "${PYTHON_PACKAGES[@]}" "${TOOLS_PACKAGES[@]}"
+      python_grpc
       tools
       ;;
     kube)
       need_rust
       need_go
-      packages "${FAST_PACKAGES[@]}" "${NODE_PACKAGES[@]}" "${TOOLS_PACKAGES[@]}" "${KUBE_PACKAGES[@]}"
+      packages "${FAST_PACKAGES[@]}" "${NODE_PACKAGES[@]}" "${PYTHON_PACKAGES[@]}" "${TOOLS_PACKAGES[@]}" "${KUBE_PACKAGES[@]}"
+      python_grpc
       tools
       kube
       ;;
@@ -43,6 +53,10 @@ main() {
       need_go
       find_bin
       echo "$BIN"
+      ;;
+    python)
+      find_python
+      echo "$PYTHON"
       ;;
     env)
       need_go
@@ -91,6 +105,30 @@ packages() {
     tail -20 "$log" >&2
     die "apt-get failed"
   }
+  rm -f "$log"
+  finished
+}
+
+# Sets PYTHON. Its folder is named after what is installed there.
+find_python() {
+  local stamp
+  stamp=$({ cat "$REPOSITORY/tests/interop/requirements.txt" && python3 --version; } | sha256sum | cut -c1-12)
+  PYTHON=$CACHE/python/$stamp/bin/python
+}
+
+python_grpc() {
+  find_python
+  [[ ! -e ${PYTHON%/bin/python}/ready ]] || return 0
+  local folder=${PYTHON%/bin/python} log
+  step "Python's gRPC" "20 s"
+  log=$(mktemp)
+  # Built from source it would take an hour: better to say that there is none for this Python.
+  { rm -rf "$folder" && python3 -m venv "$folder" &&
+    "$PYTHON" -m pip install --only-binary :all: -r "$REPOSITORY/tests/interop/requirements.txt"; } >"$log" 2>&1 || {
+    tail -20 "$log" >&2
+    die "pip failed"
+  }
+  touch "$folder/ready"
   rm -f "$log"
   finished
 }

@@ -1,4 +1,4 @@
-//! Headers in, headers out. The input of an operation stays opaque bytes on the way through.
+//! Headers in. Both wires have the same ones by number. The input of an operation stays opaque bytes on the way through.
 
 use crate::status::missing;
 use bytes::Bytes;
@@ -95,11 +95,16 @@ pub struct Reading {
     pub consistency: Consistency,
 }
 
-pub fn query(operation: u32, request: QueryRequest) -> Result<Reading, Status> {
+/// `otherwise`: when the headers do not ask for a local answer.
+pub fn query(
+    operation: u32,
+    otherwise: Consistency,
+    request: QueryRequest,
+) -> Result<Reading, Status> {
     let headers = request.headers.ok_or_else(|| missing("headers"))?;
     let Target { group, session_id, primitive_id } = target(headers.operation.as_ref())?;
     let consistency = match headers.consistency() {
-        v1::Consistency::Linearizable => Consistency::Linearizable,
+        v1::Consistency::Linearizable => otherwise,
         v1::Consistency::Local => Consistency::Local,
     };
     let sequence_num = headers.sequence_num;
@@ -114,24 +119,6 @@ pub fn command(headers: Option<&v1::CommandRequestHeaders>) -> Result<(Target, u
     match headers.sequence_num {
         0 => Err(missing("headers.sequence_num")),
         n => Ok((target, n)),
-    }
-}
-
-/// Every level is present, also when it is empty: clients reach fields through them.
-pub fn operation_response(outcome: &Outcome) -> v1::OperationResponseHeaders {
-    let partition = v1::PartitionResponseHeaders { index: outcome.index };
-    let session = v1::SessionResponseHeaders { partition: Some(partition) };
-    v1::OperationResponseHeaders {
-        session: Some(v1::PrimitiveResponseHeaders { session: Some(session) }),
-        status: outcome.status as i32,
-        message: outcome.message.clone(),
-    }
-}
-
-pub fn command_response(outcome: &Outcome) -> v1::CommandResponseHeaders {
-    v1::CommandResponseHeaders {
-        operation: Some(operation_response(outcome)),
-        output_sequence_num: outcome.sequence,
     }
 }
 
@@ -152,6 +139,7 @@ pub fn partition_input(payload: v1::partition_input::Payload) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::Wire;
     use multiraft_proto::map;
 
     fn headers(session_id: u64) -> v1::CommandRequestHeaders {
@@ -176,7 +164,7 @@ mod tests {
     fn a_response_has_every_level_of_headers_also_when_all_is_default() {
         let outcome =
             Outcome { index: 0, status: OperationStatus::Ok, message: String::new(), sequence: 0 };
-        let headers = Some(command_response(&outcome));
+        let headers = Some(Wire::Multiraft.command_response(&outcome));
         let response = CommandResponse { headers, output: Some(Bytes::new()) };
         let seen = map::PutResponse::decode(response.encode_to_vec().as_slice()).unwrap();
         let operation = seen.headers.unwrap().operation.unwrap();

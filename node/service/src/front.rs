@@ -3,6 +3,7 @@
 
 use crate::primitives::Primitives;
 use crate::principal::Principal;
+use crate::rsm::{SessionCall, Sessions};
 use crate::{deadline, relay, stream, unary};
 use bytes::Bytes;
 use h2::RecvStream;
@@ -13,6 +14,8 @@ use tonic::service::Routes;
 
 pub struct Front {
     pub primitives: Primitives,
+    /// Sessions of wire M.
+    pub sessions: Sessions,
     /// Sessions, administration, health, reflection.
     pub others: Routes,
     /// True: streams are to end.
@@ -28,25 +31,24 @@ impl Front {
         mut respond: SendResponse<Bytes>,
     ) {
         let deadline = deadline::of(request.headers());
-        match self.primitives.find(request.uri().path()) {
-            Some(rpc) if rpc.streaming => {
-                let open = |message| self.primitives.open(&principal, rpc, message);
-                let (body, stopping) = (request.into_body(), self.stopping.clone());
-                // Boxed: it is large, and every operation's future would be as large.
-                let served = stream::serve(body, deadline, rpc.kind, open, stopping, &mut respond);
-                Box::pin(served).await;
-            }
-            Some(rpc) => {
-                let answer = |message| self.primitives.answer(&principal, rpc, message);
-                unary::serve(request.into_body(), deadline, answer, &mut respond).await;
-            }
-            None => {
-                let (mut head, body) = request.into_parts();
-                head.extensions.insert(principal);
-                let request = http::Request::from_parts(head, relay::body(body));
-                // Boxed: it is large, and every operation's future would be as large.
-                Box::pin(relay::serve(self.others.clone(), request, deadline, &mut respond)).await;
-            }
+        let operation = self.primitives.find(&request);
+        if let Some(call) = operation.filter(|call| !call.rpc.streaming) {
+            let answer = |message| self.primitives.answer(&principal, call, message);
+            unary::serve(request.into_body(), deadline, answer, &mut respond).await;
+        // The others are boxed: they are large, and every operation's future would be as large.
+        } else if let Some(call) = operation {
+            let open = |message| self.primitives.open(&principal, call, message);
+            let (body, stopping) = (request.into_body(), self.stopping.clone());
+            let served = stream::serve(body, deadline, call, open, stopping, &mut respond);
+            Box::pin(served).await;
+        } else if let Some(call) = SessionCall::find(request.uri().path()) {
+            let answer = |message| self.sessions.answer(call, message);
+            Box::pin(unary::serve(request.into_body(), deadline, answer, &mut respond)).await;
+        } else {
+            let (mut head, body) = request.into_parts();
+            head.extensions.insert(principal);
+            let request = http::Request::from_parts(head, relay::body(body));
+            Box::pin(relay::serve(self.others.clone(), request, deadline, &mut respond)).await;
         }
     }
 }

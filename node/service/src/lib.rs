@@ -1,7 +1,8 @@
 //! The gRPC services of a node over a [`multiraft_host::Handle`].
 //!
-//! Primitives are served from one table by one handler ([`primitives`]); sessions, the node's
-//! administration, health and reflection are ordinary services.
+//! Primitives are served from one table by one handler ([`primitives`]), on our own wire and on that
+//! of today's Atomix clients ([`wire`]); sessions, the node's administration, health and reflection
+//! are ordinary services.
 
 mod accept;
 mod connection;
@@ -14,11 +15,15 @@ mod partition;
 mod primitives;
 mod principal;
 mod relay;
+mod rsm;
 mod session;
 mod status;
 mod stream;
 mod unary;
 mod validate;
+#[cfg(test)]
+mod vectors;
+mod wire;
 
 pub use principal::Principal;
 
@@ -57,9 +62,10 @@ pub async fn serve(listener: TcpListener, handle: Handle, shutdown: impl Future<
         routes = routes.add_service(v1).add_service(v1alpha);
     }
     let others = Routes::from(routes.into_axum_router().fallback(unknown));
-    let primitives = primitives::Primitives::new(handle);
+    let primitives = primitives::Primitives::new(handle.clone());
+    let sessions = rsm::Sessions::new(handle);
     let (stop, stopping) = watch::channel(false);
-    let front = front::Front { primitives, others, stopping };
+    let front = front::Front { primitives, sessions, others, stopping };
     connections(listener, front, stop, shutdown).await;
     reporter.abort();
 }

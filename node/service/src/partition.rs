@@ -1,4 +1,4 @@
-//! Service `Partition`: sessions, and the events of one partition.
+//! Service `Partition`: sessions, which both wires open here, and the events of one partition.
 
 use crate::envelope::{group, partition_input};
 use crate::status::{call_error, missing, output, unexpected};
@@ -15,6 +15,43 @@ pub struct Partition {
 }
 
 impl Partition {
+    pub async fn open(
+        &self,
+        request: v1::OpenSessionRequest,
+    ) -> Result<v1::OpenSessionResponse, Status> {
+        let group = group(request.headers.as_ref())?;
+        let payload = Payload::OpenSession(request.input.unwrap_or_default());
+        let (index, Output::SessionOpened { session_id }) = self.propose(group, payload).await?
+        else {
+            return Err(unexpected());
+        };
+        let output = Some(v1::OpenSessionOutput { session_id });
+        Ok(v1::OpenSessionResponse { headers: headers(index), output })
+    }
+
+    pub async fn keep(
+        &self,
+        request: v1::KeepAliveRequest,
+    ) -> Result<v1::KeepAliveResponse, Status> {
+        let group = group(request.headers.as_ref())?;
+        let input = request.input.ok_or_else(|| missing("input"))?;
+        validate_keep_alive(&input).map_err(Status::invalid_argument)?;
+        let (index, _) = self.propose(group, Payload::KeepAlive(input)).await?;
+        let output = Some(v1::KeepAliveOutput {});
+        Ok(v1::KeepAliveResponse { headers: headers(index), output })
+    }
+
+    pub async fn close(
+        &self,
+        request: v1::CloseSessionRequest,
+    ) -> Result<v1::CloseSessionResponse, Status> {
+        let group = group(request.headers.as_ref())?;
+        let input = request.input.ok_or_else(|| missing("input"))?;
+        let (index, _) = self.propose(group, Payload::CloseSession(input)).await?;
+        let output = Some(v1::CloseSessionOutput {});
+        Ok(v1::CloseSessionResponse { headers: headers(index), output })
+    }
+
     async fn propose(&self, group: u32, payload: Payload) -> Result<(u64, Output), Status> {
         let input = partition_input(payload);
         let answer = self.handle.command(group, input, None).await;
@@ -32,40 +69,21 @@ impl v1::partition_server::Partition for Partition {
         &self,
         request: Request<v1::OpenSessionRequest>,
     ) -> Result<Response<v1::OpenSessionResponse>, Status> {
-        let request = request.into_inner();
-        let group = group(request.headers.as_ref())?;
-        let payload = Payload::OpenSession(request.input.unwrap_or_default());
-        let (index, Output::SessionOpened { session_id }) = self.propose(group, payload).await?
-        else {
-            return Err(unexpected());
-        };
-        let output = Some(v1::OpenSessionOutput { session_id });
-        Ok(Response::new(v1::OpenSessionResponse { headers: headers(index), output }))
+        self.open(request.into_inner()).await.map(Response::new)
     }
 
     async fn keep_alive(
         &self,
         request: Request<v1::KeepAliveRequest>,
     ) -> Result<Response<v1::KeepAliveResponse>, Status> {
-        let request = request.into_inner();
-        let group = group(request.headers.as_ref())?;
-        let input = request.input.ok_or_else(|| missing("input"))?;
-        validate_keep_alive(&input).map_err(Status::invalid_argument)?;
-        let (index, _) = self.propose(group, Payload::KeepAlive(input)).await?;
-        let output = Some(v1::KeepAliveOutput {});
-        Ok(Response::new(v1::KeepAliveResponse { headers: headers(index), output }))
+        self.keep(request.into_inner()).await.map(Response::new)
     }
 
     async fn close_session(
         &self,
         request: Request<v1::CloseSessionRequest>,
     ) -> Result<Response<v1::CloseSessionResponse>, Status> {
-        let request = request.into_inner();
-        let group = group(request.headers.as_ref())?;
-        let input = request.input.ok_or_else(|| missing("input"))?;
-        let (index, _) = self.propose(group, Payload::CloseSession(input)).await?;
-        let output = Some(v1::CloseSessionOutput {});
-        Ok(Response::new(v1::CloseSessionResponse { headers: headers(index), output }))
+        self.close(request.into_inner()).await.map(Response::new)
     }
 
     type WatchStream = ReceiverStream<Result<v1::PartitionEvent, Status>>;

@@ -1,5 +1,5 @@
-//! Every operation of every primitive, served from one table by one handler: headers are data,
-//! inputs pass through undecoded.
+//! Every operation of every primitive on both wires, served from one table by one handler: headers
+//! are data, inputs pass through undecoded.
 
 use crate::envelope::{
     self, CommandRequest, CommandResponse, Outcome, QueryResponse, Reading, Target,
@@ -7,8 +7,9 @@ use crate::envelope::{
 use crate::principal::Principal;
 use crate::status::{call_error, output, unexpected};
 use crate::unary::Framed;
+use crate::wire::Wire;
 use bytes::Bytes;
-use multiraft_host::{Handle, Stream};
+use multiraft_host::{Consistency, Handle, Stream};
 use multiraft_machine::{Answer, Body as OutputBody, Output, Status as OperationStatus};
 use multiraft_proto::rpc::{Kind, RPCS, Rpc};
 use multiraft_proto::v1;
@@ -21,40 +22,64 @@ pub struct Primitives {
     table: HashMap<&'static str, &'static Rpc>,
 }
 
+/// An operation that somebody calls.
+#[derive(Clone, Copy)]
+pub struct Operation {
+    pub wire: Wire,
+    pub rpc: &'static Rpc,
+    /// What the caller's metadata asks of a query.
+    consistency: Consistency,
+}
+
 impl Primitives {
     pub fn new(handle: Handle) -> Self {
-        Primitives { handle, table: RPCS.iter().map(|rpc| (rpc.path, rpc)).collect() }
+        let calls = RPCS.iter().filter_map(|rpc| Some((Wire::of(rpc.path)?.1, rpc)));
+        Primitives { handle, table: calls.collect() }
     }
 
-    pub fn find(&self, path: &str) -> Option<&'static Rpc> {
-        self.table.get(path).copied()
+    pub fn find<T>(&self, request: &http::Request<T>) -> Option<Operation> {
+        let (wire, call) = Wire::of(request.uri().path())?;
+        let rpc = *self.table.get(call)?;
+        Some(Operation { wire, rpc, consistency: consistency(rpc.kind, request.headers()) })
     }
 
     /// Answers a call; dropping the future cancels the command. Everybody may do everything so far.
     pub async fn answer(
         &self,
         _: &Principal,
-        rpc: &'static Rpc,
+        operation: Operation,
         message: Bytes,
     ) -> Result<Framed, Status> {
+        self.called(operation, message).await.map_err(|status| operation.wire.refusal(status))
+    }
+
+    async fn called(&self, operation: Operation, message: Bytes) -> Result<Framed, Status> {
+        let Operation { wire, rpc, consistency } = operation;
         match rpc.kind {
             Kind::Command => {
                 let (group, input, cancel) = command(rpc, message)?;
                 let answer = self.handle.command(group, input, Some(cancel)).await;
-                Ok(Framed::new(&command_response(answer.map_err(|e| call_error(&e))?)?))
+                let answer = answer.map_err(|e| call_error(&e))?;
+                Ok(Framed::new(&command_response(wire, answer)?))
             }
             Kind::Query => {
                 let Reading { group, query, max_received_index, consistency } =
-                    envelope::query(rpc.operation, envelope::decode(message)?)?;
+                    envelope::query(rpc.operation, consistency, envelope::decode(message)?)?;
                 let asked = self.handle.query(group, query, max_received_index, consistency);
                 let answer = asked.await.map_err(|e| call_error(&e))?;
-                Ok(Framed::new(&query_response(answer)?))
+                Ok(Framed::new(&query_response(wire, answer)?))
             }
         }
     }
 
     /// Begins a call that is answered by a stream.
-    pub fn open(&self, _: &Principal, rpc: &'static Rpc, message: Bytes) -> Result<Stream, Status> {
+    pub fn open(
+        &self,
+        _: &Principal,
+        operation: Operation,
+        message: Bytes,
+    ) -> Result<Stream, Status> {
+        let Operation { rpc, consistency, .. } = operation;
         Ok(match rpc.kind {
             Kind::Command => {
                 let (group, input, _) = command(rpc, message)?;
@@ -62,10 +87,18 @@ impl Primitives {
             }
             Kind::Query => {
                 let Reading { group, query, max_received_index, consistency } =
-                    envelope::query(rpc.operation, envelope::decode(message)?)?;
+                    envelope::query(rpc.operation, consistency, envelope::decode(message)?)?;
                 self.handle.query_stream(group, query, max_received_index, consistency)
             }
         })
+    }
+}
+
+/// `sync: false` asks a query for a local answer.
+fn consistency(kind: Kind, metadata: &http::HeaderMap) -> Consistency {
+    match kind {
+        Kind::Query if metadata.get("sync").is_some_and(|v| v == "false") => Consistency::Local,
+        _ => Consistency::Linearizable,
     }
 }
 
@@ -85,20 +118,20 @@ fn command(rpc: &Rpc, bytes: Bytes) -> Result<(u32, Bytes, (u64, u64)), Status> 
 }
 
 /// One output of a command.
-pub fn command_response(answer: Answer) -> Result<CommandResponse, Status> {
-    let (outcome, output) = operation(answer)?;
-    Ok(CommandResponse { headers: Some(envelope::command_response(&outcome)), output })
+pub fn command_response(wire: Wire, answer: Answer) -> Result<CommandResponse, Status> {
+    let (outcome, output) = outcome(answer)?;
+    Ok(CommandResponse { headers: Some(wire.command_response(&outcome)), output })
 }
 
 /// One output of a query.
-pub fn query_response(answer: Answer) -> Result<QueryResponse, Status> {
-    let (outcome, output) = operation(answer)?;
-    let operation = Some(envelope::operation_response(&outcome));
+pub fn query_response(wire: Wire, answer: Answer) -> Result<QueryResponse, Status> {
+    let (outcome, output) = outcome(answer)?;
+    let operation = Some(wire.operation_response(&outcome));
     Ok(QueryResponse { headers: Some(v1::QueryResponseHeaders { operation }), output })
 }
 
 /// The outcome of an operation and its encoded output; OK always has one.
-fn operation(answer: Answer) -> Result<(Outcome, Option<Bytes>), Status> {
+fn outcome(answer: Answer) -> Result<(Outcome, Option<Bytes>), Status> {
     let (index, output) = output(answer)?;
     let Output::Operation { sequence, status, message, body, .. } = output else {
         return Err(unexpected());

@@ -1,7 +1,8 @@
 //! Service `Session`: primitives are created and closed by commands of a session.
 
-use crate::envelope::{self, Outcome, command, command_response, session_input};
+use crate::envelope::{self, Outcome, command, session_input};
 use crate::status::{call_error, missing, output, unexpected};
+use crate::wire::Wire;
 use multiraft_host::Handle;
 use multiraft_machine::{Body, Output};
 use multiraft_proto::v1::{self, session_input::Payload};
@@ -12,6 +13,42 @@ pub struct Session {
 }
 
 impl Session {
+    pub async fn create(
+        &self,
+        wire: Wire,
+        request: v1::CreatePrimitiveRequest,
+    ) -> Result<v1::CreatePrimitiveResponse, Status> {
+        let spec = request.input.and_then(|i| i.spec).ok_or_else(|| missing("input.spec"))?;
+        if spec.name.is_empty() {
+            return Err(missing("input.spec.name"));
+        }
+        let v1::PrimitiveSpec { service, namespace, name } = spec;
+        let payload = Payload::CreateService(v1::CreateServiceInput { service, namespace, name });
+        let (outcome, body) = self.propose(request.headers.as_ref(), payload).await?;
+        let output = match body {
+            Body::PrimitiveCreated { primitive_id } => {
+                Some(v1::CreatePrimitiveOutput { primitive_id })
+            }
+            _ => None,
+        };
+        let headers = Some(wire.command_response(&outcome));
+        Ok(v1::CreatePrimitiveResponse { headers, output })
+    }
+
+    pub async fn close(
+        &self,
+        wire: Wire,
+        request: v1::ClosePrimitiveRequest,
+    ) -> Result<v1::ClosePrimitiveResponse, Status> {
+        let input = request.input.ok_or_else(|| missing("input"))?;
+        let service_id = input.primitive_id;
+        let payload = Payload::CloseService(v1::CloseServiceInput { service_id });
+        let (outcome, body) = self.propose(request.headers.as_ref(), payload).await?;
+        let output = matches!(body, Body::PrimitiveClosed).then_some(v1::ClosePrimitiveOutput {});
+        let headers = Some(wire.command_response(&outcome));
+        Ok(v1::ClosePrimitiveResponse { headers, output })
+    }
+
     async fn propose(
         &self,
         headers: Option<&v1::CommandRequestHeaders>,
@@ -36,35 +73,13 @@ impl v1::session_server::Session for Session {
         &self,
         request: Request<v1::CreatePrimitiveRequest>,
     ) -> Result<Response<v1::CreatePrimitiveResponse>, Status> {
-        let request = request.into_inner();
-        let spec = request.input.and_then(|i| i.spec).ok_or_else(|| missing("input.spec"))?;
-        if spec.name.is_empty() {
-            return Err(missing("input.spec.name"));
-        }
-        let v1::PrimitiveSpec { service, namespace, name } = spec;
-        let payload = Payload::CreateService(v1::CreateServiceInput { service, namespace, name });
-        let (outcome, body) = self.propose(request.headers.as_ref(), payload).await?;
-        let output = match body {
-            Body::PrimitiveCreated { primitive_id } => {
-                Some(v1::CreatePrimitiveOutput { primitive_id })
-            }
-            _ => None,
-        };
-        let headers = Some(command_response(&outcome));
-        Ok(Response::new(v1::CreatePrimitiveResponse { headers, output }))
+        self.create(Wire::Multiraft, request.into_inner()).await.map(Response::new)
     }
 
     async fn close_primitive(
         &self,
         request: Request<v1::ClosePrimitiveRequest>,
     ) -> Result<Response<v1::ClosePrimitiveResponse>, Status> {
-        let request = request.into_inner();
-        let input = request.input.ok_or_else(|| missing("input"))?;
-        let service_id = input.primitive_id;
-        let payload = Payload::CloseService(v1::CloseServiceInput { service_id });
-        let (outcome, body) = self.propose(request.headers.as_ref(), payload).await?;
-        let output = matches!(body, Body::PrimitiveClosed).then_some(v1::ClosePrimitiveOutput {});
-        let headers = Some(command_response(&outcome));
-        Ok(Response::new(v1::ClosePrimitiveResponse { headers, output }))
+        self.close(Wire::Multiraft, request.into_inner()).await.map(Response::new)
     }
 }

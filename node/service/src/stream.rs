@@ -1,7 +1,7 @@
 //! A call that is answered by a stream: what is there leaves together, as fast as the client reads it.
 
 use crate::limits::{REOPEN_PAUSE, STREAM_BATCH_BYTES};
-use crate::primitives::{command_response, query_response};
+use crate::primitives::{Operation, command_response, query_response};
 use crate::status::call_error;
 use crate::unary::{GRPC, OK, STATUS, ended, message, put_framed, send_reserved};
 use bytes::{Bytes, BytesMut};
@@ -21,7 +21,7 @@ use tonic::{Code, Status};
 pub async fn serve(
     mut body: RecvStream,
     time: Option<Duration>,
-    kind: Kind,
+    call: Operation,
     open: impl FnOnce(Bytes) -> Result<Stream, Status>,
     stopping: watch::Receiver<bool>,
     respond: &mut SendResponse<Bytes>,
@@ -31,7 +31,7 @@ pub async fn serve(
         Err(status) => Err(status),
     };
     let is_stopping = stopping.clone();
-    let mut writer = Writer { kind, respond, stream: None, batch: BytesMut::new() };
+    let mut writer = Writer { call, respond, stream: None, batch: BytesMut::new() };
     let status = match opened {
         Err(status) => Ok(status),
         Ok(stream) => {
@@ -68,7 +68,7 @@ async fn expired(time: Option<Duration>) {
 }
 
 struct Writer<'a> {
-    kind: Kind,
+    call: Operation,
     respond: &'a mut SendResponse<Bytes>,
     /// Once the stream has begun: a call that fails at once is answered without one.
     stream: Option<SendStream<Bytes>>,
@@ -138,9 +138,10 @@ impl Writer<'_> {
     }
 
     fn put_answer(&mut self, answer: Answer) -> Result<(), Status> {
-        match self.kind {
-            Kind::Command => put_framed(&mut self.batch, &command_response(answer)?),
-            Kind::Query => put_framed(&mut self.batch, &query_response(answer)?),
+        let Operation { wire, rpc, .. } = self.call;
+        match rpc.kind {
+            Kind::Command => put_framed(&mut self.batch, &command_response(wire, answer)?),
+            Kind::Query => put_framed(&mut self.batch, &query_response(wire, answer)?),
         }
         Ok(())
     }
@@ -178,6 +179,7 @@ impl Writer<'_> {
     }
 
     async fn end(&mut self, status: Status, pause: bool) -> Result<(), h2::Error> {
+        let status = self.call.wire.refusal(status);
         if status.code() == Code::Unavailable && pause {
             // Existing clients open again at once, thousands of times a second.
             tokio::select! {

@@ -136,6 +136,7 @@ mod tests {
         let entry = LogEntry::decode(&entry(3, 1234, &items)[..]).unwrap();
         assert_eq!((entry.format, entry.term, entry.log_time), (1, 3, 1234));
         assert_eq!((entry.items[0].origin, entry.items[0].number), (77, 300));
+        assert_eq!((entry.items[1].origin, entry.items[1].number), (78, 301));
         let kinds: Vec<_> = entry.items.into_iter().map(|i| i.item.unwrap()).collect();
         assert_eq!(kinds[0], log_item::Item::Input(bytes::Bytes::from_static(b"input")));
         let log_item::Item::Cancel(cancel) = &kinds[1] else { panic!("{:?}", kinds[1]) };
