@@ -37,6 +37,8 @@ conversations!(
     countermap,
     countermap_locks,
     election,
+    entries_by_range,
+    events_by_prefix,
     indexedmap,
     indexedmap_events,
     lock,

@@ -251,7 +251,10 @@ fn see_state(service: &str, record: Bytes, see: &mut impl FnMut(&'static str, bo
                 see("lock on keys of a map", lock.timeout.is_none());
                 see("lock on keys of a map in time", lock.timeout.is_some());
             }
-            map_record::Record::Listener(_) => see("listener of a map", true),
+            map_record::Record::Listener(listener) => {
+                see("listener of a map", listener.prefix.is_empty());
+                see("listener of a prefix", !listener.prefix.is_empty());
+            }
         },
         rpc::lock::TYPE => match LockRecord::decode(record).unwrap().record.unwrap() {
             lock_record::Record::Holder(_) => see("holder", true),

@@ -10,6 +10,7 @@ mod listeners;
 mod lock;
 mod map;
 mod multimap;
+mod selection;
 mod set;
 mod slot;
 mod value;

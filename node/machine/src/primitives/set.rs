@@ -10,7 +10,8 @@ use multiraft_proto::rpc::set as operation;
 use multiraft_proto::set as wire;
 
 use super::checks::check_key;
-use super::listeners::Listeners;
+use super::listeners::{Filter, Listeners};
+use super::selection::Keys;
 use super::{
     Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Status, Step,
     decode, decode_record, encode, refuse_watch, ttl_millis, unknown_operation,
@@ -41,9 +42,14 @@ impl Primitive for Set {
             }
             operation::CLEAR => self.clear(decode(input)?, context),
             operation::EVENTS => {
-                let wire::EventsInput {} = decode(input)?;
+                let wire::EventsInput { prefix } = decode(input)?;
                 let active = wire::EventsOutput { event: Some(wire::Event { event: None }) };
-                return self.listeners.open(command, "", encode(&active), context);
+                return self.listeners.open(
+                    command,
+                    Filter::prefix(prefix),
+                    encode(&active),
+                    context,
+                );
             }
             other => return Err(unknown_operation(Service::Set, other)),
         };
@@ -70,9 +76,11 @@ impl Primitive for Set {
     fn list(&self, operation: u32, input: Bytes) -> Result<Records<'_>, Failure> {
         match operation {
             operation::ELEMENTS => {
-                let wire::ElementsInput { watch } = decode(input)?;
+                let wire::ElementsInput { watch, prefix, start, end, after, limit } =
+                    decode(input)?;
                 refuse_watch(watch)?;
-                Ok(Box::new(self.elements.keys().map(|element| {
+                let found = Keys { prefix, start, end, after, limit }.of(&self.elements)?;
+                Ok(Box::new(found.map(|(element, _)| {
                     encode(&wire::ElementsOutput { element: Some(value(element)) })
                 })))
             }
@@ -161,7 +169,7 @@ impl Set {
             self.expiries.insert(timer.id, Arc::clone(&element));
         }
         self.elements.insert(Arc::clone(&element), expiry);
-        self.tell(|| added(&element), context);
+        self.tell(&element, || added(&element), context);
         Ok(encode(&wire::AddOutput { added: true }))
     }
 
@@ -171,7 +179,7 @@ impl Set {
             context.disarm(timer);
             self.expiries.remove(&timer.id);
         }
-        self.tell(|| removed(element, expired), context);
+        self.tell(element, || removed(element, expired), context);
         true
     }
 
@@ -179,18 +187,18 @@ impl Set {
         self.expiries.clear();
         for (element, expiry) in std::mem::take(&mut self.elements) {
             expiry.into_iter().for_each(|timer| context.disarm(timer));
-            self.tell(|| removed(&element, false), context);
+            self.tell(&element, || removed(&element, false), context);
         }
         encode(&wire::ClearOutput {})
     }
 
     /// Called with every change, after it.
-    fn tell(&mut self, event: impl FnOnce() -> Event, context: &mut Context<'_>) {
+    fn tell(&mut self, element: &str, event: impl FnOnce() -> Event, context: &mut Context<'_>) {
         let output = || {
             let event = Some(wire::Event { event: Some(event()) });
             encode(&wire::EventsOutput { event })
         };
-        self.listeners.tell("", output, context);
+        self.listeners.tell(element, output, context);
     }
 }
 
@@ -229,13 +237,13 @@ mod tests {
             each_field_changes_the_digest!(set.clone(), Set::digest, Set {
                 elements => elements.insert("element".into(), timer),
                 expiries => expiries.insert(1, "element".into()),
-                listeners => listeners.open(command, "", Bytes::new(), &mut context),
+                listeners => listeners.open(command, Filter::all(), Bytes::new(), &mut context),
             });
         }
         each_field_changes_the_digest!(set, Set::digest, Set {
             elements => elements.insert("there".into(), Some(Timer { due: 0, id: 0 })),
             expiries => expiries.insert(0, "element".into()),
-            listeners => listeners.open(command, "", Bytes::new(), &mut context),
+            listeners => listeners.open(command, Filter::all(), Bytes::new(), &mut context),
         });
     }
 

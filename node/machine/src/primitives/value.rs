@@ -7,7 +7,7 @@ use multiraft_proto::rpc::value as operation;
 use multiraft_proto::value as wire;
 
 use super::checks::check_value;
-use super::listeners::Listeners;
+use super::listeners::{Filter, Listeners};
 use super::{
     Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Status, Step,
     decode, decode_record, encode, ttl_millis, unknown_operation, watch_refused,
@@ -47,7 +47,7 @@ impl Primitive for Value {
             operation::EVENTS => {
                 let wire::EventsInput {} = decode(input)?;
                 let active = wire::EventsOutput { event: Some(wire::Event { event: None }) };
-                return self.listeners.open(command, "", encode(&active), context);
+                return self.listeners.open(command, Filter::all(), encode(&active), context);
             }
             other => return Err(unknown_operation(Service::Value, other)),
         };
@@ -252,7 +252,7 @@ mod tests {
         let command = CommandKey { session_id: 1, sequence_num: 1 };
         each_field_changes_the_digest!(Value::default(), Value::digest, Value {
             stored => *stored = Some(self::stored()),
-            listeners => listeners.open(command, "", Bytes::new(), &mut context),
+            listeners => listeners.open(command, Filter::all(), Bytes::new(), &mut context),
         });
         for timer in [Timer { due: 1, id: 0 }, Timer { due: 0, id: 1 }] {
             each_field_changes_the_digest!(self::stored(), Stored::digest, Stored {

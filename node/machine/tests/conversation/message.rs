@@ -60,6 +60,7 @@ fn value(kind: &Kind, text: &str) -> Result<Value, Box<dyn Error>> {
         Kind::String => Value::String(text),
         Kind::Bytes => Value::Bytes(text.into()),
         Kind::Bool => Value::Bool(text.parse()?),
+        Kind::Uint32 => Value::U32(text.parse()?),
         Kind::Uint64 => Value::U64(text.parse()?),
         Kind::Int64 => Value::I64(text.parse()?),
         Kind::Message(message) => {

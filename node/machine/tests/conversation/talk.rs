@@ -97,6 +97,7 @@ impl Talk {
             Kind::String => one_of(&["", "a", "b", "c", "d", "1025*x"]),
             Kind::Bytes => one_of(&["", "one", "two"]),
             Kind::Bool => one_of(&["true", "false", "false"]),
+            Kind::Uint32 => one_of(&["0", "1", "2", "4294967295"]),
             Kind::Int64 => one_of(&["-9223372036854775808", "-1", "0", "1", "2"]),
             Kind::Uint64 => one_of(&["0", "1", "2", "3", "18446744073709551615"]),
             Kind::Message(message) if message.name() == "Duration" => {

@@ -211,8 +211,8 @@ impl History {
             }
             10..19 => self.lock_keys(),
             19..21 => {
-                let key = if self.rng.bool() { self.key() } else { String::new() };
-                (rpc::map::EVENTS, encode(&map::EventsInput { key }))
+                let (key, prefix) = self.filter();
+                (rpc::map::EVENTS, encode(&map::EventsInput { key, prefix }))
             }
             21..25 => {
                 (rpc::map::REMOVE, encode(&map::RemoveInput { key: self.key(), prev_index: 0 }))

@@ -70,7 +70,7 @@ fn filled() -> Machine {
         operation(leader, rpc::election::ENTER, &enter),
         operation(lock, rpc::lock::ACQUIRE, &lock::AcquireInput::default()),
         operation(lock, rpc::lock::ACQUIRE, &lock::AcquireInput::default()),
-        operation(elements, rpc::set::EVENTS, &set::EventsInput {}),
+        operation(elements, rpc::set::EVENTS, &set::EventsInput::default()),
         operation(elements, rpc::set::ADD, &add),
         operation(value, rpc::value::INSERT, &value::InsertInput::default()),
         operation(numbers, rpc::countermap::SET, &count),

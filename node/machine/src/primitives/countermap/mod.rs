@@ -11,7 +11,8 @@ use multiraft_proto::rpc::countermap as operation;
 
 use super::checks::check_key;
 use super::key_locks::KeyLocks;
-use super::listeners::Listeners;
+use super::listeners::{Filter, Listeners};
+use super::selection::Keys;
 use super::{
     Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Status, Step,
     decode, decode_record, encode, refuse_watch, ttl_millis, unknown_operation,
@@ -200,10 +201,12 @@ impl CounterMap {
     fn events(
         &mut self,
         command: CommandKey,
-        wire::EventsInput { key }: wire::EventsInput,
+        wire::EventsInput { key, prefix }: wire::EventsInput,
         context: &mut Context<'_>,
     ) -> Result<Step, Failure> {
-        self.listeners.open(command, &key, event_output(&key, None), context)
+        let filter = Filter::new(key, prefix)?;
+        let first = event_output(filter.text(), None);
+        self.listeners.open(command, filter, first, context)
     }
 
     fn get(&self, wire::GetInput { key }: wire::GetInput) -> Result<Bytes, Failure> {
@@ -213,8 +216,10 @@ impl CounterMap {
     }
 
     fn entries(&self, input: wire::EntriesInput) -> Result<Records<'_>, Failure> {
-        refuse_watch(input.watch)?;
-        Ok(Box::new(self.entries.iter().map(|(key, value)| {
+        let wire::EntriesInput { watch, prefix, start, end, after, limit } = input;
+        refuse_watch(watch)?;
+        let found = Keys { prefix, start, end, after, limit }.of(&self.entries)?;
+        Ok(Box::new(found.map(|(key, value)| {
             let entry = Some(wire::Entry { key: key.to_string(), value: *value });
             encode(&wire::EntriesOutput { entry })
         })))
@@ -279,12 +284,12 @@ mod tests {
         each_field_changes_the_digest!(map.clone(), CounterMap::digest, CounterMap {
             entries => entries.insert("b".into(), 1),
             locks => locks.lock(command, &["a".into()], None, &mut context).unwrap(),
-            listeners => listeners.open(command, "", Bytes::new(), &mut context).unwrap(),
+            listeners => listeners.open(command, Filter::all(), Bytes::new(), &mut context).unwrap(),
         });
         each_field_changes_the_digest!(map, CounterMap::digest, CounterMap {
             entries => entries.insert("a".into(), -1),
             locks => locks.lock(command, &["b".into()], None, &mut context).unwrap(),
-            listeners => listeners.open(command, "a", Bytes::new(), &mut context).unwrap(),
+            listeners => listeners.open(command, Filter::prefix("a".into()), Bytes::new(), &mut context).unwrap(),
         });
     }
 }

@@ -14,7 +14,7 @@ use imbl::OrdMap;
 use multiraft_proto::atomix::multiraft::indexedmap::v1 as wire;
 use multiraft_proto::rpc::indexedmap as operation;
 
-use super::listeners::Listeners;
+use super::listeners::{Filter, Listeners};
 use super::{
     Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Step, decode,
     decode_record, encode, unknown_operation,
@@ -124,10 +124,12 @@ impl IndexedMap {
     fn events(
         &mut self,
         command: CommandKey,
-        wire::EventsInput { key }: wire::EventsInput,
+        wire::EventsInput { key, prefix }: wire::EventsInput,
         context: &mut Context<'_>,
     ) -> Result<Step, Failure> {
-        self.listeners.open(command, &key, event_output(&key, 0, None), context)
+        let filter = Filter::new(key, prefix)?;
+        let first = event_output(filter.text(), 0, None);
+        self.listeners.open(command, filter, first, context)
     }
 
     /// Every change of an entry comes by here, after it was made.
@@ -188,7 +190,7 @@ mod tests {
             indexes => indexes.insert("key".into(), 1),
             last_index => *last_index = 1,
             expiries => expiries.insert(1, 1),
-            listeners => listeners.open(command, "", Bytes::new(), &mut context).unwrap(),
+            listeners => listeners.open(command, Filter::all(), Bytes::new(), &mut context).unwrap(),
         });
     }
 

@@ -16,7 +16,8 @@ use multiraft_proto::rpc::map as operation;
 
 use super::checks::check_key;
 use super::key_locks::KeyLocks;
-use super::listeners::Listeners;
+use super::listeners::{Filter, Listeners};
+use super::selection::Keys;
 use super::{
     Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Status, Step,
     decode, decode_record, encode, refuse_watch, ttl_millis, unknown_operation,
@@ -163,8 +164,10 @@ impl Map {
     }
 
     fn entries(&self, input: wire::EntriesInput) -> Result<Records<'_>, Failure> {
-        refuse_watch(input.watch)?;
-        Ok(Box::new(self.entries.iter().map(|(key, entry)| {
+        let wire::EntriesInput { watch, prefix, start, end, after, limit } = input;
+        refuse_watch(watch)?;
+        let found = Keys { prefix, start, end, after, limit }.of(&self.entries)?;
+        Ok(Box::new(found.map(|(key, entry)| {
             let (key, value) = (key.to_string(), Some(entry.indexed_value()));
             encode(&wire::EntriesOutput { entry: Some(wire::Entry { key, value }) })
         })))
@@ -202,10 +205,12 @@ impl Map {
     fn listen(
         &mut self,
         command: CommandKey,
-        wire::EventsInput { key }: wire::EventsInput,
+        wire::EventsInput { key, prefix }: wire::EventsInput,
         context: &mut Context<'_>,
     ) -> Result<Step, Failure> {
-        self.listeners.open(command, &key, event_output(&key, None), context)
+        let filter = Filter::new(key, prefix)?;
+        let first = event_output(filter.text(), None);
+        self.listeners.open(command, filter, first, context)
     }
 
     /// Removes an entry whose timer has fired.
@@ -295,7 +300,7 @@ mod tests {
             prepared_keys => prepared_keys.insert("key".into(), transaction),
             prepared => prepared.insert(transaction, Arc::from([])),
             locks => locks.lock(command, &["key".into()], None, &mut context).unwrap(),
-            listeners => listeners.open(command, "key", Bytes::new(), &mut context).unwrap(),
+            listeners => listeners.open(command, Filter::prefix("key".into()), Bytes::new(), &mut context).unwrap(),
         });
     }
 

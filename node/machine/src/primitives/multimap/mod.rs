@@ -11,7 +11,8 @@ use multiraft_proto::atomix::multiraft::multimap::v1 as wire;
 use multiraft_proto::rpc::multimap as operation;
 
 use super::checks::check_key;
-use super::listeners::Listeners;
+use super::listeners::{Filter, Listeners};
+use super::selection::Keys;
 use super::{
     Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Step, decode,
     decode_record, encode, refuse_watch, unknown_operation,
@@ -116,8 +117,10 @@ impl MultiMap {
     }
 
     fn entries(&self, input: wire::EntriesInput) -> Result<Records<'_>, Failure> {
-        refuse_watch(input.watch)?;
-        Ok(Box::new(self.entries.iter().map(|(key, values)| {
+        let wire::EntriesInput { watch, prefix, start, end, after, limit } = input;
+        refuse_watch(watch)?;
+        let found = Keys { prefix, start, end, after, limit }.of(&self.entries)?;
+        Ok(Box::new(found.map(|(key, values)| {
             let values = values.iter().map(|value| value.to_string()).collect();
             let entry = Some(wire::Entry { key: key.to_string(), values });
             encode(&wire::EntriesOutput { entry })
@@ -127,10 +130,12 @@ impl MultiMap {
     fn events(
         &mut self,
         command: CommandKey,
-        wire::EventsInput { key }: wire::EventsInput,
+        wire::EventsInput { key, prefix }: wire::EventsInput,
         context: &mut Context<'_>,
     ) -> Result<Step, Failure> {
-        self.listeners.open(command, &key, event_output(&key, None), context)
+        let filter = Filter::new(key, prefix)?;
+        let first = event_output(filter.text(), None);
+        self.listeners.open(command, filter, first, context)
     }
 
     /// Every change of a value comes by here, after it was made.
@@ -228,11 +233,11 @@ mod tests {
         map.entries.insert("a".into(), OrdSet::unit("b".into()));
         each_field_changes_the_digest!(map.clone(), MultiMap::digest, MultiMap {
             entries => entries.insert("b".into(), OrdSet::unit("b".into())),
-            listeners => listeners.open(command, "", Bytes::new(), &mut context).unwrap(),
+            listeners => listeners.open(command, Filter::all(), Bytes::new(), &mut context).unwrap(),
         });
         each_field_changes_the_digest!(map, MultiMap::digest, MultiMap {
             entries => entries["a"].insert("c".into()),
-            listeners => listeners.open(command, "a", Bytes::new(), &mut context).unwrap(),
+            listeners => listeners.open(command, Filter::prefix("a".into()), Bytes::new(), &mut context).unwrap(),
         });
     }
 }
