@@ -208,7 +208,7 @@ impl Keeper {
                 return Err(e);
             }
         };
-        let message = peer.offer.message.clone();
+        let (message, machine) = (peer.offer.message.clone(), Box::new(machine));
         let received =
             Input::SnapshotReceived { from, group, index, bytes: length, message, machine };
         self.inbox.push(Message::Shard(received));

@@ -11,6 +11,7 @@ use crate::commands::Waiter;
 use crate::digest::Digest;
 use crate::limits::{ENTRY_FORMAT, FEATURE_LEVEL};
 use crate::primitives::{Context, Failure, Records, Slot};
+use crate::quotas::Quotas;
 use crate::remembered::Remembered;
 use crate::session::Session;
 use crate::timers::{Owner, Timer, Timers};
@@ -27,6 +28,7 @@ pub struct Machine {
     pub(crate) primitives: OrdMap<u64, Slot>,
     pub(crate) names: OrdMap<crate::calls::Name, u64>,
     pub(crate) remembered: Remembered,
+    pub(crate) quotas: Quotas,
 }
 
 /// A session as seen by inspection.
@@ -173,6 +175,19 @@ impl Machine {
                 let result = self.keep_alive(input, effects);
                 self.answer(waiter, result, effects);
             }
+            Some(partition_input::Payload::ExpireSession(input)) => {
+                self.once(waiter, effects, |machine, effects| {
+                    machine.expire_session(input, effects)
+                });
+            }
+            Some(partition_input::Payload::DestroyPrimitive(input)) => {
+                self.once(waiter, effects, |machine, effects| {
+                    machine.destroy_primitive(input, effects)
+                });
+            }
+            Some(partition_input::Payload::SetQuota(input)) => {
+                self.once(waiter, effects, |machine, _| machine.set_quota(input));
+            }
             None => self.answer(waiter, invalid("payload: is absent"), effects),
         }
     }
@@ -219,6 +234,9 @@ impl Machine {
     }
 
     fn read(&self, query: &Query) -> Result<Output, Rejection> {
+        if query.session_id == 0 {
+            return Ok(self.inspect(query));
+        }
         let result = self
             .slot(query)?
             .and_then(|slot| slot.primitive().query(query.operation, query.input.clone()));
@@ -244,9 +262,11 @@ impl Machine {
     ) {
         let Some(slot) = self.primitives.get_mut(&primitive_id) else { return };
         let mut emitted = Vec::new();
-        let now = (self.index, self.log_time);
-        let mut context = Context::new(now, primitive_id, &mut self.timers, &mut emitted);
-        hook(slot.primitive_mut(), &mut context);
+        let (now, timers) = ((self.index, self.log_time), &mut self.timers);
+        self.quotas.count(slot, |slot| {
+            let mut context = Context::new(now, primitive_id, timers, &mut emitted);
+            hook(slot.primitive_mut(), &mut context);
+        });
         self.deliver(emitted, effects);
     }
 
@@ -261,6 +281,7 @@ impl Machine {
             primitives,
             names,
             remembered,
+            quotas,
         } = self;
         let mut digest = Digest::new();
         digest.word(*index);
@@ -280,6 +301,7 @@ impl Machine {
             digest.word(*primitive_id);
         }
         remembered.digest(&mut digest);
+        quotas.digest(&mut digest);
         digest.finish()
     }
 
@@ -342,6 +364,7 @@ mod tests {
     use super::*;
     use crate::digest::each_field_changes_the_digest;
     use crate::primitives::Service;
+    use crate::quotas::Limits;
 
     #[test]
     fn each_field_of_the_machine_is_in_the_digest() {
@@ -360,6 +383,7 @@ mod tests {
             primitives => primitives.insert(1, slot),
             names => names.insert(("space".into(), "name".into()), 1),
             remembered => remembered.insert(Waiter { origin: 1, number: 1 }, answer),
+            quotas => quotas.insert("space".into(), Limits::default()),
         });
     }
 }

@@ -201,6 +201,7 @@ fn forge(chunks: &mut [Bytes]) -> Option<Machine> {
                     RestoreError::Lost { what: "sessions", found, .. } => header.sessions = found,
                     RestoreError::Lost { what: "commands", found, .. } => header.commands = found,
                     RestoreError::Lost { what: "timers", found, .. } => header.timers = found,
+                    RestoreError::Lost { what: "quotas", found, .. } => header.quotas = found,
                     RestoreError::Lost { found, .. } => header.remembered = found,
                     _ => return None,
                 }
@@ -336,6 +337,7 @@ fn histories_reach_every_kind_of_state() {
                     see("opened", matches!(result, snapshot_answer::Result::SessionOpened(_)));
                     see("rejection", matches!(result, snapshot_answer::Result::Rejection(_)));
                 }
+                Record::Quota(_) => see("quota", true),
                 Record::Primitive(primitive) => {
                     services.insert(primitive.primitive_id, primitive.service);
                 }

@@ -4,6 +4,7 @@
 //! administration, health and reflection are ordinary services.
 
 mod accept;
+mod administration;
 mod connection;
 mod deadline;
 mod envelope;

@@ -112,7 +112,7 @@ impl Shard {
         };
         let event = SnapshotReceivedEvent { group_id: group, index, from };
         self.ctx.out.events.push((group, Event::SnapshotReceived(event)));
-        replica.snapshots.received = Some(Received { index, bytes, machine });
+        replica.snapshots.received = Some(Received { index, bytes, machine: *machine });
         // What is no snapshot for this member changes nothing.
         let _ = replica.group.install(&message);
         self.mark(group);

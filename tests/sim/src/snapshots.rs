@@ -83,7 +83,7 @@ impl World {
                 index: send.index,
                 bytes: snapshot.bytes,
                 message: send.message.clone(),
-                machine: snapshot.machine.clone(),
+                machine: Box::new(snapshot.machine.clone()),
             },
         );
         let told = !self.network.is_cut(place, from);

@@ -7,6 +7,7 @@ use imbl::{OrdMap, OrdSet};
 use multiraft_proto::log::SnapshotListener;
 
 use super::checks::check_key;
+use super::measured::Measured;
 use super::{CommandKey, Context, Emitted, Failure, RestoreContext, Status, Step};
 use crate::digest::Digest;
 use crate::limits::LISTENERS_MAX;
@@ -14,11 +15,11 @@ use crate::limits::LISTENERS_MAX;
 #[derive(Clone, Debug, Default)]
 pub struct Listeners {
     /// Command → the key that it listens to; empty = all.
-    keys: OrdMap<CommandKey, Arc<str>>,
+    keys: Measured<CommandKey, Arc<str>>,
     /// The same, by key: a change concerns few of many listeners.
     by_key: OrdSet<(Arc<str>, CommandKey)>,
     /// Command → the prefix of the keys that it listens to; never empty.
-    prefixes: OrdMap<CommandKey, Arc<str>>,
+    prefixes: Measured<CommandKey, Arc<str>>,
     /// The same, by prefix.
     by_prefix: OrdMap<Arc<str>, OrdSet<CommandKey>>,
 }
@@ -68,6 +69,10 @@ impl Filter {
 impl Listeners {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.keys.bytes() + self.prefixes.bytes()
     }
 
     fn len(&self) -> usize {

@@ -9,6 +9,7 @@ mod key_locks;
 mod listeners;
 mod lock;
 mod map;
+mod measured;
 mod multimap;
 mod selection;
 mod set;
@@ -21,6 +22,7 @@ use bytes::Bytes;
 use imbl::OrdMap;
 
 pub use crate::answer::Status;
+pub use measured::Size;
 pub use slot::{Service, Slot};
 
 use crate::digest::Digest;
@@ -48,6 +50,9 @@ pub trait Primitive {
     fn on_session_closed(&mut self, session_id: u64, context: &mut Context<'_>);
 
     fn on_timer(&mut self, timer_id: u64, context: &mut Context<'_>);
+
+    /// How much it holds; follows from the state alone, and takes no look at all of it.
+    fn size(&self) -> Size;
 
     fn digest(&self, digest: &mut Digest);
 

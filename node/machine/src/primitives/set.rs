@@ -11,10 +11,11 @@ use multiraft_proto::set as wire;
 
 use super::checks::check_key;
 use super::listeners::{Filter, Listeners};
+use super::measured::Measured;
 use super::selection::Keys;
 use super::{
-    Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Status, Step,
-    decode, decode_record, encode, refuse_watch, ttl_millis, unknown_operation,
+    Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Size, Status,
+    Step, decode, decode_record, encode, refuse_watch, ttl_millis, unknown_operation,
 };
 use crate::digest::Digest;
 use crate::limits::ELEMENTS_MAX;
@@ -23,7 +24,7 @@ use wire::event::Event;
 
 #[derive(Clone, Debug, Default)]
 pub struct Set {
-    elements: OrdMap<Arc<str>, Option<Timer>>,
+    elements: Measured<Arc<str>, Option<Timer>>,
     /// Armed timer → the element that it will expire.
     expiries: OrdMap<u64, Arc<str>>,
     listeners: Listeners,
@@ -100,6 +101,11 @@ impl Primitive for Set {
         if let Some(element) = self.expiries.get(&timer_id).cloned() {
             self.remove(&element, true, context);
         }
+    }
+
+    fn size(&self) -> Size {
+        let Self { elements, expiries: _, listeners } = self;
+        Size::new(elements.len(), elements.bytes() + listeners.bytes())
     }
 
     fn digest(&self, digest: &mut Digest) {
@@ -270,9 +276,10 @@ mod tests {
     fn one_element_too_many_is_refused() {
         let (mut timers, mut emitted) = (Timers::default(), Vec::new());
         let mut context = Context::new((1, 1), 1, &mut timers, &mut emitted);
-        let numbers = 0..ELEMENTS_MAX as u32;
-        let elements = numbers.map(|number| (Arc::from(number.to_string()), None)).collect();
-        let mut set = Set { elements, ..Set::default() };
+        let mut set = Set::default();
+        for number in 0..ELEMENTS_MAX {
+            set.elements.insert(number.to_string().into(), None);
+        }
         let element = |value: &str| Some(wire::Element { value: value.to_owned() });
         let add = wire::AddInput { element: element("one more"), ttl: None };
         assert_eq!(set.add(add, &mut context).unwrap_err().status, Status::Conflict);

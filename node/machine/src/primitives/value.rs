@@ -9,10 +9,11 @@ use multiraft_proto::value as wire;
 use super::checks::check_value;
 use super::listeners::{Filter, Listeners};
 use super::{
-    Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Status, Step,
-    decode, decode_record, encode, ttl_millis, unknown_operation, watch_refused,
+    Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Size, Status,
+    Step, decode, decode_record, encode, ttl_millis, unknown_operation, watch_refused,
 };
 use crate::digest::Digest;
+use crate::limits::ENTRY_OVERHEAD_BYTES;
 use crate::timers::Timer;
 use wire::event::Event;
 
@@ -85,6 +86,13 @@ impl Primitive for Value {
         if expiry.is_some_and(|timer| timer.id == timer_id) {
             self.replace(None, true, context);
         }
+    }
+
+    fn size(&self) -> Size {
+        let Self { stored, listeners } = self;
+        let bytes = |stored: &Stored| ENTRY_OVERHEAD_BYTES + stored.value.len() as u64;
+        let stored_bytes = stored.as_ref().map_or(0, bytes);
+        Size::new(usize::from(stored.is_some()), stored_bytes + listeners.bytes())
     }
 
     fn digest(&self, digest: &mut Digest) {

@@ -5,23 +5,23 @@ mod snapshot;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use imbl::OrdMap;
 use multiraft_proto::atomix::multiraft::countermap::v1 as wire;
 use multiraft_proto::rpc::countermap as operation;
 
 use super::checks::check_key;
 use super::key_locks::KeyLocks;
 use super::listeners::{Filter, Listeners};
+use super::measured::Measured;
 use super::selection::Keys;
 use super::{
-    Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Status, Step,
-    decode, decode_record, encode, refuse_watch, ttl_millis, unknown_operation,
+    Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Size, Status,
+    Step, decode, decode_record, encode, refuse_watch, ttl_millis, unknown_operation,
 };
 use crate::digest::Digest;
 
 #[derive(Clone, Debug, Default)]
 pub struct CounterMap {
-    entries: OrdMap<Arc<str>, i64>,
+    entries: Measured<Arc<str>, i64>,
     locks: KeyLocks,
     listeners: Listeners,
 }
@@ -79,6 +79,11 @@ impl Primitive for CounterMap {
 
     fn on_timer(&mut self, timer_id: u64, context: &mut Context<'_>) {
         self.locks.on_timer(timer_id, context);
+    }
+
+    fn size(&self) -> Size {
+        let Self { entries, locks, listeners } = self;
+        Size::new(entries.len(), entries.bytes() + locks.bytes() + listeners.bytes())
     }
 
     fn digest(&self, digest: &mut Digest) {
@@ -235,13 +240,14 @@ impl CounterMap {
 
     /// Returns the number before, 0 if there was none.
     fn write(&mut self, key: &str, value: i64, context: &mut Context<'_>) -> i64 {
-        let Some(present) = self.entries.get_mut(key) else {
+        let Some(mut present) = self.entries.get_mut(key) else {
             self.entries.insert(key.into(), value);
             let inserted = || Event::Inserted(wire::event::Inserted { value });
             self.changed(key, inserted, context);
             return 0;
         };
-        let prev_value = std::mem::replace(present, value);
+        let prev_value = std::mem::replace(&mut *present, value);
+        drop(present);
         let updated = || Event::Updated(wire::event::Updated { value, prev_value });
         self.changed(key, updated, context);
         prev_value

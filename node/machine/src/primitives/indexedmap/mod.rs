@@ -15,16 +15,17 @@ use multiraft_proto::atomix::multiraft::indexedmap::v1 as wire;
 use multiraft_proto::rpc::indexedmap as operation;
 
 use super::listeners::{Filter, Listeners};
+use super::measured::{Footprint, Measured};
 use super::{
-    Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Step, decode,
-    decode_record, encode, unknown_operation,
+    Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Size, Step,
+    decode, decode_record, encode, unknown_operation,
 };
 use crate::digest::Digest;
 use crate::timers::Timer;
 
 #[derive(Clone, Debug, Default)]
 pub struct IndexedMap {
-    entries: OrdMap<u64, Entry>,
+    entries: Measured<u64, Entry>,
     /// Key → index of its entry.
     indexes: OrdMap<Arc<str>, u64>,
     /// The last index that was given to an entry.
@@ -90,6 +91,11 @@ impl Primitive for IndexedMap {
         }
     }
 
+    fn size(&self) -> Size {
+        let Self { entries, indexes: _, last_index: _, expiries: _, listeners } = self;
+        Size::new(entries.len(), entries.bytes() + listeners.bytes())
+    }
+
     fn digest(&self, digest: &mut Digest) {
         let Self { entries, indexes, last_index, expiries, listeners } = self;
         digest.number(entries.len());
@@ -149,6 +155,12 @@ use wire::event::Event;
 fn event_output(key: &str, index: u64, event: Option<Event>) -> Bytes {
     let event = Some(wire::Event { key: key.to_owned(), index, event });
     encode(&wire::EventsOutput { event })
+}
+
+impl Footprint for Entry {
+    fn footprint(&self) -> u64 {
+        self.key.footprint() + self.value.footprint()
+    }
 }
 
 impl Entry {

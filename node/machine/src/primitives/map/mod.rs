@@ -17,10 +17,11 @@ use multiraft_proto::rpc::map as operation;
 use super::checks::check_key;
 use super::key_locks::KeyLocks;
 use super::listeners::{Filter, Listeners};
+use super::measured::{Footprint, Measured};
 use super::selection::Keys;
 use super::{
-    Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Status, Step,
-    decode, decode_record, encode, refuse_watch, ttl_millis, unknown_operation,
+    Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Size, Status,
+    Step, decode, decode_record, encode, refuse_watch, ttl_millis, unknown_operation,
 };
 use crate::digest::Digest;
 use crate::timers::Timer;
@@ -30,12 +31,12 @@ use write::Write;
 
 #[derive(Clone, Debug, Default)]
 pub struct Map {
-    entries: OrdMap<Arc<str>, Entry>,
+    entries: Measured<Arc<str>, Entry>,
     /// Armed timer → the key that it will expire.
     expiries: OrdMap<u64, Arc<str>>,
     /// Prepared key → its transaction.
     prepared_keys: OrdMap<Arc<str>, TransactionKey>,
-    prepared: OrdMap<TransactionKey, Transaction>,
+    prepared: Measured<TransactionKey, Transaction>,
     locks: KeyLocks,
     listeners: Listeners,
 }
@@ -106,6 +107,12 @@ impl Primitive for Map {
         if !self.prepared_keys.contains_key(&key) {
             self.expire(&key, context);
         }
+    }
+
+    fn size(&self) -> Size {
+        let Self { entries, expiries: _, prepared_keys: _, prepared, locks, listeners } = self;
+        let others = prepared.bytes() + locks.bytes() + listeners.bytes();
+        Size::new(entries.len(), entries.bytes() + others)
     }
 
     fn digest(&self, digest: &mut Digest) {
@@ -235,6 +242,12 @@ impl Map {
         let timer = context.arm(ttl?);
         self.expiries.insert(timer.id, Arc::clone(key));
         Some(timer)
+    }
+}
+
+impl Footprint for Entry {
+    fn footprint(&self) -> u64 {
+        self.value.footprint()
     }
 }
 
