@@ -208,15 +208,9 @@ impl Keeper {
                 return Err(e);
             }
         };
-        let message = peer.offer.message.clone();
-        let received = Input::SnapshotReceived {
-            from,
-            group,
-            index,
-            bytes: length,
-            message,
-            machine: Box::new(machine),
-        };
+        let (message, machine) = (peer.offer.message.clone(), Box::new(machine));
+        let received =
+            Input::SnapshotReceived { from, group, index, bytes: length, message, machine };
         self.inbox.push(Message::Shard(received));
         peer.finish(true).await?;
         tracing::debug!(group, index, from, bytes = length, "snapshot received");

@@ -87,6 +87,7 @@ impl Machine {
         }
         self.watches.close(session_id, None, self.index, effects);
         for primitive_id in session.attached.iter().copied() {
+            self.count_detached(session_id, primitive_id);
             self.with_primitive(primitive_id, effects, |primitive, context| {
                 primitive.on_session_closed(session_id, context);
             });
@@ -196,6 +197,7 @@ impl Machine {
         let primitive_id = input.service_id;
         let index = self.index;
         let Some(session) = self.sessions.get_mut(&command.session_id) else { return };
+        let (quotas, timers, now) = (&mut self.quotas, &mut self.timers, (index, self.log_time));
         let slot = match session.attached.contains(&primitive_id) {
             true => self.primitives.get_mut(&primitive_id),
             false => None,
@@ -203,18 +205,22 @@ impl Machine {
         let (mut emitted, mut changes) = <(Vec<_>, Changes)>::default();
         let is_watched = self.watches.is_watched(primitive_id);
         let result = match slot {
-            Some(slot) => {
-                let now = (index, self.log_time);
-                let mut context = Context::new(now, primitive_id, &mut self.timers, &mut emitted)
+            Some(slot) => quotas.hold(slot, timers, |slot, timers| {
+                let mut context = Context::new(now, primitive_id, timers, &mut emitted)
                     .watched(is_watched.then_some(&mut changes));
                 let call = Call { command, operation: input.operation, input: input.payload };
                 slot.primitive_mut().apply(call, &mut context)
-            }
+            }),
             None => Err(not_attached(primitive_id)),
         };
         let output = match result {
             Ok(Step::Complete(payload)) => operation_output(1, Ok(Body::Payload(payload))),
-            Err(failure) => operation_output(1, Err(failure)),
+            Err(failure) => {
+                // What a quota has undone is told to nobody.
+                emitted.clear();
+                changes = Changes::default();
+                operation_output(1, Err(failure))
+            }
             Ok(Step::Open) => {
                 session.commands.open(command.sequence_num, Open { waiter, primitive_id });
                 if emitted.iter().all(|one| one.command != command) {
@@ -262,19 +268,28 @@ impl Machine {
         check_name("namespace", &input.namespace)?;
         check_name("name", &input.name)?;
         let name: Name = (Arc::from(input.namespace.as_str()), Arc::from(input.name.as_str()));
-        let primitive_id = match self.names.get(&name) {
-            Some(primitive_id) => *primitive_id,
-            None => self.insert_primitive(service, name)?,
-        };
-        let found = self.primitives.get(&primitive_id).map(|slot| slot.service);
-        if found != Some(service) {
+        let namespace = Arc::clone(&name.0);
+        let found = self.names.get(&name).and_then(|id| Some((*id, self.primitives.get(id)?)));
+        if found.is_some_and(|(_, slot)| slot.service != service) {
             let message = "service: a primitive of another type has this name";
             return Err(Failure::new(Status::Forbidden, message));
         }
-        if let Some(session) = self.sessions.get_mut(&session_id) {
-            session.attached.insert(primitive_id);
+        self.quotas.check(&namespace, session_id, found.is_none())?;
+        let primitive_id = match found {
+            Some((primitive_id, _)) => primitive_id,
+            None => self.insert_primitive(service, name)?,
+        };
+        let session = self.sessions.get_mut(&session_id);
+        if session.is_some_and(|session| session.attached.insert(primitive_id).is_none()) {
+            self.quotas.attach(&namespace, session_id);
         }
         Ok(Body::PrimitiveCreated { primitive_id })
+    }
+
+    fn count_detached(&mut self, session_id: u64, primitive_id: u64) {
+        if let Some(slot) = self.primitives.get(&primitive_id) {
+            self.quotas.detach(&slot.namespace, session_id);
+        }
     }
 
     fn insert_primitive(&mut self, service: Service, name: Name) -> Result<u64, Failure> {
@@ -283,6 +298,7 @@ impl Machine {
             return Err(Failure::new(Status::Forbidden, message));
         }
         let slot = Slot::new(service, Arc::clone(&name.0), Arc::clone(&name.1));
+        self.quotas.add_primitive(&slot);
         self.primitives.insert(self.index, slot);
         self.names.insert(name, self.index);
         Ok(self.index)
@@ -304,6 +320,7 @@ impl Machine {
             self.answer(open.waiter, Err(Rejection::Canceled), effects);
         }
         self.watches.close(session_id, Some(primitive_id), self.index, effects);
+        self.count_detached(session_id, primitive_id);
         self.with_primitive(primitive_id, effects, |primitive, context| {
             primitive.on_session_closed(session_id, context);
         });

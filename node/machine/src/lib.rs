@@ -6,6 +6,7 @@
 //! stamp into entries. All state lives in persistent maps, so cloning a [`Machine`] is O(1) and the
 //! clone is a view that later entries do not touch.
 
+mod administration;
 mod answer;
 mod bloom;
 mod calls;
@@ -17,12 +18,14 @@ mod machine;
 #[cfg(feature = "planted")]
 mod planted;
 pub mod primitives;
+mod quotas;
 mod remembered;
 mod session;
 mod snapshot;
 mod timers;
 mod watches;
 
+pub use administration::List;
 pub use answer::{Answer, Body, Effect, EntryError, Output, Query, Rejection, Status};
 pub use commands::Waiter;
 pub use digest::Digest;

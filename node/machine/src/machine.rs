@@ -10,7 +10,8 @@ use crate::answer::{Answer, Body, Effect, EntryError, Output, Query, Rejection, 
 use crate::commands::Waiter;
 use crate::digest::Digest;
 use crate::limits::{ENTRY_FORMAT, FEATURE_LEVEL, WATCHES_MAX};
-use crate::primitives::{Context, Failure, Records, Slot, goes_on};
+use crate::primitives::{Context, Failure, Records, Slot};
+use crate::quotas::Quotas;
 use crate::remembered::Remembered;
 use crate::session::Session;
 use crate::timers::{Owner, Timer, Timers};
@@ -28,6 +29,7 @@ pub struct Machine {
     pub(crate) primitives: OrdMap<u64, Slot>,
     pub(crate) names: OrdMap<crate::calls::Name, u64>,
     pub(crate) remembered: Remembered,
+    pub(crate) quotas: Quotas,
     /// Of callers of this replica: no part of the state.
     pub(crate) watches: Watches,
 }
@@ -176,6 +178,19 @@ impl Machine {
                 let result = self.keep_alive(input, effects);
                 self.answer(waiter, result, effects);
             }
+            Some(partition_input::Payload::ExpireSession(input)) => {
+                self.once(waiter, effects, |machine, effects| {
+                    machine.expire_session(input, effects)
+                });
+            }
+            Some(partition_input::Payload::DestroyPrimitive(input)) => {
+                self.once(waiter, effects, |machine, effects| {
+                    machine.destroy_primitive(input, effects)
+                });
+            }
+            Some(partition_input::Payload::SetQuota(input)) => {
+                self.once(waiter, effects, |machine, _| machine.set_quota(input));
+            }
             None => self.answer(waiter, invalid("payload: is absent"), effects),
         }
     }
@@ -228,18 +243,13 @@ impl Machine {
     /// # Errors
     /// There are too many of them.
     pub fn watch(&mut self, query: &Query, waiter: Waiter) -> Result<bool, Answer> {
-        if !goes_on(query.operation, query.input.clone()) {
-            return Ok(false);
-        }
         if self.watches.len() >= WATCHES_MAX {
             let message = format!("watch: {WATCHES_MAX} queries watch this group here already");
             let failure = Failure::new(Status::Conflict, message);
             let result = Ok(operation_output(0, Err(failure)));
             return Err(Answer { index: self.index, result });
         }
-        let Query { session_id, sequence_num, primitive_id, .. } = *query;
-        self.watches.insert((session_id, sequence_num), primitive_id, waiter);
-        Ok(true)
+        Ok(self.watches.insert(query, waiter))
     }
 
     /// The caller went away.
@@ -248,6 +258,9 @@ impl Machine {
     }
 
     fn read(&self, query: &Query) -> Result<Output, Rejection> {
+        if query.session_id == 0 {
+            return Ok(self.inspect(query));
+        }
         let result = self
             .slot(query)?
             .and_then(|slot| slot.primitive().query(query.operation, query.input.clone()));
@@ -273,11 +286,13 @@ impl Machine {
     ) {
         let Some(slot) = self.primitives.get_mut(&primitive_id) else { return };
         let (mut emitted, mut changes) = <(Vec<_>, Changes)>::default();
-        let now = (self.index, self.log_time);
         let is_watched = self.watches.is_watched(primitive_id);
-        let mut context = Context::new(now, primitive_id, &mut self.timers, &mut emitted)
-            .watched(is_watched.then_some(&mut changes));
-        hook(slot.primitive_mut(), &mut context);
+        let (now, timers) = ((self.index, self.log_time), &mut self.timers);
+        self.quotas.count(slot, |slot| {
+            let mut context = Context::new(now, primitive_id, timers, &mut emitted)
+                .watched(is_watched.then_some(&mut changes));
+            hook(slot.primitive_mut(), &mut context);
+        });
         self.deliver(emitted, effects);
         self.watches.tell(primitive_id, self.index, changes, effects);
     }
@@ -293,6 +308,7 @@ impl Machine {
             primitives,
             names,
             remembered,
+            quotas,
             watches: _,
         } = self;
         let mut digest = Digest::new();
@@ -313,6 +329,7 @@ impl Machine {
             digest.word(*primitive_id);
         }
         remembered.digest(&mut digest);
+        quotas.digest(&mut digest);
         digest.finish()
     }
 
@@ -375,6 +392,7 @@ mod tests {
     use super::*;
     use crate::digest::each_field_changes_the_digest;
     use crate::primitives::Service;
+    use crate::quotas::Limits;
 
     #[test]
     fn each_field_of_the_machine_is_in_the_digest() {
@@ -393,6 +411,7 @@ mod tests {
             primitives => primitives.insert(1, slot),
             names => names.insert(("space".into(), "name".into()), 1),
             remembered => remembered.insert(Waiter { origin: 1, number: 1 }, answer),
+            quotas => quotas.insert("space".into(), Limits::default()),
         } but watches);
     }
 }

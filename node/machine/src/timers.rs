@@ -51,6 +51,13 @@ impl Timers {
         self.armed.remove(&timer);
     }
 
+    /// Those of an owner that is gone: nobody would be told. Looks at all timers.
+    pub fn disarm_all(&mut self, owner: Owner) {
+        let own = self.armed.iter().filter(|(_, one)| **one == owner);
+        let own: Vec<Timer> = own.map(|(timer, _)| *timer).collect();
+        own.into_iter().for_each(|timer| self.disarm(timer));
+    }
+
     pub fn next_due(&self) -> Option<u64> {
         self.armed.get_min().map(|(timer, _)| timer.due)
     }

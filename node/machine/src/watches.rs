@@ -3,10 +3,13 @@
 //! They are no part of the replicated state: each lives on the replica that serves it, in neither its
 //! hash nor its snapshots, and ends with the replica.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use imbl::{OrdMap, OrdSet};
+use multiraft_proto::{indexedmap, map, rpc};
 
-use crate::answer::{Answer, Body, Effect, Rejection, Status};
+use crate::answer::{Answer, Body, Effect, Query, Rejection, Status};
 use crate::commands::Waiter;
 use crate::keep_alive::KeepAlive;
 use crate::machine::operation_output;
@@ -26,15 +29,82 @@ struct Watch {
 pub(crate) struct Watches {
     by_primitive: OrdSet<(u64, Waiter)>,
     by_session: OrdSet<Watch>,
-    by_waiter: OrdMap<Waiter, Watch>,
+    by_waiter: OrdMap<Waiter, (Watch, Arc<Selection>)>,
+}
+
+/// Where a primitive has changed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum At<'a> {
+    Key(&'a str),
+    Index(u64),
+    Whole,
+}
+
+/// Which changes a watcher is told of: those of what its query lists.
+#[derive(Clone, Debug)]
+enum Selection {
+    Keys { prefix: String, start: String, end: String },
+    Indexes { start: u64, end: u64 },
+    All,
 }
 
 /// What the watchers of a primitive are to be told.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
-    pub outputs: Vec<Bytes>,
+    outputs: Vec<(Place, Bytes)>,
     /// There were more changes than were kept.
     pub missed: bool,
+}
+
+/// [`At`], kept.
+#[derive(Debug)]
+enum Place {
+    Key(String),
+    Index(u64),
+    Whole,
+}
+
+impl Changes {
+    pub fn push(&mut self, at: At<'_>, output: Bytes) {
+        let place = match at {
+            At::Key(key) => Place::Key(key.to_owned()),
+            At::Index(index) => Place::Index(index),
+            At::Whole => Place::Whole,
+        };
+        self.outputs.push((place, output));
+    }
+}
+
+impl Selection {
+    /// Of a query that streams; `None` when it does not go on.
+    fn of(operation: u32, input: Bytes) -> Option<Self> {
+        match operation {
+            rpc::election::WATCH | rpc::value::WATCH => Some(Self::All),
+            rpc::indexedmap::ENTRIES => {
+                let indexedmap::EntriesInput { watch, start, end, .. } =
+                    prost::Message::decode(input).ok()?;
+                watch.then_some(Self::Indexes { start, end })
+            }
+            // The same fields in all of them.
+            _ => {
+                let map::EntriesInput { watch, prefix, start, end, .. } =
+                    prost::Message::decode(input).ok()?;
+                watch.then_some(Self::Keys { prefix, start, end })
+            }
+        }
+    }
+
+    fn contains(&self, place: &Place) -> bool {
+        match (self, place) {
+            (Self::Keys { prefix, start, end }, Place::Key(key)) => {
+                key.starts_with(prefix) && key >= start && (end.is_empty() || key < end)
+            }
+            (Self::Indexes { start, end }, Place::Index(index)) => {
+                index >= start && (*end == 0 || index < end)
+            }
+            _ => true,
+        }
+    }
 }
 
 impl Watches {
@@ -46,21 +116,22 @@ impl Watches {
         !self.by_primitive.is_empty() && self.of_primitive(primitive_id).next().is_some()
     }
 
-    pub fn insert(
-        &mut self,
-        (session_id, sequence_num): (u64, u64),
-        primitive_id: u64,
-        waiter: Waiter,
-    ) {
+    /// Lets the caller of a query be told, if the query goes on (true).
+    pub fn insert(&mut self, query: &Query, waiter: Waiter) -> bool {
+        let Some(selection) = Selection::of(query.operation, query.input.clone()) else {
+            return false;
+        };
+        let Query { session_id, primitive_id, sequence_num, .. } = *query;
         let watch = Watch { session_id, primitive_id, sequence_num, waiter };
         self.remove(waiter);
         self.by_primitive.insert((primitive_id, waiter));
         self.by_session.insert(watch);
-        self.by_waiter.insert(waiter, watch);
+        self.by_waiter.insert(waiter, (watch, Arc::new(selection)));
+        true
     }
 
     pub fn remove(&mut self, waiter: Waiter) {
-        if let Some(watch) = self.by_waiter.remove(&waiter) {
+        if let Some((watch, _)) = self.by_waiter.remove(&waiter) {
             self.by_primitive.remove(&(watch.primitive_id, waiter));
             self.by_session.remove(&watch);
         }
@@ -83,11 +154,14 @@ impl Watches {
             return;
         }
         let waiters: Vec<Waiter> = self.of_primitive(primitive_id).collect();
-        for output in &changes.outputs {
+        for (place, output) in &changes.outputs {
             let mut result = operation_output(0, Ok(Body::Payload(output.clone())));
             result.set_last(false);
             let answer = Answer { index, result: Ok(result) };
-            effects.extend(waiters.iter().map(|waiter| waiter.answer(answer.clone())));
+            let concerned = waiters.iter().filter(|waiter| {
+                self.by_waiter.get(*waiter).is_some_and(|(_, wanted)| wanted.contains(place))
+            });
+            effects.extend(concerned.map(|waiter| waiter.answer(answer.clone())));
         }
         if changes.missed {
             for waiter in waiters {

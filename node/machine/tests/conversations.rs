@@ -3,12 +3,15 @@
 //!
 //! ```text
 //! <who>: open [timeout]                    a session
-//! <who>: create <primitive>                makes or finds it, as does: close <primitive>
+//! <who>: create <primitive> [namespace]    makes or finds it, as does: close <primitive>
 //! <who>: <primitive>.<Operation> [field=value ..]
 //! <who>: keep [numbers that are open]      releases the other commands
 //! <who>: cancel <number>                   the caller of a command went away
 //! <who>: end                               closes the session
 //! after <time>                             time passes
+//! admin: destroy <primitive>               also: expire <who>
+//! admin: quota [field=value ..]            sets a quota
+//! admin: list sessions [field=value ..]    also: primitives, quotas
 //! ```
 //!
 //! An answer reads `<who> <number>.<output> <Operation> @<index>: …`: to which command, and at which index of the
@@ -33,10 +36,13 @@ macro_rules! conversations {
 }
 
 conversations!(
+    administration,
     counter,
     countermap,
     countermap_locks,
     election,
+    entries_by_range,
+    events_by_prefix,
     indexedmap,
     indexedmap_events,
     lock,
@@ -44,6 +50,7 @@ conversations!(
     map_locks,
     map_transactions,
     multimap,
+    quotas,
     set,
     value,
 );

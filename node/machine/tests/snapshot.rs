@@ -201,6 +201,7 @@ fn forge(chunks: &mut [Bytes]) -> Option<Machine> {
                     RestoreError::Lost { what: "sessions", found, .. } => header.sessions = found,
                     RestoreError::Lost { what: "commands", found, .. } => header.commands = found,
                     RestoreError::Lost { what: "timers", found, .. } => header.timers = found,
+                    RestoreError::Lost { what: "quotas", found, .. } => header.quotas = found,
                     RestoreError::Lost { found, .. } => header.remembered = found,
                     _ => return None,
                 }
@@ -251,7 +252,10 @@ fn see_state(service: &str, record: Bytes, see: &mut impl FnMut(&'static str, bo
                 see("lock on keys of a map", lock.timeout.is_none());
                 see("lock on keys of a map in time", lock.timeout.is_some());
             }
-            map_record::Record::Listener(_) => see("listener of a map", true),
+            map_record::Record::Listener(listener) => {
+                see("listener of a map", listener.prefix.is_empty());
+                see("listener of a prefix", !listener.prefix.is_empty());
+            }
         },
         rpc::lock::TYPE => match LockRecord::decode(record).unwrap().record.unwrap() {
             lock_record::Record::Holder(_) => see("holder", true),
@@ -333,6 +337,7 @@ fn histories_reach_every_kind_of_state() {
                     see("opened", matches!(result, snapshot_answer::Result::SessionOpened(_)));
                     see("rejection", matches!(result, snapshot_answer::Result::Rejection(_)));
                 }
+                Record::Quota(_) => see("quota", true),
                 Record::Primitive(primitive) => {
                     services.insert(primitive.primitive_id, primitive.service);
                 }

@@ -5,6 +5,7 @@
 //! are ordinary services.
 
 mod accept;
+mod administration;
 mod connection;
 mod deadline;
 mod envelope;

@@ -4,8 +4,8 @@ use crate::partition::too_slow;
 use crate::status::{admin_error, missing, unexpected};
 use crate::validate;
 use multiraft_host::{AdminAnswer, AdminRequest, Handle, Wanted};
-use multiraft_proto::v1;
-use std::pin::Pin;
+use multiraft_machine::List;
+use multiraft_proto::v1::{self, partition_input::Payload};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -48,26 +48,6 @@ impl Node {
         }
     }
 }
-
-/// A call that the contract has and this release has not. Written as `async_trait` expands it.
-macro_rules! later {
-    ($name:ident, $request:ident, $response:ident) => {
-        fn $name<'life0, 'async_trait>(
-            &'life0 self,
-            _: Request<v1::$request>,
-        ) -> Later<'async_trait, v1::$response>
-        where
-            'life0: 'async_trait,
-            Self: 'async_trait,
-        {
-            let status =
-                Status::unimplemented(concat!(stringify!($name), ": comes with a later release"));
-            Box::pin(std::future::ready(Err(status)))
-        }
-    };
-}
-
-type Later<'a, T> = Pin<Box<dyn Future<Output = Result<Response<T>, Status>> + Send + 'a>>;
 
 #[tonic::async_trait]
 impl v1::node_server::Node for Node {
@@ -251,8 +231,60 @@ impl v1::node_server::Node for Node {
         }
     }
 
-    later!(list_sessions, ListSessionsRequest, ListSessionsResponse);
-    later!(expire_session, ExpireSessionRequest, ExpireSessionResponse);
-    later!(list_primitives, ListPrimitivesRequest, ListPrimitivesResponse);
-    later!(destroy_primitive, DestroyPrimitiveRequest, DestroyPrimitiveResponse);
+    async fn list_sessions(
+        &self,
+        request: Request<v1::ListSessionsRequest>,
+    ) -> Result<Response<v1::ListSessionsResponse>, Status> {
+        let request = request.into_inner();
+        self.list(request.group_id, List::Sessions, &request).await
+    }
+
+    async fn expire_session(
+        &self,
+        request: Request<v1::ExpireSessionRequest>,
+    ) -> Result<Response<v1::ExpireSessionResponse>, Status> {
+        let v1::ExpireSessionRequest { group_id, session_id, fence } = request.into_inner();
+        let session_id = validate::id("session_id", session_id)?;
+        let payload = Payload::ExpireSession(v1::ExpireSessionInput { session_id });
+        self.administer(group_id, payload, fence).await?;
+        Ok(Response::new(v1::ExpireSessionResponse {}))
+    }
+
+    async fn list_primitives(
+        &self,
+        request: Request<v1::ListPrimitivesRequest>,
+    ) -> Result<Response<v1::ListPrimitivesResponse>, Status> {
+        let request = request.into_inner();
+        self.list(request.group_id, List::Primitives, &request).await
+    }
+
+    async fn destroy_primitive(
+        &self,
+        request: Request<v1::DestroyPrimitiveRequest>,
+    ) -> Result<Response<v1::DestroyPrimitiveResponse>, Status> {
+        let v1::DestroyPrimitiveRequest { group_id, primitive_id, fence } = request.into_inner();
+        let primitive_id = validate::id("primitive_id", primitive_id)?;
+        let payload = Payload::DestroyPrimitive(v1::DestroyPrimitiveInput { primitive_id });
+        self.administer(group_id, payload, fence).await?;
+        Ok(Response::new(v1::DestroyPrimitiveResponse {}))
+    }
+
+    async fn set_quota(
+        &self,
+        request: Request<v1::SetQuotaRequest>,
+    ) -> Result<Response<v1::SetQuotaResponse>, Status> {
+        let v1::SetQuotaRequest { group_id, quota, fence } = request.into_inner();
+        let quota = Some(validate::quota(quota)?);
+        let payload = Payload::SetQuota(v1::SetQuotaInput { quota });
+        self.administer(group_id, payload, fence).await?;
+        Ok(Response::new(v1::SetQuotaResponse {}))
+    }
+
+    async fn get_quotas(
+        &self,
+        request: Request<v1::GetQuotasRequest>,
+    ) -> Result<Response<v1::GetQuotasResponse>, Status> {
+        let request = request.into_inner();
+        self.list(request.group_id, List::Quotas, &request).await
+    }
 }

@@ -2,7 +2,7 @@
 //! everything here is a gRPC status.
 
 use multiraft_host::{AdminError, AdminErrorKind, CallError};
-use multiraft_machine::{Answer, Output, Rejection};
+use multiraft_machine::{Answer, Output, Rejection, Status as OperationStatus};
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
@@ -50,6 +50,18 @@ fn rejected(rejection: &Rejection) -> Status {
         Rejection::TooManySessions | Rejection::TooManyCommands => {
             with_retry(Status::resource_exhausted(text))
         }
+    }
+}
+
+/// What an operation of an administrator failed for; nothing for OK.
+pub fn administered(status: OperationStatus, message: String) -> Result<(), Status> {
+    match status {
+        OperationStatus::Ok => Ok(()),
+        OperationStatus::Invalid => Err(Status::invalid_argument(message)),
+        // Something has to be removed first: no use in trying again soon.
+        OperationStatus::Conflict => Err(Status::resource_exhausted(message)),
+        OperationStatus::NotSupported => Err(Status::unimplemented(message)),
+        other => Err(Status::internal(format!("{}: {message}", other.as_str_name()))),
     }
 }
 

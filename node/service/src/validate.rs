@@ -3,6 +3,7 @@
 
 use crate::limits::{BOOTSTRAP_GROUPS_MAX, MEMBERS_MAX};
 use multiraft_host::{Fence, GroupSpec, Member, Role};
+use multiraft_machine::limits::NAME_BYTES_MAX;
 use multiraft_proto::v1;
 use std::collections::BTreeSet;
 use tonic::Status;
@@ -84,6 +85,17 @@ pub fn new_member(group: u32, wire: Option<v1::MemberConfig>) -> Result<Member, 
         return Err(invalid("member.member_id: must be set"));
     }
     member(group, &wire)
+}
+
+/// The quota of a SetQuota.
+pub fn quota(quota: Option<v1::Quota>) -> Result<v1::Quota, Status> {
+    let quota =
+        quota.ok_or_else(|| invalid("quota: must be set; without a limit it is removed"))?;
+    let length = quota.namespace.len();
+    if length > NAME_BYTES_MAX {
+        return Err(invalid(format!("quota.namespace: {length} bytes, at most {NAME_BYTES_MAX}")));
+    }
+    Ok(quota)
 }
 
 /// A group id or member id that must be given.

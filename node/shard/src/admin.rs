@@ -55,6 +55,10 @@ impl Shard {
             AdminRequest::DeleteData { group, member_id, fence } => {
                 self.delete_data(token, group, member_id, fence.as_ref())
             }
+            AdminRequest::Fence { fence } => self.check_fence(fence.as_ref()).map(|facts| {
+                self.store_facts(facts);
+                self.answer_when_durable(token);
+            }),
         };
         if let Err(e) = result {
             self.ctx.out.admin.push((token, Err(e)));

@@ -100,6 +100,7 @@ pub enum Input {
         index: u64,
         bytes: u64,
         message: Bytes,
+        /// In a box: every input would be as large.
         machine: Box<Machine>,
     },
     /// A client's encoded `PartitionInput`; `cancel` = (session, sequence number) of a command.
@@ -186,6 +187,10 @@ pub enum AdminRequest {
     DeleteData {
         group: u32,
         member_id: u64,
+        fence: Option<Fence>,
+    },
+    /// Only the check of a fence, before a change that goes through the log of a group.
+    Fence {
         fence: Option<Fence>,
     },
 }

@@ -99,6 +99,16 @@ impl Commands {
         self.cached.len()
     }
 
+    /// Commands to which further outputs may come.
+    pub fn open_count(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Approximate memory.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Whether the command waits for outputs of this primitive.
     pub fn is_open(&self, sequence_num: u64, primitive_id: u64) -> bool {
         self.open.get(&sequence_num).is_some_and(|open| open.primitive_id == primitive_id)

@@ -8,8 +8,8 @@ use multiraft_proto::log;
 use multiraft_proto::rpc::counter as operation;
 
 use super::{
-    Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Status, Step,
-    decode, decode_record, encode, unknown_operation,
+    Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Size, Status,
+    Step, decode, decode_record, encode, unknown_operation,
 };
 use crate::digest::Digest;
 
@@ -62,6 +62,10 @@ impl Primitive for Counter {
     fn on_session_closed(&mut self, _: u64, _: &mut Context<'_>) {}
 
     fn on_timer(&mut self, _: u64, _: &mut Context<'_>) {}
+
+    fn size(&self) -> Size {
+        Size::default()
+    }
 
     fn digest(&self, digest: &mut Digest) {
         let Self { value } = self;

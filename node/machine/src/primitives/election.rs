@@ -15,11 +15,11 @@ use multiraft_proto::rpc::election as operation;
 
 use super::checks::check_key;
 use super::{
-    Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Status, Step,
-    decode, decode_record, encode, unknown_operation,
+    At, Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Size,
+    Status, Step, decode, decode_record, encode, unknown_operation,
 };
 use crate::digest::Digest;
-use crate::limits::CANDIDATES_MAX;
+use crate::limits::{CANDIDATES_MAX, ENTRY_OVERHEAD_BYTES};
 
 #[derive(Clone, Debug, Default)]
 pub struct LeaderElection {
@@ -103,6 +103,13 @@ impl Primitive for LeaderElection {
     }
 
     fn on_timer(&mut self, _: u64, _: &mut Context<'_>) {}
+
+    fn size(&self) -> Size {
+        let Self { term: _, queue } = self;
+        // As many as each answer lists.
+        let one = |candidate: &Candidate| ENTRY_OVERHEAD_BYTES + candidate.name.len() as u64;
+        Size::new(queue.len(), queue.iter().map(one).sum())
+    }
 
     fn digest(&self, digest: &mut Digest) {
         let Self { term, queue } = self;
@@ -209,7 +216,7 @@ impl LeaderElection {
             self.term = self.term.saturating_add(1);
         }
         if self.queue != before {
-            context.changed(|| self.watch_output());
+            context.changed(At::Whole, || self.watch_output());
         }
     }
 

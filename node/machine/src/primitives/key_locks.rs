@@ -14,9 +14,10 @@ use imbl::{OrdMap, OrdSet};
 use multiraft_proto::log::SnapshotKeyLock;
 
 use super::checks::check_key;
+use super::measured::{Footprint, Measured};
 use super::{CommandKey, Context, Emitted, Failure, RestoreContext, Status, Step};
 use crate::digest::Digest;
-use crate::limits::{KEY_LOCKS_MAX, LOCK_KEYS_MAX};
+use crate::limits::{ENTRY_OVERHEAD_BYTES, KEY_LOCKS_MAX, LOCK_KEYS_MAX};
 use crate::timers::Timer;
 
 /// `LockOutput` and `UnlockOutput` of every primitive have no fields.
@@ -25,7 +26,7 @@ const NO_FIELDS: Bytes = Bytes::new();
 #[derive(Clone, Debug, Default)]
 pub struct KeyLocks {
     /// By the index of their command, which is the order in which they came.
-    requests: OrdMap<u64, Request>,
+    requests: Measured<u64, Request>,
     /// Command → index of its request.
     indexes: OrdMap<CommandKey, u64>,
     /// Key and index of a request for it: the queue of a key is a range of these.
@@ -45,7 +46,18 @@ struct Request {
     timeout: Option<Timer>,
 }
 
+impl Footprint for Request {
+    fn footprint(&self) -> u64 {
+        let one = |key: &Arc<str>| ENTRY_OVERHEAD_BYTES + key.footprint();
+        self.keys.iter().map(one).sum()
+    }
+}
+
 impl KeyLocks {
+    pub fn bytes(&self) -> u64 {
+        self.requests.bytes()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.requests.is_empty()
     }
@@ -116,13 +128,15 @@ impl KeyLocks {
 
     /// A part of the keys of a granted request, or all.
     fn give_up(&mut self, index: u64, keys: &BTreeSet<Arc<str>>) {
-        let Some(request) = self.requests.get_mut(&index) else { return };
+        let Some(mut request) = self.requests.get_mut(&index) else { return };
         for key in keys {
             self.queues.remove(&(Arc::clone(key), index));
         }
         request.keys = request.keys.iter().filter(|key| !keys.contains(*key)).cloned().collect();
-        if request.keys.is_empty() {
-            self.indexes.remove(&request.command);
+        let (command, is_over) = (request.command, request.keys.is_empty());
+        drop(request);
+        if is_over {
+            self.indexes.remove(&command);
             self.requests.remove(&index);
         }
     }
@@ -182,8 +196,9 @@ impl KeyLocks {
             if !self.is_granted(index) {
                 continue;
             }
-            let Some(request) = self.requests.get_mut(&index) else { continue };
+            let Some(mut request) = self.requests.get_mut(&index) else { continue };
             let (command, timeout) = (request.command, request.timeout.take());
+            drop(request);
             self.stop_timeout(timeout, context);
             context.emit(Emitted { command, result: Ok(NO_FIELDS), last: true });
         }

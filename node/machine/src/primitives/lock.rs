@@ -11,11 +11,11 @@ use multiraft_proto::log::{LockHolder, LockRecord, LockWaiter};
 use multiraft_proto::rpc::lock as operation;
 
 use super::{
-    Call, CommandKey, Context, Emitted, Failure, Primitive, Records, RestoreContext, Service,
+    Call, CommandKey, Context, Emitted, Failure, Primitive, Records, RestoreContext, Service, Size,
     Status, Step, decode, decode_record, encode, ttl_millis, unknown_operation,
 };
 use crate::digest::Digest;
-use crate::limits::LOCK_WAITERS_MAX;
+use crate::limits::{ENTRY_OVERHEAD_BYTES, LOCK_WAITERS_MAX};
 use crate::timers::Timer;
 
 #[derive(Clone, Debug, Default)]
@@ -78,6 +78,12 @@ impl Primitive for Lock {
         for Waiter { command, .. } in self.stop_waiting(is_over, context) {
             context.emit(Emitted { command, result: Err(not_in_time()), last: true });
         }
+    }
+
+    fn size(&self) -> Size {
+        let Self { holder, waiters } = self;
+        let count = waiters.len() + usize::from(holder.is_some());
+        Size::new(count, count as u64 * ENTRY_OVERHEAD_BYTES)
     }
 
     fn digest(&self, digest: &mut Digest) {

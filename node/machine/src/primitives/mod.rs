@@ -9,7 +9,9 @@ mod key_locks;
 mod listeners;
 mod lock;
 mod map;
+mod measured;
 mod multimap;
+mod selection;
 mod set;
 mod slot;
 mod value;
@@ -20,15 +22,15 @@ use bytes::Bytes;
 use imbl::OrdMap;
 
 pub use crate::answer::Status;
+pub use measured::Size;
 pub use slot::{Service, Slot};
 
 use crate::digest::Digest;
 use crate::limits::{COMMAND_OVERHEAD_BYTES, EMITTED_BYTES_MAX, TTL_MILLIS_MAX};
 use crate::session::{Session, duration_millis};
 use crate::timers::{Owner, RestoredTimers, Timer, Timers};
+pub(crate) use crate::watches::At;
 use crate::watches::Changes;
-use multiraft_proto::rpc;
-use prost::Message as _;
 
 /// What a primitive does with the calls on it. Every method is a function of its arguments and
 /// leaves the state untouched when it fails.
@@ -50,6 +52,9 @@ pub trait Primitive {
     fn on_session_closed(&mut self, session_id: u64, context: &mut Context<'_>);
 
     fn on_timer(&mut self, timer_id: u64, context: &mut Context<'_>);
+
+    /// How much it holds; follows from the state alone, and takes no look at all of it.
+    fn size(&self) -> Size;
 
     fn digest(&self, digest: &mut Digest);
 
@@ -183,7 +188,7 @@ impl<'a> Context<'a> {
     }
 
     /// Called with the present state of what has changed; made only if somebody watches.
-    pub fn changed(&mut self, output: impl FnOnce() -> Bytes) {
+    pub(crate) fn changed(&mut self, at: At<'_>, output: impl FnOnce() -> Bytes) {
         let Some(changes) = &mut self.changes else { return };
         if self.changes_bytes >= EMITTED_BYTES_MAX {
             changes.missed = true;
@@ -191,7 +196,7 @@ impl<'a> Context<'a> {
         }
         let output = output();
         self.changes_bytes += COMMAND_OVERHEAD_BYTES + output.len() as u64;
-        changes.outputs.push(output);
+        changes.push(at, output);
     }
 
     /// Calls `on_timer` with the timer's id once log time has reached now + `delay_millis`; never
@@ -276,20 +281,6 @@ fn decode_record<M: prost::Message + Default>(record: Bytes) -> Result<M, String
 
 fn ttl_millis(field: &str, (seconds, nanos): (i64, i32)) -> Result<u64, Failure> {
     duration_millis(seconds, nanos).map_err(|e| Failure::invalid(format!("{field}: {e}")))
-}
-
-/// Whether a query that streams goes on with later changes.
-pub(crate) fn goes_on(operation: u32, input: Bytes) -> bool {
-    /// What all inputs of such queries have in common.
-    #[derive(Clone, PartialEq, prost::Message)]
-    struct WatchInput {
-        #[prost(bool, tag = "1")]
-        watch: bool,
-    }
-    match operation {
-        rpc::election::WATCH | rpc::value::WATCH => true,
-        _ => WatchInput::decode(input).is_ok_and(|input| input.watch),
-    }
 }
 
 /// A number that the service's table does not have, or has for the other kind of call.

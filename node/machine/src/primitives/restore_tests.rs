@@ -44,7 +44,7 @@ fn timer(due: u64, id: u64) -> Option<log::SnapshotTimer> {
 }
 
 fn listener(session_id: u64, sequence_num: u64) -> log::SnapshotListener {
-    log::SnapshotListener { session_id, sequence_num, key: "a".into() }
+    log::SnapshotListener { session_id, sequence_num, key: "a".into(), prefix: String::new() }
 }
 
 #[test]

@@ -10,10 +10,12 @@ use multiraft_proto::rpc::set as operation;
 use multiraft_proto::set as wire;
 
 use super::checks::check_key;
-use super::listeners::Listeners;
+use super::listeners::{Filter, Listeners};
+use super::measured::Measured;
+use super::selection::Keys;
 use super::{
-    Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Status, Step,
-    decode, decode_record, encode, ttl_millis, unknown_operation,
+    At, Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Size,
+    Status, Step, decode, decode_record, encode, ttl_millis, unknown_operation,
 };
 use crate::digest::Digest;
 use crate::limits::ELEMENTS_MAX;
@@ -22,7 +24,7 @@ use wire::event::Event;
 
 #[derive(Clone, Debug, Default)]
 pub struct Set {
-    elements: OrdMap<Arc<str>, Option<Timer>>,
+    elements: Measured<Arc<str>, Option<Timer>>,
     /// Armed timer → the element that it will expire.
     expiries: OrdMap<u64, Arc<str>>,
     listeners: Listeners,
@@ -41,9 +43,14 @@ impl Primitive for Set {
             }
             operation::CLEAR => self.clear(decode(input)?, context),
             operation::EVENTS => {
-                let wire::EventsInput {} = decode(input)?;
+                let wire::EventsInput { prefix } = decode(input)?;
                 let active = wire::EventsOutput { event: Some(wire::Event { event: None }) };
-                return self.listeners.open(command, "", encode(&active), context);
+                return self.listeners.open(
+                    command,
+                    Filter::prefix(prefix),
+                    encode(&active),
+                    context,
+                );
             }
             other => return Err(unknown_operation(Service::Set, other)),
         };
@@ -70,9 +77,10 @@ impl Primitive for Set {
     fn list(&self, operation: u32, input: Bytes) -> Result<Records<'_>, Failure> {
         match operation {
             operation::ELEMENTS => {
-                let _: wire::ElementsInput = decode(input)?;
-                let elements = self.elements.keys();
-                Ok(Box::new(elements.map(|element| elements_output(Some(value(element)), false))))
+                let wire::ElementsInput { watch: _, prefix, start, end, after, limit } =
+                    decode(input)?;
+                let found = Keys { prefix, start, end, after, limit }.of(&self.elements)?;
+                Ok(Box::new(found.map(|(element, _)| elements_output(Some(value(element)), false))))
             }
             other => Err(unknown_operation(Service::Set, other)),
         }
@@ -90,6 +98,11 @@ impl Primitive for Set {
         if let Some(element) = self.expiries.get(&timer_id).cloned() {
             self.remove(&element, true, context);
         }
+    }
+
+    fn size(&self) -> Size {
+        let Self { elements, expiries: _, listeners } = self;
+        Size::new(elements.len(), elements.bytes() + listeners.bytes())
     }
 
     fn digest(&self, digest: &mut Digest) {
@@ -159,7 +172,7 @@ impl Set {
             self.expiries.insert(timer.id, Arc::clone(&element));
         }
         self.elements.insert(Arc::clone(&element), expiry);
-        self.tell(|| added(&element), context);
+        self.tell(&element, || added(&element), context);
         Ok(encode(&wire::AddOutput { added: true }))
     }
 
@@ -169,7 +182,7 @@ impl Set {
             context.disarm(timer);
             self.expiries.remove(&timer.id);
         }
-        self.tell(|| removed(element, expired), context);
+        self.tell(element, || removed(element, expired), context);
         true
     }
 
@@ -177,22 +190,20 @@ impl Set {
         self.expiries.clear();
         for (element, expiry) in std::mem::take(&mut self.elements) {
             expiry.into_iter().for_each(|timer| context.disarm(timer));
-            self.tell(|| removed(&element, false), context);
+            self.tell(&element, || removed(&element, false), context);
         }
         encode(&wire::ClearOutput {})
     }
 
     /// Called with every change, after it.
-    fn tell(&mut self, event: impl FnOnce() -> Event, context: &mut Context<'_>) {
+    fn tell(&mut self, element: &str, event: impl FnOnce() -> Event, context: &mut Context<'_>) {
         if !context.is_watched() {
-            return self.listeners.tell("", || event_output(event()), context);
+            return self.listeners.tell(element, || event_output(event()), context);
         }
         let event = event();
-        context.changed(|| match &event {
-            Event::Added(added) => elements_output(added.element.clone(), false),
-            Event::Removed(removed) => elements_output(removed.element.clone(), true),
-        });
-        self.listeners.tell("", || event_output(event), context);
+        let removed = matches!(event, Event::Removed(_));
+        context.changed(At::Key(element), || elements_output(Some(value(element)), removed));
+        self.listeners.tell(element, || event_output(event), context);
     }
 }
 
@@ -239,13 +250,13 @@ mod tests {
             each_field_changes_the_digest!(set.clone(), Set::digest, Set {
                 elements => elements.insert("element".into(), timer),
                 expiries => expiries.insert(1, "element".into()),
-                listeners => listeners.open(command, "", Bytes::new(), &mut context),
+                listeners => listeners.open(command, Filter::all(), Bytes::new(), &mut context),
             });
         }
         each_field_changes_the_digest!(set, Set::digest, Set {
             elements => elements.insert("there".into(), Some(Timer { due: 0, id: 0 })),
             expiries => expiries.insert(0, "element".into()),
-            listeners => listeners.open(command, "", Bytes::new(), &mut context),
+            listeners => listeners.open(command, Filter::all(), Bytes::new(), &mut context),
         });
     }
 
@@ -272,9 +283,10 @@ mod tests {
     fn one_element_too_many_is_refused() {
         let (mut timers, mut emitted) = (Timers::default(), Vec::new());
         let mut context = Context::new((1, 1), 1, &mut timers, &mut emitted);
-        let numbers = 0..ELEMENTS_MAX as u32;
-        let elements = numbers.map(|number| (Arc::from(number.to_string()), None)).collect();
-        let mut set = Set { elements, ..Set::default() };
+        let mut set = Set::default();
+        for number in 0..ELEMENTS_MAX {
+            set.elements.insert(number.to_string().into(), None);
+        }
         let element = |value: &str| Some(wire::Element { value: value.to_owned() });
         let add = wire::AddInput { element: element("one more"), ttl: None };
         assert_eq!(set.add(add, &mut context).unwrap_err().status, Status::Conflict);

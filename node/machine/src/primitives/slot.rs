@@ -93,6 +93,11 @@ impl Slot {
         Self { service, namespace, name, state }
     }
 
+    /// Approximate memory of the state.
+    pub fn bytes(&self) -> u64 {
+        self.primitive().size().bytes
+    }
+
     pub fn primitive(&self) -> &dyn Primitive {
         match &self.state {
             State::Counter(counter) => counter,

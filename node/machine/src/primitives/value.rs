@@ -7,12 +7,13 @@ use multiraft_proto::rpc::value as operation;
 use multiraft_proto::value as wire;
 
 use super::checks::check_value;
-use super::listeners::Listeners;
+use super::listeners::{Filter, Listeners};
 use super::{
-    Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Status, Step,
-    decode, decode_record, encode, ttl_millis, unknown_operation,
+    At, Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Size,
+    Status, Step, decode, decode_record, encode, ttl_millis, unknown_operation,
 };
 use crate::digest::Digest;
+use crate::limits::ENTRY_OVERHEAD_BYTES;
 use crate::timers::Timer;
 use wire::event::Event;
 
@@ -47,7 +48,7 @@ impl Primitive for Value {
             operation::EVENTS => {
                 let wire::EventsInput {} = decode(input)?;
                 let active = wire::EventsOutput { event: Some(wire::Event { event: None }) };
-                return self.listeners.open(command, "", encode(&active), context);
+                return self.listeners.open(command, Filter::all(), encode(&active), context);
             }
             other => return Err(unknown_operation(Service::Value, other)),
         };
@@ -89,6 +90,13 @@ impl Primitive for Value {
         if expiry.is_some_and(|timer| timer.id == timer_id) {
             self.replace(None, true, context);
         }
+    }
+
+    fn size(&self) -> Size {
+        let Self { stored, listeners } = self;
+        let bytes = |stored: &Stored| ENTRY_OVERHEAD_BYTES + stored.value.len() as u64;
+        let stored_bytes = stored.as_ref().map_or(0, bytes);
+        Size::new(usize::from(stored.is_some()), stored_bytes + listeners.bytes())
     }
 
     fn digest(&self, digest: &mut Digest) {
@@ -200,7 +208,7 @@ impl Value {
         let prev_value = before.as_ref().map(Stored::indexed_value);
         let output = || encode(&changed(self.stored.as_ref(), prev_value.clone(), expired));
         self.listeners.tell("", output, context);
-        context.changed(|| watch_output(self.stored.as_ref()));
+        context.changed(At::Whole, || watch_output(self.stored.as_ref()));
         prev_value
     }
 }
@@ -261,7 +269,7 @@ mod tests {
         let command = CommandKey { session_id: 1, sequence_num: 1 };
         each_field_changes_the_digest!(Value::default(), Value::digest, Value {
             stored => *stored = Some(self::stored()),
-            listeners => listeners.open(command, "", Bytes::new(), &mut context),
+            listeners => listeners.open(command, Filter::all(), Bytes::new(), &mut context),
         });
         for timer in [Timer { due: 1, id: 0 }, Timer { due: 0, id: 1 }] {
             each_field_changes_the_digest!(self::stored(), Stored::digest, Stored {

@@ -1,7 +1,7 @@
 //! A machine as a sequence of chunks, and back.
 //!
 //! The records come in an order in which each leans on earlier ones only: primitives, the sessions
-//! attached to them, the states of the primitives, what is remembered. State that follows from other
+//! attached to them, the states of the primitives, what is remembered, the quotas. State that follows from other
 //! state is not written: timers are armed again by those who hold them.
 
 mod answer;
@@ -14,7 +14,7 @@ use std::iter::{self, Peekable};
 use bytes::Bytes;
 use multiraft_proto::log::snapshot_record::Record;
 use multiraft_proto::log::{
-    SnapshotAttached, SnapshotChunk, SnapshotEnd, SnapshotHeader, SnapshotPrimitive,
+    SnapshotAttached, SnapshotChunk, SnapshotEnd, SnapshotHeader, SnapshotPrimitive, SnapshotQuota,
     SnapshotRecord, SnapshotRemembered, SnapshotSession, SnapshotState,
 };
 use prost::Message;
@@ -49,6 +49,7 @@ impl Machine {
             names: _,
             remembered,
             watches: _,
+            quotas,
         } = self;
         let identities = primitives.iter().map(|(primitive_id, slot)| {
             Record::Primitive(SnapshotPrimitive {
@@ -68,11 +69,15 @@ impl Machine {
             let (origin, number) = (waiter.origin, waiter.number);
             Record::Remembered(SnapshotRemembered { origin, number, answer })
         });
+        let quotas = quotas.iter().map(|(namespace, limits)| {
+            Record::Quota(SnapshotQuota { quota: Some(limits.to_wire(namespace)) })
+        });
         iter::once_with(|| Record::Header(self.header()))
             .chain(identities)
             .chain(sessions)
             .chain(states)
             .chain(remembered)
+            .chain(quotas)
             .chain(iter::once(Record::End(SnapshotEnd {})))
     }
 
@@ -89,6 +94,7 @@ impl Machine {
             commands: self.command_count(),
             timers: self.timers.armed_count() as u64,
             remembered: self.remembered.len() as u64,
+            quotas: self.quotas.len() as u64,
         }
     }
 

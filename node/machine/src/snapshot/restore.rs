@@ -7,9 +7,10 @@ use imbl::OrdSet;
 use multiraft_proto::log::snapshot_record::Record;
 use multiraft_proto::log::{
     SnapshotAttached, SnapshotAwaited, SnapshotChunk, SnapshotCommand, SnapshotEnd, SnapshotHeader,
-    SnapshotOutput, SnapshotPrimitive, SnapshotRecord, SnapshotRemembered, SnapshotSession,
-    SnapshotState,
+    SnapshotOutput, SnapshotPrimitive, SnapshotQuota, SnapshotRecord, SnapshotRemembered,
+    SnapshotSession, SnapshotState,
 };
+use multiraft_proto::v1;
 use prost::Message;
 
 use super::answer::read_answer;
@@ -18,6 +19,7 @@ use crate::commands::{Commands, Waiter};
 use crate::limits::{FEATURE_LEVEL, SNAPSHOT_FORMAT};
 use crate::machine::Machine;
 use crate::primitives::{RestoreContext, Service, Slot};
+use crate::quotas::Limits;
 use crate::session::Session;
 use crate::timers::{Owner, RestoredTimers, Timer};
 
@@ -131,6 +133,7 @@ impl Restore {
             }
             Record::State(state) => self.state(state),
             Record::Remembered(remembered) => self.remembered(remembered),
+            Record::Quota(quota) => self.quota(quota),
             Record::End(SnapshotEnd {}) => {
                 self.ended = true;
                 Ok(())
@@ -224,6 +227,20 @@ impl Restore {
         self.machine.remembered.restore(Waiter { origin, number }, answer)
     }
 
+    fn quota(&mut self, SnapshotQuota { quota }: SnapshotQuota) -> Result<(), String> {
+        let quota = quota.ok_or("quota: is absent")?;
+        let v1::Quota { namespace, primitives, bytes, sessions } = quota;
+        let limits = Limits { primitives, bytes, sessions };
+        if limits.is_empty() {
+            return Err(format!("namespace {namespace:?} has no limit"));
+        }
+        if self.machine.quotas.contains(&namespace) {
+            return Err(format!("namespace {namespace:?} comes twice"));
+        }
+        self.machine.quotas.insert(namespace.into(), limits);
+        Ok(())
+    }
+
     /// The machine, once it is sure that nothing of it was lost.
     pub fn finish(self) -> Result<Machine, RestoreError> {
         let Self { next, header, ended, mut machine, timers } = self;
@@ -231,12 +248,14 @@ impl Restore {
             return Err(RestoreError::Incomplete { chunks: next });
         };
         machine.timers = timers.finish();
+        machine.restore_quotas();
         for (what, expected, found) in [
             ("primitives", header.primitives, machine.primitives.len() as u64),
             ("sessions", header.sessions, machine.sessions.len() as u64),
             ("commands", header.commands, machine.command_count()),
             ("timers", header.timers, machine.timers.armed_count() as u64),
             ("remembered answers", header.remembered, machine.remembered.len() as u64),
+            ("quotas", header.quotas, machine.quotas.len() as u64),
         ] {
             if expected != found {
                 return Err(RestoreError::Lost { what, expected, found });
@@ -292,6 +311,7 @@ fn kind(record: &Record) -> &'static str {
         Record::Output(_) => "output",
         Record::State(_) => "state",
         Record::Remembered(_) => "remembered",
+        Record::Quota(_) => "quota",
         Record::End(_) => "end",
     }
 }

@@ -28,7 +28,20 @@ pub fn fields(rpc: &Rpc) -> Vec<(String, Kind, bool)> {
 
 /// The input of an operation from `field=value`; a field of several values comes several times.
 pub fn encode(rpc: &Rpc, fields: &[Argument]) -> Result<Bytes, Box<dyn Error>> {
-    let mut message = DynamicMessage::new(descriptor(rpc, "Input"));
+    fill(descriptor(rpc, "Input"), fields)
+}
+
+/// A message of the core package.
+pub fn encode_core(name: &str, fields: &[Argument]) -> Result<Bytes, Box<dyn Error>> {
+    fill(core(name), fields)
+}
+
+fn core(name: &str) -> MessageDescriptor {
+    POOL.get_message_by_name(&format!("atomix.multiraft.v1.{name}")).unwrap()
+}
+
+fn fill(descriptor: MessageDescriptor, fields: &[Argument]) -> Result<Bytes, Box<dyn Error>> {
+    let mut message = DynamicMessage::new(descriptor);
     for field in fields {
         let Argument::KeyValue(name, text) = field else {
             return Err(format!("{field}: not a field").into());
@@ -60,6 +73,7 @@ fn value(kind: &Kind, text: &str) -> Result<Value, Box<dyn Error>> {
         Kind::String => Value::String(text),
         Kind::Bytes => Value::Bytes(text.into()),
         Kind::Bool => Value::Bool(text.parse()?),
+        Kind::Uint32 => Value::U32(text.parse()?),
         Kind::Uint64 => Value::U64(text.parse()?),
         Kind::Int64 => Value::I64(text.parse()?),
         Kind::Message(message) => {
@@ -106,6 +120,14 @@ pub fn duration(text: &str) -> Result<(i64, i32), Box<dyn Error>> {
     Ok((millis / 1_000, (millis % 1_000 * 1_000_000) as i32))
 }
 
+/// The items of a list for administrators, and whether there are more.
+pub fn read_list(response: &str, output: Bytes) -> (Vec<String>, bool) {
+    let message = DynamicMessage::decode(core(response), output).unwrap();
+    let items = message.get_field_by_number(1).unwrap();
+    let more = message.get_field_by_name("more").unwrap();
+    (items.as_list().unwrap().iter().map(text).collect(), more.as_bool().unwrap())
+}
+
 /// An output of an operation.
 pub fn read(rpc: &Rpc, output: Bytes) -> String {
     let message = DynamicMessage::decode(descriptor(rpc, "Output"), output).unwrap();
@@ -134,6 +156,7 @@ fn text(value: &Value) -> String {
         Value::Bool(value) => value.to_string(),
         Value::U32(value) => value.to_string(),
         Value::U64(value) => value.to_string(),
+        Value::I32(value) => value.to_string(),
         Value::I64(value) => value.to_string(),
         other => format!("{other:?}"),
     }

@@ -9,13 +9,16 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use goldenscript::{Argument, Command, Context, Runner};
-use multiraft_machine::{Answer, Body, Effect, Machine, Output, Query, Restore, Status, Waiter};
+use multiraft_machine::{
+    Answer, Body, Effect, List, Machine, Output, Query, Restore, Status, Waiter,
+};
 use multiraft_proto::log::{Cancel, LogEntry, LogItem, Tick, log_item};
 use multiraft_proto::rpc::{Kind, RPCS, Rpc};
 use multiraft_proto::v1::partition_input::Payload;
 use multiraft_proto::v1::{
-    CloseServiceInput, CloseSessionInput, CreateServiceInput, KeepAliveInput, OpenSessionInput,
-    PartitionInput, ServiceInput, SessionInput, session_input,
+    CloseServiceInput, CloseSessionInput, CreateServiceInput, DestroyPrimitiveInput,
+    ExpireSessionInput, KeepAliveInput, OpenSessionInput, PartitionInput, Quota, ServiceInput,
+    SessionInput, SetQuotaInput, session_input,
 };
 use prost::Message;
 
@@ -38,6 +41,8 @@ impl Runner for Conversation {
 
     fn run(&mut self, command: &Command, context: &Context) -> Result<String, Box<dyn Error>> {
         let effects = match &context.prefix {
+            Some(who) if who == "admin" && command.name == "list" => return self.inspect(command),
+            Some(who) if who == "admin" => self.administer(command)?,
             Some(who) => self.say(who, command)?,
             None => self.pass(command)?,
         };
@@ -70,6 +75,43 @@ impl Conversation {
         Ok(self.apply(0, log_item::Item::Tick(Tick {})))
     }
 
+    fn administer(&mut self, command: &Command) -> Result<Vec<Effect>, Box<dyn Error>> {
+        let word = || words(command).next().ok_or_else(|| format!("{}: of what?", command.name));
+        let payload = match command.name.as_str() {
+            "quota" => {
+                let quota = message::encode_core("Quota", &command.args)?;
+                Payload::SetQuota(SetQuotaInput { quota: Some(Quota::decode(quota)?) })
+            }
+            "destroy" => {
+                let primitive_id = self.primitive(word()?)?;
+                Payload::DestroyPrimitive(DestroyPrimitiveInput { primitive_id })
+            }
+            "expire" => {
+                let (session_id, _) = self.session(word()?)?;
+                Payload::ExpireSession(ExpireSessionInput { session_id })
+            }
+            other => return Err(format!("{other}: is not understood").into()),
+        };
+        Ok(self.ask("admin", None, 0, payload))
+    }
+
+    fn inspect(&self, command: &Command) -> Result<String, Box<dyn Error>> {
+        let (list, request) = match words(command).next() {
+            Some("sessions") => (List::Sessions, "ListSessions"),
+            Some("primitives") => (List::Primitives, "ListPrimitives"),
+            Some("quotas") => (List::Quotas, "GetQuotas"),
+            _ => return Err("list: of what?".into()),
+        };
+        let fields = message::encode_core(&format!("{request}Request"), &command.args[1..])?;
+        let query = Query { input: fields, ..list.query(&()) };
+        let answer = self.machine.query(&query);
+        let Ok(Output::Operation { body: Body::Payload(output), .. }) = answer.result else {
+            return Err(format!("{answer:?}").into());
+        };
+        let (items, more) = message::read_list(&format!("{request}Response"), output);
+        Ok(items.join("\n") + if more { "\nmore\n" } else { "\n" })
+    }
+
     fn say(&mut self, who: &str, command: &Command) -> Result<Vec<Effect>, Box<dyn Error>> {
         if let Some((primitive, method)) = command.name.split_once('.') {
             return self.operate(who, primitive, method, &command.args);
@@ -88,7 +130,7 @@ impl Conversation {
             "create" => {
                 let name = word()?.to_owned();
                 let service = rpc(&name, None)?.primitive.to_owned();
-                let namespace = String::new();
+                let namespace = words.next().unwrap_or_default().to_owned();
                 let input = CreateServiceInput { service, namespace, name };
                 return self.command(who, None, session_input::Payload::CreateService(input));
             }
@@ -253,6 +295,7 @@ impl Conversation {
         };
         let method = rpc.map_or("", |rpc| rpc.method);
         let to = match (sequence_num, sequence) {
+            (0, _) if rpc.is_none() => format!("{who} @{index}"),
             (0, _) => format!("{who} {method} @{index}"),
             (command, 0) => format!("{who} {command} @{index}"),
             (command, output) => format!("{who} {command}.{output} {method} @{index}"),
@@ -267,7 +310,8 @@ impl Conversation {
                 format!("{to}: created")
             }
             (Body::Payload(output), Some(rpc)) => format!("{to}: {}", message::read(rpc, output)),
-            (Body::PrimitiveClosed | Body::None | Body::Payload(_), _) => format!("{to}: closed"),
+            (Body::None, _) => format!("{to}: done"),
+            (Body::PrimitiveClosed | Body::Payload(_), _) => format!("{to}: closed"),
         }
     }
 

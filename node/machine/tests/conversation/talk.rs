@@ -67,6 +67,7 @@ impl Talk {
                 let open = self.rng.u32(1..=self.said[who]);
                 writeln!(script, "{name}: keep {open} {}", open.saturating_sub(1)).unwrap();
             }
+            18 => self.administer(script),
             _ => {
                 let rpc = &RPCS[self.rng.usize(..RPCS.len())];
                 // Clear ends much.
@@ -77,6 +78,31 @@ impl Talk {
                 let (primitive, fields) = (primitive(rpc), self.fields(rpc));
                 writeln!(script, "{name}: {primitive}.{}{fields}", rpc.method).unwrap();
             }
+        }
+    }
+
+    fn administer(&mut self, script: &mut String) {
+        let who = self.rng.usize(..PEOPLE.len());
+        match self.rng.u32(..12) {
+            0 => {
+                writeln!(script, "admin: expire {}", PEOPLE[who]).unwrap();
+                self.open(who, script);
+            }
+            1 => {
+                let primitive = PRIMITIVES[self.rng.usize(..PRIMITIVES.len())];
+                writeln!(script, "admin: destroy {primitive}").unwrap();
+                for (who, name) in PEOPLE.iter().enumerate() {
+                    writeln!(script, "{name}: create {primitive}").unwrap();
+                    self.said[who] += 1;
+                }
+            }
+            // All of the primitives and sessions are there already.
+            2..6 => {
+                let (bytes, sessions) = (self.rng.u32(..4_000), self.rng.u32(2..4));
+                writeln!(script, "admin: quota bytes={bytes} sessions={sessions}").unwrap();
+            }
+            6..10 => writeln!(script, "admin: quota").unwrap(),
+            _ => writeln!(script, "admin: list quotas").unwrap(),
         }
     }
 
@@ -97,6 +123,7 @@ impl Talk {
             Kind::String => one_of(&["", "a", "b", "c", "d", "1025*x"]),
             Kind::Bytes => one_of(&["", "one", "two"]),
             Kind::Bool => one_of(&["true", "false", "false"]),
+            Kind::Uint32 => one_of(&["0", "1", "2", "4294967295"]),
             Kind::Int64 => one_of(&["-9223372036854775808", "-1", "0", "1", "2"]),
             Kind::Uint64 => one_of(&["0", "1", "2", "3", "18446744073709551615"]),
             Kind::Message(message) if message.name() == "Duration" => {

@@ -33,7 +33,10 @@ impl History {
         let element = Some(set::Element { value: self.key() });
         match self.rng.u32(..8) {
             0 => (rpc::set::CLEAR, encode(&set::ClearInput {})),
-            1 => (rpc::set::EVENTS, encode(&set::EventsInput {})),
+            1 => {
+                let (_, prefix) = self.filter();
+                (rpc::set::EVENTS, encode(&set::EventsInput { prefix }))
+            }
             2 => (rpc::set::REMOVE, encode(&set::RemoveInput { element })),
             _ => {
                 let mut add = set::AddInput { element, ttl: None };

@@ -21,8 +21,8 @@ impl History {
                 (rpc::countermap::DECREMENT, encode(&decrement))
             }
             5..7 => {
-                let key = self.filter();
-                (rpc::countermap::EVENTS, encode(&countermap::EventsInput { key }))
+                let (key, prefix) = self.filter();
+                (rpc::countermap::EVENTS, encode(&countermap::EventsInput { key, prefix }))
             }
             7..10 => {
                 // Few keys, so that somebody waits.
@@ -56,8 +56,8 @@ impl History {
                 (rpc::indexedmap::REMOVE, encode(&remove))
             }
             4..6 => {
-                let key = self.filter();
-                (rpc::indexedmap::EVENTS, encode(&indexedmap::EventsInput { key }))
+                let (key, prefix) = self.filter();
+                (rpc::indexedmap::EVENTS, encode(&indexedmap::EventsInput { key, prefix }))
             }
             6..10 => {
                 let mut update =
@@ -95,15 +95,25 @@ impl History {
                 (rpc::multimap::REMOVE_ENTRIES, encode(&remove))
             }
             8..10 => {
-                let key = self.filter();
-                (rpc::multimap::EVENTS, encode(&multimap::EventsInput { key }))
+                let (key, prefix) = self.filter();
+                (rpc::multimap::EVENTS, encode(&multimap::EventsInput { key, prefix }))
             }
             _ => (rpc::multimap::PUT, encode(&multimap::PutInput { key, value })),
         }
     }
 
-    fn filter(&mut self) -> String {
-        if self.rng.bool() { self.key() } else { String::new() }
+    /// A key and a prefix to listen to.
+    pub fn filter(&mut self) -> (String, String) {
+        let mut key = self.key();
+        match self.rng.u32(..8) {
+            0..3 => (String::new(), String::new()),
+            3..5 => (key, String::new()),
+            5 => (key.clone(), key),
+            _ => {
+                key.truncate(self.rng.usize(1..=key.len()));
+                (String::new(), key)
+            }
+        }
     }
 
     fn keys(&mut self) -> Vec<String> {

@@ -8,9 +8,11 @@ use bytes::Bytes;
 use fastrand::Rng;
 use multiraft_machine::{Effect, Machine};
 use multiraft_proto::log::{Cancel, LogEntry, LogItem, Tick, log_item};
+use multiraft_proto::v1::partition_input::Payload;
 use multiraft_proto::v1::{
-    CloseServiceInput, CloseSessionInput, CreateServiceInput, KeepAliveInput, OpenSessionInput,
-    PartitionInput, ServiceInput, SessionInput, partition_input, session_input,
+    CloseServiceInput, CloseSessionInput, CreateServiceInput, DestroyPrimitiveInput,
+    ExpireSessionInput, KeepAliveInput, OpenSessionInput, PartitionInput, Quota, ServiceInput,
+    SessionInput, SetQuotaInput, session_input,
 };
 use multiraft_proto::{counter, map, rpc};
 use prost::Message;
@@ -97,12 +99,12 @@ impl History {
     }
 
     fn input(&mut self, machine: &Machine) -> log_item::Item {
-        use partition_input::Payload;
         let sessions: Vec<_> = machine.sessions().collect();
         let place = self.rng.usize(..=sessions.len());
         let Some(session) = sessions.get(place) else {
-            let payload = match self.rng.u32(..4) {
+            let payload = match self.rng.u32(..6) {
                 0 => Payload::CloseSession(CloseSessionInput { session_id: self.rng.u64(..50) }),
+                1 => self.administration(machine),
                 _ if sessions.len() < 6 => Payload::OpenSession(self.open_session()),
                 _ => return log_item::Item::Tick(Tick {}),
             };
@@ -124,6 +126,28 @@ impl History {
                 let sequence_num = self.sequence.saturating_sub(back);
                 let payload = Some(self.command(machine, &session.primitives));
                 input(Payload::SessionInput(SessionInput { session_id, sequence_num, payload }))
+            }
+        }
+    }
+
+    fn administration(&mut self, machine: &Machine) -> Payload {
+        match self.rng.u32(..8) {
+            0 => {
+                let ids: Vec<u64> = machine.sessions().map(|one| one.session_id).collect();
+                let session_id = self.rng.choice(ids).unwrap_or(7);
+                Payload::ExpireSession(ExpireSessionInput { session_id })
+            }
+            1 => {
+                let ids: Vec<u64> = machine.primitives().map(|one| one.primitive_id).collect();
+                let primitive_id = self.rng.choice(ids).unwrap_or(7);
+                Payload::DestroyPrimitive(DestroyPrimitiveInput { primitive_id })
+            }
+            _ => {
+                let namespace = ["", "space", "other"][self.rng.usize(..3)].to_owned();
+                let mut limit = |most| self.rng.bool().then(|| self.rng.u64(..most));
+                let (primitives, sessions, bytes) = (limit(12), limit(6), limit(400_000));
+                let quota = Some(Quota { namespace, primitives, bytes, sessions });
+                Payload::SetQuota(SetQuotaInput { quota })
             }
         }
     }
@@ -155,7 +179,7 @@ impl History {
             let which = self.rng.usize(..SERVICES.len());
             return session_input::Payload::CreateService(CreateServiceInput {
                 service: SERVICES[which].into(),
-                namespace: String::new(),
+                namespace: if which.is_multiple_of(3) { "space".into() } else { String::new() },
                 name: format!("{which}-{}", self.rng.u32(..2)),
             });
         };
@@ -211,8 +235,8 @@ impl History {
             }
             10..19 => self.lock_keys(),
             19..21 => {
-                let key = if self.rng.bool() { self.key() } else { String::new() };
-                (rpc::map::EVENTS, encode(&map::EventsInput { key }))
+                let (key, prefix) = self.filter();
+                (rpc::map::EVENTS, encode(&map::EventsInput { key, prefix }))
             }
             21..25 => {
                 (rpc::map::REMOVE, encode(&map::RemoveInput { key: self.key(), prev_index: 0 }))
@@ -256,7 +280,7 @@ impl History {
     }
 }
 
-fn input(payload: partition_input::Payload) -> log_item::Item {
+fn input(payload: Payload) -> log_item::Item {
     log_item::Item::Input(encode(&PartitionInput { payload: Some(payload) }))
 }
 

@@ -1,6 +1,7 @@
 //! The wire as a stranger's tool sees it: real node processes, called through `grpcurl`, which knows
 //! only what reflection tells it.
 
+mod administration;
 mod bad_calls;
 mod bad_changes;
 mod bad_files;

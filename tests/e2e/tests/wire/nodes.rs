@@ -378,6 +378,7 @@ impl Refusal {
 /// gRPC codes.
 #[derive(Clone, Copy, Debug)]
 pub enum Code {
+    Cancelled = 1,
     InvalidArgument = 3,
     DeadlineExceeded = 4,
     NotFound = 5,
@@ -385,7 +386,6 @@ pub enum Code {
     PermissionDenied = 7,
     FailedPrecondition = 9,
     OutOfRange = 11,
-    Unimplemented = 12,
     Unavailable = 14,
     DataLoss = 15,
 }

@@ -266,14 +266,3 @@ fn the_state_of_a_node_can_be_read() {
     assert_eq!(config["group"]["members"].as_array().map(Vec::len), Some(3), "{config}");
     node.refused("Node/GetConfig", &json!({"groupId": 9}), Code::NotFound, &["9"]);
 }
-
-/// What is declared and comes later says so; it is never an unknown method.
-#[test]
-fn calls_that_come_later_say_so() {
-    let nodes = Nodes::formed();
-    let node = &nodes.nodes[0];
-    let calls = ["ListSessions", "ExpireSession", "ListPrimitives", "DestroyPrimitive"];
-    for call in calls {
-        node.refused(&format!("Node/{call}"), &json!({}), Code::Unimplemented, &["later release"]);
-    }
-}

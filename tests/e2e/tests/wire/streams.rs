@@ -44,13 +44,13 @@ async fn put(node: &Channel, session: &mut Session, key: &str, value: Vec<u8>) {
 
 async fn listen(node: &Channel, session: &Session, number: u64) -> Streaming<EventsResponse> {
     let headers = Some(session.command(number));
-    let input = Some(EventsInput { key: String::new() });
+    let input = Some(EventsInput::default());
     let request = EventsRequest { headers, input };
     MapClient::new(node.clone()).events(request).await.expect("a stream").into_inner()
 }
 
 async fn watch(node: &Channel, session: &Session) -> Streaming<EntriesResponse> {
-    let input = Some(EntriesInput { watch: true });
+    let input = Some(EntriesInput { watch: true, ..Default::default() });
     let request = EntriesRequest { headers: Some(session.query()), input };
     MapClient::new(node.clone()).entries(request).await.expect("a stream").into_inner()
 }

@@ -2,13 +2,14 @@
 
 use super::Seeds;
 use bytes::Bytes;
-use multiraft_machine::{Machine, Query, Restore, validate_keep_alive};
+use multiraft_machine::{List, Machine, Query, Restore, validate_keep_alive};
 use multiraft_proto::log::{LogEntry, LogItem, Tick, log_item};
 use multiraft_proto::rpc::RPCS;
 use multiraft_proto::v1::partition_input::Payload;
 use multiraft_proto::v1::{
-    CloseSessionInput, CreateServiceInput, KeepAliveInput, OpenSessionInput, PartitionInput,
-    ServiceInput, SessionInput, session_input,
+    CloseSessionInput, CreateServiceInput, DestroyPrimitiveInput, ExpireSessionInput,
+    KeepAliveInput, OpenSessionInput, PartitionInput, Quota, ServiceInput, SessionInput,
+    SetQuotaInput, session_input,
 };
 use multiraft_proto::{
     counter, countermap, election, indexedmap, lock, map, multimap, rpc, set, value,
@@ -59,6 +60,7 @@ fn filled() -> Machine {
         [2, 3, 4, 5, 6, 7, 8].map(|place| COUNTER + place);
     let count = countermap::SetInput { key: "a".into(), value: 5 };
     let number = countermap::LockInput { keys: vec!["a".into()], timeout: seconds(5) };
+    let by_prefix = countermap::EventsInput { key: String::new(), prefix: "a".into() };
     let operations = [
         operation(COUNTER, rpc::counter::SET, &counter::SetInput { value: 5 }),
         operation(MAP, rpc::map::PUT, &put("a", None)),
@@ -70,7 +72,7 @@ fn filled() -> Machine {
         operation(leader, rpc::election::ENTER, &enter),
         operation(lock, rpc::lock::ACQUIRE, &lock::AcquireInput::default()),
         operation(lock, rpc::lock::ACQUIRE, &lock::AcquireInput::default()),
-        operation(elements, rpc::set::EVENTS, &set::EventsInput {}),
+        operation(elements, rpc::set::EVENTS, &set::EventsInput::default()),
         operation(elements, rpc::set::ADD, &add),
         operation(value, rpc::value::INSERT, &value::InsertInput::default()),
         operation(numbers, rpc::countermap::SET, &count),
@@ -79,12 +81,14 @@ fn filled() -> Machine {
         operation(indexed, rpc::indexedmap::APPEND, &append),
         operation(indexed, rpc::indexedmap::EVENTS, &indexedmap::EventsInput::default()),
         operation(values, rpc::multimap::PUT, &put_value),
+        operation(numbers, rpc::countermap::EVENTS, &by_prefix),
     ];
     apply(&mut machine, &entry_of(vec![item(&open())]));
     let created = TYPES.map(create);
     for (payload, number) in created.into_iter().chain(operations).zip(1..NEXT) {
         apply(&mut machine, &entry_of(vec![item(&command(number, payload))]));
     }
+    apply(&mut machine, &entry_of(vec![numbered(2, &quota(10_000))]));
     machine
 }
 
@@ -119,7 +123,11 @@ pub fn input(bytes: &[u8]) {
     comes_back::<PartitionInput>(bytes);
     let mut machine = machine();
     let input = log_item::Item::Input(Bytes::copy_from_slice(bytes));
-    apply(&mut machine, &entry_of(vec![LogItem { origin: 1, number: 1, item: Some(input) }]));
+    // A call that is not remembered.
+    apply(&mut machine, &entry_of(vec![LogItem { origin: 1, number: 3, item: Some(input) }]));
+    for list in [List::Sessions, List::Primitives, List::Quotas] {
+        machine.query(&Query { input: Bytes::copy_from_slice(bytes), ..list.query(&()) });
+    }
     lives_on(machine);
 }
 
@@ -243,8 +251,18 @@ fn encode(payload: &Payload) -> Vec<u8> {
 }
 
 fn item(payload: &Payload) -> LogItem {
+    numbered(1, payload)
+}
+
+fn numbered(number: u64, payload: &Payload) -> LogItem {
     let input = log_item::Item::Input(encode(payload).into());
-    LogItem { origin: 1, number: 1, item: Some(input) }
+    LogItem { origin: 1, number, item: Some(input) }
+}
+
+fn quota(bytes: u64) -> Payload {
+    let (namespace, bytes) = ("space".to_owned(), Some(bytes));
+    let quota = Quota { namespace, bytes, primitives: Some(20), sessions: Some(2) };
+    Payload::SetQuota(SetQuotaInput { quota: Some(quota) })
 }
 
 fn entry_of(items: Vec<LogItem>) -> Vec<u8> {
@@ -272,6 +290,9 @@ fn all_inputs() -> Vec<(&'static str, Payload)> {
         ("create", command(NEXT, create(rpc::map::TYPE))),
         ("increment", command(NEXT, operation(COUNTER, rpc::counter::INCREMENT, &increment))),
         ("put", command(NEXT, operation(MAP, rpc::map::PUT, &put("c", Some(9))))),
+        ("quota", quota(100)),
+        ("destroy", Payload::DestroyPrimitive(DestroyPrimitiveInput { primitive_id: MAP })),
+        ("expire", Payload::ExpireSession(ExpireSessionInput { session_id: SESSION })),
     ]
 }
 
@@ -280,7 +301,7 @@ pub fn inputs() -> Seeds {
 }
 
 pub fn entries() -> Seeds {
-    let items = all_inputs().iter().map(|(_, input)| item(input)).collect();
+    let items = all_inputs().iter().zip(3..).map(|((_, input), n)| numbered(n, input)).collect();
     let cancel = multiraft_proto::log::Cancel { session_id: SESSION, sequence_num: 3 };
     let cancel = LogItem { item: Some(log_item::Item::Cancel(cancel)), ..Default::default() };
     vec![("all", entry_of(items)), ("cancel", entry_of(vec![cancel])), ("empty", Vec::new())]

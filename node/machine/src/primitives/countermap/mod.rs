@@ -5,22 +5,23 @@ mod snapshot;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use imbl::OrdMap;
 use multiraft_proto::atomix::multiraft::countermap::v1 as wire;
 use multiraft_proto::rpc::countermap as operation;
 
 use super::checks::check_key;
 use super::key_locks::KeyLocks;
-use super::listeners::Listeners;
+use super::listeners::{Filter, Listeners};
+use super::measured::Measured;
+use super::selection::Keys;
 use super::{
-    Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Status, Step,
-    decode, decode_record, encode, ttl_millis, unknown_operation,
+    At, Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Size,
+    Status, Step, decode, decode_record, encode, ttl_millis, unknown_operation,
 };
 use crate::digest::Digest;
 
 #[derive(Clone, Debug, Default)]
 pub struct CounterMap {
-    entries: OrdMap<Arc<str>, i64>,
+    entries: Measured<Arc<str>, i64>,
     locks: KeyLocks,
     listeners: Listeners,
 }
@@ -78,6 +79,11 @@ impl Primitive for CounterMap {
 
     fn on_timer(&mut self, timer_id: u64, context: &mut Context<'_>) {
         self.locks.on_timer(timer_id, context);
+    }
+
+    fn size(&self) -> Size {
+        let Self { entries, locks, listeners } = self;
+        Size::new(entries.len(), entries.bytes() + locks.bytes() + listeners.bytes())
     }
 
     fn digest(&self, digest: &mut Digest) {
@@ -200,10 +206,12 @@ impl CounterMap {
     fn events(
         &mut self,
         command: CommandKey,
-        wire::EventsInput { key }: wire::EventsInput,
+        wire::EventsInput { key, prefix }: wire::EventsInput,
         context: &mut Context<'_>,
     ) -> Result<Step, Failure> {
-        self.listeners.open(command, &key, event_output(&key, None), context)
+        let filter = Filter::new(key, prefix)?;
+        let first = event_output(filter.text(), None);
+        self.listeners.open(command, filter, first, context)
     }
 
     fn get(&self, wire::GetInput { key }: wire::GetInput) -> Result<Bytes, Failure> {
@@ -212,8 +220,10 @@ impl CounterMap {
         Ok(encode(&wire::GetOutput { value }))
     }
 
-    fn entries(&self, _: wire::EntriesInput) -> Result<Records<'_>, Failure> {
-        Ok(Box::new(self.entries.iter().map(|(key, value)| entries_output(key, *value))))
+    fn entries(&self, input: wire::EntriesInput) -> Result<Records<'_>, Failure> {
+        let wire::EntriesInput { watch: _, prefix, start, end, after, limit } = input;
+        let found = Keys { prefix, start, end, after, limit }.of(&self.entries)?;
+        Ok(Box::new(found.map(|(key, value)| entries_output(key, *value))))
     }
 
     fn compare(&self, key: &str, prev_value: i64) -> Result<(), Failure> {
@@ -226,13 +236,14 @@ impl CounterMap {
 
     /// Returns the number before, 0 if there was none.
     fn write(&mut self, key: &str, value: i64, context: &mut Context<'_>) -> i64 {
-        let Some(present) = self.entries.get_mut(key) else {
+        let Some(mut present) = self.entries.get_mut(key) else {
             self.entries.insert(key.into(), value);
             let inserted = || Event::Inserted(wire::event::Inserted { value });
             self.changed(key, inserted, context);
             return 0;
         };
-        let prev_value = std::mem::replace(present, value);
+        let prev_value = std::mem::replace(&mut *present, value);
+        drop(present);
         let updated = || Event::Updated(wire::event::Updated { value, prev_value });
         self.changed(key, updated, context);
         prev_value
@@ -241,7 +252,7 @@ impl CounterMap {
     /// Every change of an entry comes by here, after it was made.
     fn changed(&mut self, key: &str, event: impl FnOnce() -> Event, context: &mut Context<'_>) {
         self.listeners.tell(key, || event_output(key, Some(event())), context);
-        context.changed(|| {
+        context.changed(At::Key(key), || {
             let value = self.entries.get(key).copied().unwrap_or_default();
             entries_output(key, value)
         });
@@ -285,12 +296,12 @@ mod tests {
         each_field_changes_the_digest!(map.clone(), CounterMap::digest, CounterMap {
             entries => entries.insert("b".into(), 1),
             locks => locks.lock(command, &["a".into()], None, &mut context).unwrap(),
-            listeners => listeners.open(command, "", Bytes::new(), &mut context).unwrap(),
+            listeners => listeners.open(command, Filter::all(), Bytes::new(), &mut context).unwrap(),
         });
         each_field_changes_the_digest!(map, CounterMap::digest, CounterMap {
             entries => entries.insert("a".into(), -1),
             locks => locks.lock(command, &["b".into()], None, &mut context).unwrap(),
-            listeners => listeners.open(command, "a", Bytes::new(), &mut context).unwrap(),
+            listeners => listeners.open(command, Filter::prefix("a".into()), Bytes::new(), &mut context).unwrap(),
         });
     }
 }

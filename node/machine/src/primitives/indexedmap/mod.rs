@@ -14,17 +14,18 @@ use imbl::OrdMap;
 use multiraft_proto::atomix::multiraft::indexedmap::v1 as wire;
 use multiraft_proto::rpc::indexedmap as operation;
 
-use super::listeners::Listeners;
+use super::listeners::{Filter, Listeners};
+use super::measured::{Footprint, Measured};
 use super::{
-    Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Step, decode,
-    decode_record, encode, unknown_operation,
+    At, Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Size,
+    Step, decode, decode_record, encode, unknown_operation,
 };
 use crate::digest::Digest;
 use crate::timers::Timer;
 
 #[derive(Clone, Debug, Default)]
 pub struct IndexedMap {
-    entries: OrdMap<u64, Entry>,
+    entries: Measured<u64, Entry>,
     /// Key → index of its entry.
     indexes: OrdMap<Arc<str>, u64>,
     /// The last index that was given to an entry.
@@ -90,6 +91,11 @@ impl Primitive for IndexedMap {
         }
     }
 
+    fn size(&self) -> Size {
+        let Self { entries, indexes: _, last_index: _, expiries: _, listeners } = self;
+        Size::new(entries.len(), entries.bytes() + listeners.bytes())
+    }
+
     fn digest(&self, digest: &mut Digest) {
         let Self { entries, indexes, last_index, expiries, listeners } = self;
         digest.number(entries.len());
@@ -124,10 +130,12 @@ impl IndexedMap {
     fn events(
         &mut self,
         command: CommandKey,
-        wire::EventsInput { key }: wire::EventsInput,
+        wire::EventsInput { key, prefix }: wire::EventsInput,
         context: &mut Context<'_>,
     ) -> Result<Step, Failure> {
-        self.listeners.open(command, &key, event_output(&key, 0, None), context)
+        let filter = Filter::new(key, prefix)?;
+        let first = event_output(filter.text(), 0, None);
+        self.listeners.open(command, filter, first, context)
     }
 
     /// Every change of an entry comes by here, after it was made.
@@ -139,7 +147,7 @@ impl IndexedMap {
         context: &mut Context<'_>,
     ) {
         self.listeners.tell(key, || event_output(key, index, Some(event())), context);
-        context.changed(|| {
+        context.changed(At::Index(index), || {
             let value = self.entries.get(&index).and_then(Entry::value);
             let entry = Some(wire::Entry { key: key.to_owned(), index, value });
             encode(&wire::EntriesOutput { entry })
@@ -152,6 +160,12 @@ use wire::event::Event;
 fn event_output(key: &str, index: u64, event: Option<Event>) -> Bytes {
     let event = Some(wire::Event { key: key.to_owned(), index, event });
     encode(&wire::EventsOutput { event })
+}
+
+impl Footprint for Entry {
+    fn footprint(&self) -> u64 {
+        self.key.footprint() + self.value.footprint()
+    }
 }
 
 impl Entry {
@@ -193,7 +207,7 @@ mod tests {
             indexes => indexes.insert("key".into(), 1),
             last_index => *last_index = 1,
             expiries => expiries.insert(1, 1),
-            listeners => listeners.open(command, "", Bytes::new(), &mut context).unwrap(),
+            listeners => listeners.open(command, Filter::all(), Bytes::new(), &mut context).unwrap(),
         });
     }
 

@@ -1,12 +1,13 @@
 //! Queries of an indexed map.
 
-use std::ops::Bound::{Excluded, Unbounded};
+use std::ops::Bound::{Excluded, Included, Unbounded};
 
 use bytes::Bytes;
 use multiraft_proto::atomix::multiraft::indexedmap::v1 as wire;
 
 use super::{Entry, IndexedMap};
 use crate::primitives::checks::check_key;
+use crate::primitives::selection::at_most;
 use crate::primitives::{Failure, Records, Status, encode};
 
 impl IndexedMap {
@@ -44,10 +45,14 @@ impl IndexedMap {
         Ok(encode(&wire::NextEntryOutput { entry: entry(found)? }))
     }
 
-    pub fn entries(&self, _: wire::EntriesInput) -> Result<Records<'_>, Failure> {
+    pub fn entries(&self, input: wire::EntriesInput) -> Result<Records<'_>, Failure> {
+        let wire::EntriesInput { watch: _, start, end, after, limit } = input;
+        let first = if after > 0 && after >= start { Excluded(after) } else { Included(start) };
+        let found = self.entries.range((first, Unbounded));
+        let found = found.take_while(move |(index, _)| end == 0 || **index < end);
         Ok(Box::new(
-            self.entries
-                .iter()
+            found
+                .take(at_most(limit))
                 .map(|(index, entry)| encode(&wire::EntriesOutput { entry: entry.at(*index) })),
         ))
     }

@@ -16,10 +16,12 @@ use multiraft_proto::rpc::map as operation;
 
 use super::checks::check_key;
 use super::key_locks::KeyLocks;
-use super::listeners::Listeners;
+use super::listeners::{Filter, Listeners};
+use super::measured::{Footprint, Measured};
+use super::selection::Keys;
 use super::{
-    Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Status, Step,
-    decode, decode_record, encode, ttl_millis, unknown_operation,
+    At, Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Size,
+    Status, Step, decode, decode_record, encode, ttl_millis, unknown_operation,
 };
 use crate::digest::Digest;
 use crate::timers::Timer;
@@ -29,12 +31,12 @@ use write::Write;
 
 #[derive(Clone, Debug, Default)]
 pub struct Map {
-    entries: OrdMap<Arc<str>, Entry>,
+    entries: Measured<Arc<str>, Entry>,
     /// Armed timer → the key that it will expire.
     expiries: OrdMap<u64, Arc<str>>,
     /// Prepared key → its transaction.
     prepared_keys: OrdMap<Arc<str>, TransactionKey>,
-    prepared: OrdMap<TransactionKey, Transaction>,
+    prepared: Measured<TransactionKey, Transaction>,
     locks: KeyLocks,
     listeners: Listeners,
 }
@@ -107,6 +109,12 @@ impl Primitive for Map {
         }
     }
 
+    fn size(&self) -> Size {
+        let Self { entries, expiries: _, prepared_keys: _, prepared, locks, listeners } = self;
+        let others = prepared.bytes() + locks.bytes() + listeners.bytes();
+        Size::new(entries.len(), entries.bytes() + others)
+    }
+
     fn digest(&self, digest: &mut Digest) {
         let Self { entries, expiries, prepared_keys, prepared, locks, listeners } = self;
         digest.number(entries.len());
@@ -162,9 +170,10 @@ impl Map {
         Ok(encode(&wire::SizeOutput { size }))
     }
 
-    fn entries(&self, _: wire::EntriesInput) -> Result<Records<'_>, Failure> {
-        let outputs = self.entries.iter();
-        Ok(Box::new(outputs.map(|(key, entry)| entries_output(key, Some(entry.indexed_value())))))
+    fn entries(&self, input: wire::EntriesInput) -> Result<Records<'_>, Failure> {
+        let wire::EntriesInput { watch: _, prefix, start, end, after, limit } = input;
+        let found = Keys { prefix, start, end, after, limit }.of(&self.entries)?;
+        Ok(Box::new(found.map(|(key, entry)| entries_output(key, Some(entry.indexed_value())))))
     }
 
     fn clear(&mut self, _: wire::ClearInput, context: &mut Context<'_>) -> Result<Bytes, Failure> {
@@ -199,10 +208,12 @@ impl Map {
     fn listen(
         &mut self,
         command: CommandKey,
-        wire::EventsInput { key }: wire::EventsInput,
+        wire::EventsInput { key, prefix }: wire::EventsInput,
         context: &mut Context<'_>,
     ) -> Result<Step, Failure> {
-        self.listeners.open(command, &key, event_output(&key, None), context)
+        let filter = Filter::new(key, prefix)?;
+        let first = event_output(filter.text(), None);
+        self.listeners.open(command, filter, first, context)
     }
 
     /// Removes an entry whose timer has fired.
@@ -227,6 +238,12 @@ impl Map {
         let timer = context.arm(ttl?);
         self.expiries.insert(timer.id, Arc::clone(key));
         Some(timer)
+    }
+}
+
+impl Footprint for Entry {
+    fn footprint(&self) -> u64 {
+        self.value.footprint()
     }
 }
 
@@ -258,7 +275,7 @@ fn tell(
         return listeners.tell(key, || event_output(key, Some(event())), context);
     }
     let event = event();
-    context.changed(|| {
+    context.changed(At::Key(key), || {
         let value = match &event {
             Event::Inserted(inserted) => inserted.value.clone(),
             Event::Updated(updated) => updated.value.clone(),
@@ -309,7 +326,7 @@ mod tests {
             prepared_keys => prepared_keys.insert("key".into(), transaction),
             prepared => prepared.insert(transaction, Arc::from([])),
             locks => locks.lock(command, &["key".into()], None, &mut context).unwrap(),
-            listeners => listeners.open(command, "key", Bytes::new(), &mut context).unwrap(),
+            listeners => listeners.open(command, Filter::prefix("key".into()), Bytes::new(), &mut context).unwrap(),
         });
     }
 

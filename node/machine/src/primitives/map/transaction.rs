@@ -10,7 +10,8 @@ use multiraft_proto::atomix::multiraft::map::v1 as wire;
 use super::Map;
 use super::write::Write;
 use crate::digest::Digest;
-use crate::limits::{TRANSACTION_WRITES_MAX, TRANSACTIONS_MAX};
+use crate::limits::{ENTRY_OVERHEAD_BYTES, TRANSACTION_WRITES_MAX, TRANSACTIONS_MAX};
+use crate::primitives::measured::Footprint;
 use crate::primitives::{Context, Failure, Status, encode};
 
 /// A client names its transaction by its session and a sequence number of that session.
@@ -135,6 +136,20 @@ impl Map {
                 self.expire(&write.key, context);
             }
         }
+    }
+}
+
+impl Footprint for TransactionKey {
+    fn footprint(&self) -> u64 {
+        0
+    }
+}
+
+impl Footprint for Transaction {
+    /// At least what its commit may add, so that no quota comes between a transaction and its commit.
+    fn footprint(&self) -> u64 {
+        let text = |write: &Write| write.key.len() + write.value.len();
+        self.iter().map(|write| ENTRY_OVERHEAD_BYTES + text(write) as u64).sum()
     }
 }
 

@@ -118,11 +118,11 @@ impl Map {
         if write.kind == Kind::Remove {
             return self.remove(&write, context);
         }
-        let Some(entry) = self.entries.get_mut(&*write.key) else {
+        let Some(mut entry) = self.entries.get_mut(&*write.key) else {
             write.check(None)?;
             return Ok(self.create(write, context));
         };
-        write.check(Some(entry))?;
+        write.check(Some(&entry))?;
         if write.kind == Kind::Put && entry.value == write.value {
             return Ok(Written { kind: write.kind, index: entry.index, prev_value: None });
         }
@@ -131,6 +131,7 @@ impl Map {
         let prev_value = Some(wire::IndexedValue { value: old, index: entry.index });
         entry.index = context.index;
         let expiry = entry.expiry.take();
+        drop(entry);
         let updated = || {
             let value = value(&self.entries, &write.key);
             Event::Updated(Updated { value, prev_value: prev_value.clone() })
@@ -139,7 +140,7 @@ impl Map {
         if expiry.is_some() || write.ttl_millis.is_some() {
             let key = Arc::from(write.key);
             let timer = self.rearm(&key, expiry, write.ttl_millis, context);
-            let entry = self.entries.get_mut(&key).expect("found above");
+            let mut entry = self.entries.get_mut(&key).expect("found above");
             entry.expiry = timer;
         }
         Ok(Written { kind: write.kind, index: context.index, prev_value })

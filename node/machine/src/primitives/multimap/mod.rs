@@ -6,22 +6,23 @@ mod write;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use imbl::{OrdMap, OrdSet};
 use multiraft_proto::atomix::multiraft::multimap::v1 as wire;
 use multiraft_proto::rpc::multimap as operation;
 
 use super::checks::check_key;
-use super::listeners::Listeners;
+use super::listeners::{Filter, Listeners};
+use super::measured::{Measured, MeasuredSet};
+use super::selection::Keys;
 use super::{
-    Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Step, decode,
-    decode_record, encode, unknown_operation,
+    Call, CommandKey, Context, Failure, Primitive, Records, RestoreContext, Service, Size, Step,
+    decode, decode_record, encode, unknown_operation,
 };
 use crate::digest::Digest;
 
 #[derive(Clone, Debug, Default)]
 pub struct MultiMap {
     /// Never an empty set.
-    entries: OrdMap<Arc<str>, OrdSet<Arc<str>>>,
+    entries: Measured<Arc<str>, MeasuredSet<Arc<str>>>,
     listeners: Listeners,
 }
 
@@ -73,6 +74,11 @@ impl Primitive for MultiMap {
 
     fn on_timer(&mut self, _: u64, _: &mut Context<'_>) {}
 
+    fn size(&self) -> Size {
+        let Self { entries, listeners } = self;
+        Size::new(entries.len(), entries.bytes() + listeners.bytes())
+    }
+
     fn digest(&self, digest: &mut Digest) {
         let Self { entries, listeners } = self;
         digest.number(entries.len());
@@ -115,17 +121,21 @@ impl MultiMap {
         values.into_iter().flatten().map(|value| value.to_string()).collect()
     }
 
-    fn entries(&self, _: wire::EntriesInput) -> Result<Records<'_>, Failure> {
-        Ok(Box::new(self.entries.keys().map(|key| self.entries_output(key))))
+    fn entries(&self, input: wire::EntriesInput) -> Result<Records<'_>, Failure> {
+        let wire::EntriesInput { watch: _, prefix, start, end, after, limit } = input;
+        let found = Keys { prefix, start, end, after, limit }.of(&self.entries)?;
+        Ok(Box::new(found.map(|(key, _)| self.entries_output(key))))
     }
 
     fn events(
         &mut self,
         command: CommandKey,
-        wire::EventsInput { key }: wire::EventsInput,
+        wire::EventsInput { key, prefix }: wire::EventsInput,
         context: &mut Context<'_>,
     ) -> Result<Step, Failure> {
-        self.listeners.open(command, &key, event_output(&key, None), context)
+        let filter = Filter::new(key, prefix)?;
+        let first = event_output(filter.text(), None);
+        self.listeners.open(command, filter, first, context)
     }
 
     /// One key with all its values; for who watches, with none when they were removed.
@@ -222,18 +232,25 @@ mod tests {
 
     #[test]
     fn each_field_of_a_multimap_is_in_the_digest() {
+        fn values<const N: usize>(values: [&str; N]) -> MeasuredSet<Arc<str>> {
+            let mut set = MeasuredSet::default();
+            for value in values {
+                set.insert(value.into());
+            }
+            set
+        }
         let command = CommandKey { session_id: 1, sequence_num: 1 };
         let (mut timers, mut emitted) = (Timers::default(), Vec::new());
         let mut context = Context::new((1, 1), 1, &mut timers, &mut emitted);
         let mut map = MultiMap::default();
-        map.entries.insert("a".into(), OrdSet::unit("b".into()));
+        map.entries.insert("a".into(), values(["b"]));
         each_field_changes_the_digest!(map.clone(), MultiMap::digest, MultiMap {
-            entries => entries.insert("b".into(), OrdSet::unit("b".into())),
-            listeners => listeners.open(command, "", Bytes::new(), &mut context).unwrap(),
+            entries => entries.insert("b".into(), values(["b"])),
+            listeners => listeners.open(command, Filter::all(), Bytes::new(), &mut context).unwrap(),
         });
         each_field_changes_the_digest!(map, MultiMap::digest, MultiMap {
-            entries => entries["a"].insert("c".into()),
-            listeners => listeners.open(command, "a", Bytes::new(), &mut context).unwrap(),
+            entries => entries.insert("a".into(), values(["b", "c"])),
+            listeners => listeners.open(command, Filter::prefix("a".into()), Bytes::new(), &mut context).unwrap(),
         });
     }
 }

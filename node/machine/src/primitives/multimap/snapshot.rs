@@ -3,13 +3,13 @@
 use std::iter;
 use std::sync::Arc;
 
-use imbl::OrdSet;
 use multiraft_proto::log::multi_map_record::Record;
 use multiraft_proto::log::{MultiMapRecord, MultiMapValues};
 
 use super::MultiMap;
 use crate::limits::SNAPSHOT_VALUES_MAX;
 use crate::primitives::RestoreContext;
+use crate::primitives::measured::MeasuredSet;
 
 impl MultiMap {
     pub fn records(&self) -> impl Iterator<Item = MultiMapRecord> + Send + '_ {
@@ -37,9 +37,13 @@ impl MultiMap {
         if values.is_empty() {
             return Err("a key has no values".into());
         }
-        let present = self.entries.entry(key.into()).or_default();
+        let key = Arc::from(key);
+        if !self.entries.contains_key(&key) {
+            self.entries.insert(Arc::clone(&key), MeasuredSet::default());
+        }
+        let mut present = self.entries.get_mut(&key).expect("it is there now");
         for value in values {
-            if present.insert(value.into()).is_some() {
+            if present.insert(value.into()) {
                 return Err("a key has a value twice".into());
             }
         }
@@ -50,7 +54,7 @@ impl MultiMap {
 /// Cuts many values, so that no record of them outgrows a chunk.
 fn pieces<'a>(
     key: &'a Arc<str>,
-    values: &'a OrdSet<Arc<str>>,
+    values: &'a MeasuredSet<Arc<str>>,
 ) -> impl Iterator<Item = MultiMapValues> + Send + 'a {
     let mut values = values.iter().map(|value| value.to_string());
     iter::from_fn(move || {

@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use imbl::OrdSet;
 use multiraft_proto::atomix::multiraft::multimap::v1 as wire;
 use wire::event::{Added, Event, Removed};
 
 use super::MultiMap;
 use crate::limits::{COMMAND_VALUES_MAX, KEY_VALUES_MAX};
 use crate::primitives::checks::check_key;
-use crate::primitives::{Context, Failure, Status, encode};
+use crate::primitives::measured::MeasuredSet;
+use crate::primitives::{At, Context, Failure, Status, encode};
 
 /// Key → the values that a command names, sorted and without duplicates.
 type Named = BTreeMap<Arc<str>, BTreeSet<Arc<str>>>;
@@ -112,7 +112,7 @@ impl MultiMap {
             for value in values {
                 self.changed(&key, || removed(&value), context);
             }
-            context.changed(|| self.entries_output(&key));
+            context.changed(At::Key(&key), || self.entries_output(&key));
         }
         encode(&wire::ClearOutput {})
     }
@@ -145,7 +145,7 @@ impl MultiMap {
     /// Makes all changes, or none if one of them would break a limit. Returns whether there was any.
     fn make(&mut self, changes: Vec<Change>, context: &mut Context<'_>) -> Result<bool, Failure> {
         for Change { key, removed, added } in &changes {
-            let count = self.entries.get(key).map_or(0, OrdSet::len);
+            let count = self.entries.get(key).map_or(0, |values| values.len());
             if count - removed.len() + added.len() > KEY_VALUES_MAX {
                 let message = format!("values: a key has at most {KEY_VALUES_MAX}");
                 return Err(Failure::invalid(message));
@@ -163,7 +163,7 @@ impl MultiMap {
                 self.changed(&key, added, context);
             }
             if !gone.is_empty() || !new.is_empty() {
-                context.changed(|| self.entries_output(&key));
+                context.changed(At::Key(&key), || self.entries_output(&key));
             }
         }
         Ok(has_changed)
@@ -171,14 +171,18 @@ impl MultiMap {
 
     fn write(&mut self, key: &Arc<str>, removed: &[Arc<str>], added: &[Arc<str>]) {
         if !added.is_empty() && !self.entries.contains_key(key) {
-            self.entries.insert(Arc::clone(key), OrdSet::new());
+            self.entries.insert(Arc::clone(key), MeasuredSet::default());
         }
-        let Some(values) = self.entries.get_mut(key) else { return };
+        let Some(mut values) = self.entries.get_mut(key) else { return };
         for value in removed {
             values.remove(value);
         }
-        values.extend(added.iter().cloned());
-        if values.is_empty() {
+        for value in added {
+            values.insert(Arc::clone(value));
+        }
+        let is_empty = values.is_empty();
+        drop(values);
+        if is_empty {
             self.entries.remove(key);
         }
     }
