@@ -2,7 +2,7 @@
 
 use crate::inbox::{Inbox, Message};
 use crate::measures::{CallKind, CallMeasures, Measures, Verdict};
-use crate::streams::{self, Part, Stream};
+use crate::streams::{self, Calls as StreamCalls, Part};
 use bytes::Bytes;
 use multiraft_machine::{Answer, Query};
 use multiraft_proto::v1;
@@ -93,7 +93,7 @@ impl Calls {
         let last = streams::is_last(&part);
         let taken = sender.send(part);
         if !taken && !last {
-            self.overran.push(Input::Abandon { call, group: *group });
+            self.overran.push(Input::Abandon { call, group: *group, keeps: true });
         }
         if !taken || last {
             self.waiting.remove(&call);
@@ -193,7 +193,7 @@ impl Drop for Abandon<'_> {
                 calls.measures.record(kind, Verdict::ABANDONED, since.elapsed());
             }
             drop(calls);
-            self.shared.inbox.push(Message::Shard(Input::Abandon { call, group }));
+            self.shared.inbox.push(Message::Shard(Input::Abandon { call, group, keeps: false }));
         }
     }
 }
@@ -230,40 +230,25 @@ impl Handle {
         self.call(CallKind::Command, group, input).await
     }
 
-    fn stream(&self, kind: CallKind, group: u32, input: impl FnOnce(u64) -> Input) -> Stream {
+    /// Calls whose answers come over one queue, which holds at most so many that wait.
+    pub fn calls(&self, answers_max: usize) -> StreamCalls {
+        StreamCalls::new(self.clone(), answers_max)
+    }
+
+    /// Begins a call of a queue; returns its number.
+    pub(crate) fn begin(
+        &self,
+        kind: CallKind,
+        group: u32,
+        sender: streams::Sender,
+        input: impl FnOnce(u64) -> Input,
+    ) -> u64 {
         let call = self.shared.next.fetch_add(1, Relaxed);
-        let (sender, stream) = streams::channel(&self.shared, call, group);
         let reply = Reply::Stream { sender, group, began: false };
         let waiting = Waiting { reply, kind, since: Instant::now() };
         self.shared.calls().waiting.insert(call, waiting);
         self.shared.inbox.push(Message::Shard(input(call)));
-        stream
-    }
-
-    /// Proposes an encoded `PartitionInput` whose outputs are a stream. Dropping that leaves the
-    /// command in its session, which may ask for it again, here or elsewhere.
-    pub fn command_stream(&self, group: u32, input: Bytes) -> Stream {
-        let input = |call| Input::Command { call, group, input, cancel: None };
-        self.stream(CallKind::Command, group, input)
-    }
-
-    /// Asks the machine of a group for a stream of outputs.
-    pub fn query_stream(
-        &self,
-        group: u32,
-        query: Query,
-        max_received_index: u64,
-        consistency: Consistency,
-    ) -> Stream {
-        let streams = true;
-        self.stream(CallKind::Query, group, |call| Input::Query {
-            call,
-            group,
-            query,
-            max_received_index,
-            consistency,
-            streams,
-        })
+        call
     }
 
     /// Asks the machine of a group.
@@ -344,6 +329,13 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         self.shared.inbox.push(Message::Config { group, reply });
         answer.await.unwrap_or_else(|_| Err(stopping()))
+    }
+
+    /// host:port for clients of the node that leads a group, if one is known.
+    pub async fn leader_address(&self, group: u32) -> Option<String> {
+        let (reply, answer) = oneshot::channel();
+        self.shared.inbox.push(Message::Leader { group, reply });
+        answer.await.ok().flatten()
     }
 
     /// (raft index applied, hash of the machine) of a group: equal on members at the same index.

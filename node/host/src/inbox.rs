@@ -16,6 +16,10 @@ pub enum Message {
         group: u32,
         reply: oneshot::Sender<Result<v1::GroupConfig, AdminError>>,
     },
+    Leader {
+        group: u32,
+        reply: oneshot::Sender<Option<String>>,
+    },
     Digest {
         group: u32,
         reply: oneshot::Sender<Option<(u64, u64)>>,

@@ -9,9 +9,8 @@ pub const REPLAY_BYTES_MAX: usize = 4 << 20;
 /// a snapshot. Four snapshots' worth at 1,024 groups.
 pub const WATCH_EVENTS_MAX: usize = 4096;
 
-/// Answers that wait for a client that streams them, and bytes of them. A slower one is cut off; it
-/// may go on where it was, from the outputs that its session keeps.
-pub const STREAM_ANSWERS_MAX: usize = 1024;
+/// Bytes of answers that wait for a client that streams them. A slower one is cut off; it may go on
+/// where it was, from the outputs that its session keeps.
 pub const STREAM_BYTES_MAX: usize = 4 << 20;
 
 /// Group states in one part of a watch snapshot: keeps each message far below 4 MiB.

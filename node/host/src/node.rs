@@ -292,6 +292,10 @@ impl Loop {
                 });
                 let _ = reply.send(config);
             }
+            Message::Leader { group, reply } => {
+                let config = self.shard.service_config(group);
+                let _ = reply.send(config.map(|c| c.leader).filter(|leader| !leader.is_empty()));
+            }
             Message::Digest { group, reply } => {
                 let _ = reply.send(self.shard.digest(group));
             }

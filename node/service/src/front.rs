@@ -4,15 +4,19 @@
 use crate::primitives::Primitives;
 use crate::principal::Principal;
 use crate::rsm::{SessionCall, Sessions};
-use crate::{deadline, relay, stream, unary};
+use crate::{deadline, relay, session_stream, stream, unary};
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
+use multiraft_host::Handle;
 use std::sync::Arc;
 use tokio::sync::watch;
 use tonic::service::Routes;
 
+const SESSION_STREAM: &str = "/atomix.multiraft.v1.SessionStream/Open";
+
 pub struct Front {
+    pub handle: Handle,
     pub primitives: Primitives,
     /// Sessions of wire M.
     pub sessions: Sessions,
@@ -40,6 +44,10 @@ impl Front {
             let open = |message| self.primitives.open(&principal, call, message);
             let (body, stopping) = (request.into_body(), self.stopping.clone());
             let served = stream::serve(body, deadline, call, open, stopping, &mut respond);
+            Box::pin(served).await;
+        } else if request.uri().path() == SESSION_STREAM {
+            let (handle, stopping) = (self.handle.clone(), self.stopping.clone());
+            let served = session_stream::serve(request.into_body(), handle, stopping, &mut respond);
             Box::pin(served).await;
         } else if let Some(call) = SessionCall::find(request.uri().path()) {
             let answer = |message| self.sessions.answer(call, message);

@@ -18,8 +18,10 @@ mod principal;
 mod relay;
 mod rsm;
 mod session;
+mod session_stream;
 mod status;
 mod stream;
+mod stream_calls;
 mod unary;
 mod validate;
 #[cfg(test)]
@@ -64,9 +66,9 @@ pub async fn serve(listener: TcpListener, handle: Handle, shutdown: impl Future<
     }
     let others = Routes::from(routes.into_axum_router().fallback(unknown));
     let primitives = primitives::Primitives::new(handle.clone());
-    let sessions = rsm::Sessions::new(handle);
+    let sessions = rsm::Sessions::new(handle.clone());
     let (stop, stopping) = watch::channel(false);
-    let front = front::Front { primitives, sessions, others, stopping };
+    let front = front::Front { handle: handle.clone(), primitives, sessions, others, stopping };
     connections(listener, front, stop, shutdown).await;
     reporter.abort();
 }

@@ -30,6 +30,16 @@ pub const CONNECTIONS_MAX: usize = 4096;
 /// bounds what a client that does not read can make us hold.
 pub const UNRESERVED_BYTES_MAX: usize = 4 << 10;
 
+/// Answers that wait for a client that reads a stream, and for one with a session stream.
+pub const STREAM_ANSWERS_MAX: usize = 1024;
+pub const SESSION_STREAM_ANSWERS_MAX: usize = 4 * SESSION_STREAM_WINDOW;
+
+/// Calls that may be open on one session stream.
+pub const SESSION_STREAM_WINDOW: usize = 4096;
+
+/// Who leads is looked up this often for clients with session streams.
+pub const LEADERS_PERIOD: Duration = Duration::from_secs(1);
+
 /// What is there of a stream leaves in pieces of about this size.
 pub const STREAM_BATCH_BYTES: usize = 32 << 10;
 

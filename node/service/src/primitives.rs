@@ -4,12 +4,13 @@
 use crate::envelope::{
     self, CommandRequest, CommandResponse, Outcome, QueryResponse, Reading, Target,
 };
+use crate::limits::STREAM_ANSWERS_MAX;
 use crate::principal::Principal;
 use crate::status::{call_error, output, unexpected};
 use crate::unary::Framed;
 use crate::wire::Wire;
 use bytes::Bytes;
-use multiraft_host::{Consistency, Handle, Stream};
+use multiraft_host::{Calls, Consistency, Handle};
 use multiraft_machine::{Answer, Body as OutputBody, Output, Status as OperationStatus};
 use multiraft_proto::rpc::{Kind, RPCS, Rpc};
 use multiraft_proto::v1;
@@ -78,19 +79,21 @@ impl Primitives {
         _: &Principal,
         operation: Operation,
         message: Bytes,
-    ) -> Result<Stream, Status> {
+    ) -> Result<Calls, Status> {
         let Operation { rpc, consistency, .. } = operation;
-        Ok(match rpc.kind {
+        let mut calls = self.handle.calls(STREAM_ANSWERS_MAX);
+        match rpc.kind {
             Kind::Command => {
                 let (group, input, _) = command(rpc, message)?;
-                self.handle.command_stream(group, input)
+                calls.command(0, group, input, None);
             }
             Kind::Query => {
                 let Reading { group, query, max_received_index, consistency } =
                     envelope::query(rpc.operation, consistency, envelope::decode(message)?)?;
-                self.handle.query_stream(group, query, max_received_index, consistency)
+                calls.query(0, group, query, max_received_index, consistency, true);
             }
-        })
+        }
+        Ok(calls)
     }
 }
 

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Response, header};
-use multiraft_host::{List, Part, Stream};
+use multiraft_host::{Calls, List, Part};
 use multiraft_machine::{Answer, Body, Output, Rejection, Status as OperationStatus};
 use multiraft_proto::rpc::Kind;
 use std::future::poll_fn;
@@ -22,7 +22,7 @@ pub async fn serve(
     mut body: RecvStream,
     time: Option<Duration>,
     call: Operation,
-    open: impl FnOnce(Bytes) -> Result<Stream, Status>,
+    open: impl FnOnce(Bytes) -> Result<Calls, Status>,
     stopping: watch::Receiver<bool>,
     respond: &mut SendResponse<Bytes>,
 ) {
@@ -34,10 +34,10 @@ pub async fn serve(
     let mut writer = Writer { call, respond, stream: None, batch: BytesMut::new() };
     let status = match opened {
         Err(status) => Ok(status),
-        Ok(stream) => {
+        Ok(calls) => {
             tokio::select! {
                 biased;
-                status = writer.carry(stream) => status,
+                status = writer.carry(calls) => status,
                 () = stopped(stopping) => {
                     Ok(Status::unavailable("the node is stopping: open the stream at another"))
                 }
@@ -55,7 +55,7 @@ pub async fn serve(
     }
 }
 
-async fn stopped(mut stopping: watch::Receiver<bool>) {
+pub async fn stopped(mut stopping: watch::Receiver<bool>) {
     // A dropped sender is the end of the node, too.
     let _ = stopping.wait_for(|stop| *stop).await;
 }
@@ -77,15 +77,15 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     /// Sends a stream to its end; returns how it ended.
-    async fn carry(&mut self, mut stream: Stream) -> Result<Status, h2::Error> {
+    async fn carry(&mut self, mut calls: Calls) -> Result<Status, h2::Error> {
         loop {
             let part = tokio::select! {
                 biased;
-                part = stream.next() => part,
+                part = calls.next() => part,
                 gone = self.given_up() => return Err(gone),
             };
-            let mut next = part;
-            while let Some(part) = next {
+            let mut next = Some(part.unwrap_or_else(|error| (0, Part::Broken(error))));
+            while let Some((_, part)) = next {
                 if let Some(status) = self.put(part).await? {
                     self.flush().await?;
                     return Ok(status);
@@ -93,7 +93,7 @@ impl Writer<'_> {
                 if self.batch.len() >= STREAM_BATCH_BYTES {
                     self.flush().await?;
                 }
-                next = stream.try_next();
+                next = calls.try_next();
             }
             self.flush().await?;
         }

@@ -103,21 +103,52 @@ pub async fn send_reserved(
 
 /// The only message of a request.
 pub async fn message(body: &mut RecvStream) -> Result<Bytes, Status> {
-    let first = chunk(body).await?;
-    if let Some(length) = length(&first)?
-        && let Some(message) = first.get(PREFIX_BYTES..PREFIX_BYTES + length)
-    {
-        return Ok(first.slice_ref(message));
+    let mut rest = BytesMut::new();
+    let message = next_message(body, &mut rest).await?;
+    message.ok_or_else(|| Status::invalid_argument("the request ends before its message does"))
+}
+
+/// The messages of a request that streams.
+pub struct Messages {
+    body: RecvStream,
+    /// Came, and is not taken.
+    rest: BytesMut,
+}
+
+impl Messages {
+    pub fn new(body: RecvStream) -> Self {
+        Messages { body, rest: BytesMut::new() }
     }
-    let mut joined = BytesMut::from(first);
+
+    /// The next one; `None` behind the last. What came is kept when the future is dropped.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Status> {
+        next_message(&mut self.body, &mut self.rest).await
+    }
+}
+
+async fn next_message(body: &mut RecvStream, rest: &mut BytesMut) -> Result<Option<Bytes>, Status> {
     loop {
-        joined.extend_from_slice(&chunk(body).await?);
-        if let Some(length) = length(&joined)?
-            && joined.len() >= PREFIX_BYTES + length
+        if let Some(length) = length(rest)?
+            && rest.len() >= PREFIX_BYTES + length
         {
-            joined.advance(PREFIX_BYTES);
-            return Ok(joined.split_to(length).freeze());
+            rest.advance(PREFIX_BYTES);
+            return Ok(Some(rest.split_to(length).freeze()));
         }
+        let Some(chunk) = chunk(body).await? else {
+            return match rest.is_empty() {
+                true => Ok(None),
+                false => Err(Status::invalid_argument("the request ends within a message")),
+            };
+        };
+        if rest.is_empty()
+            && let Some(length) = length(&chunk)?
+            && let Some(message) = chunk.get(PREFIX_BYTES..PREFIX_BYTES + length)
+        {
+            // Usually a frame is a message, which is taken as it is.
+            rest.extend_from_slice(&chunk[PREFIX_BYTES + length..]);
+            return Ok(Some(chunk.slice_ref(message)));
+        }
+        rest.extend_from_slice(&chunk);
     }
 }
 
@@ -137,16 +168,16 @@ fn length(bytes: &[u8]) -> Result<Option<usize>, Status> {
     Ok(Some(length))
 }
 
-/// The next bytes of a body, which may be read on by the sender's side then.
-async fn chunk(body: &mut RecvStream) -> Result<Bytes, Status> {
+/// The next bytes of a body, which may be read on by the sender's side then; `None` = it ended.
+async fn chunk(body: &mut RecvStream) -> Result<Option<Bytes>, Status> {
     match body.data().await {
         Some(Ok(bytes)) => {
             // Fails only when the stream has ended, and then nobody waits for room.
             let _ = body.flow_control().release_capacity(bytes.len());
-            Ok(bytes)
+            Ok(Some(bytes))
         }
         Some(Err(error)) => Err(Status::cancelled(format!("the request broke off: {error}"))),
-        None => Err(Status::invalid_argument("the request ends before its message does")),
+        None => Ok(None),
     }
 }
 

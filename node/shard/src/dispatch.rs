@@ -52,13 +52,19 @@ impl Replica {
 
     /// The caller went away. A command that is in the log already may wait there (for a lock):
     /// it is cancelled, so that nothing is granted to nobody.
-    pub fn abandon(&mut self, key: (u64, u64), cancel: Option<(u64, u64)>, ctx: &mut Context) {
+    pub fn abandon(
+        &mut self,
+        key: (u64, u64),
+        cancel: Option<(u64, u64)>,
+        keeps: bool,
+        ctx: &mut Context,
+    ) {
         let Some(command) = self.calls.ended(key, ctx) else {
             self.reads.abandon(key);
             return self.watchers.remove(key, &mut self.machine);
         };
         let Some((session_id, sequence_num)) = cancel.or(command.cancel) else { return };
-        if command.sent == 0 {
+        if keeps || command.sent == 0 {
             return;
         }
         let mut encoded = BytesMut::new();

@@ -119,10 +119,11 @@ pub enum Input {
         /// Answered by a [`List`].
         streams: bool,
     },
-    /// The client of a call went away.
+    /// The client of a call went away. `keeps`: it may ask again for what a command brings.
     Abandon {
         call: u64,
         group: u32,
+        keeps: bool,
     },
     Admin {
         token: u64,

@@ -296,7 +296,7 @@ impl Shard {
             }
             proxy::Call::Cancel(Cancel { session_id, sequence_num }) => {
                 let cancel = Some((session_id, sequence_num)).filter(|(id, _)| *id != 0);
-                replica.abandon(key, cancel, &mut self.ctx);
+                replica.abandon(key, cancel, false, &mut self.ctx);
             }
         }
         self.mark(group);

@@ -82,11 +82,11 @@ impl Proxied {
     }
 
     /// The caller went away: the other node is told so.
-    pub fn abandon(&mut self, number: u64, ctx: &mut Context) {
+    pub fn abandon(&mut self, number: u64, keeps: bool, ctx: &mut Context) {
         let Some(Waiting { group, origin, cancel, to, .. }) = self.calls.remove(&number) else {
             return;
         };
-        let (session_id, sequence_num) = cancel.unwrap_or_default();
+        let (session_id, sequence_num) = cancel.filter(|_| !keeps).unwrap_or_default();
         let call = Some(proxy::Call::Cancel(Cancel { session_id, sequence_num }));
         let gone = Proxy { origin, number, call };
         ctx.send(to, ItemKind::Proxy, group, &gone.encode_to_vec());

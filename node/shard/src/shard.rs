@@ -227,12 +227,13 @@ impl Shard {
                 let read = Read { key, reply, query, max_received_index, streams, since };
                 self.query(call, group, read, consistency);
             }
-            Input::Abandon { call, group } => match self.replicas.get_mut(&group) {
+            Input::Abandon { call, group, keeps } => match self.replicas.get_mut(&group) {
                 Some(replica) => {
-                    replica.abandon((self.ctx.origin, call), None, &mut self.ctx);
+                    let key = (self.ctx.origin, call);
+                    replica.abandon(key, None, keeps, &mut self.ctx);
                     self.mark(group);
                 }
-                None => self.proxied.abandon(call, &mut self.ctx),
+                None => self.proxied.abandon(call, keeps, &mut self.ctx),
             },
             Input::Admin { token, request } => self.admin(token, request),
         }

@@ -453,7 +453,7 @@ impl World {
             *b == boot && *call != newest && attempt.client == client
         };
         let Some((_, _, call)) = of_place.filter(stale).map(|(key, _)| *key).next() else { return };
-        self.input(place, Input::Abandon { call, group });
+        self.input(place, Input::Abandon { call, group, keeps: false });
     }
 
     pub fn answered(&mut self, key: (usize, u64, u64), result: Result<Answer, CallError>) {

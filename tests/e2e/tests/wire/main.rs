@@ -15,4 +15,5 @@ mod nodes;
 mod pages;
 mod raw;
 mod session;
+mod session_stream;
 mod streams;
