@@ -10,7 +10,9 @@ use tonic::{Code, Status};
 use tracing::debug;
 
 use crate::Error;
-use crate::limits::{ATTEMPT_TIMEOUT, BACK_OFF_MAX, BACK_OFF_MIN, MESSAGE_BYTES_MAX};
+use crate::limits::{
+    ATTEMPT_TIMEOUT, BACK_OFF_MAX, BACK_OFF_MIN, MESSAGE_BYTES_MAX, WAIT_MIN, WAIT_TIMEOUT,
+};
 use crate::nodes::Nodes;
 
 /// When a call must be answered.
@@ -18,11 +20,30 @@ use crate::nodes::Nodes;
 pub struct Deadline {
     at: Instant,
     timeout: Duration,
+    /// The call waits for its turn: silence is no sign of a node that does not work.
+    waits: bool,
 }
 
 impl Deadline {
     pub fn after(timeout: Duration) -> Self {
-        Self { at: Instant::now() + timeout, timeout }
+        Self { at: Instant::now() + timeout, timeout, waits: false }
+    }
+
+    /// Of a command that waits in the log for its turn, as long as it takes. The time counts only
+    /// while no node works.
+    pub fn of_wait(timeout: Duration) -> Self {
+        Self { waits: true, ..Self::after(timeout) }
+    }
+
+    fn of_try(&self) -> Duration {
+        if self.waits { WAIT_TIMEOUT } else { self.left().min(ATTEMPT_TIMEOUT) }
+    }
+
+    /// A node kept the call for so long before it failed.
+    fn after_try(&mut self, time: Duration) {
+        if self.waits && time >= WAIT_MIN {
+            *self = Self::of_wait(self.timeout);
+        }
     }
 
     fn left(&self) -> Duration {
@@ -71,7 +92,7 @@ pub async fn call<Q, R>(
     partition: u32,
     path: &'static str,
     request: &Q,
-    deadline: Deadline,
+    mut deadline: Deadline,
 ) -> Result<R, Failure>
 where
     Q: prost::Message + Clone + 'static,
@@ -81,9 +102,10 @@ where
     let mut attempts = 0;
     loop {
         let node = nodes.next(partition, &mut tried);
-        let time = deadline.left().min(ATTEMPT_TIMEOUT);
+        let (began, time) = (Instant::now(), deadline.of_try());
         let answer = tokio::time::timeout(time, unary(&node.channel, path, request.clone())).await;
         attempts += 1;
+        deadline.after_try(began.elapsed());
         let status = match answer {
             Ok(Ok(response)) => return Ok(response),
             Ok(Err(status)) => status,

@@ -52,6 +52,21 @@ impl Error {
         }
     }
 
+    /// True: a condition does not hold, such as a version, or somebody else has a lock.
+    pub fn is_conflict(&self) -> bool {
+        self.status() == Some(Status::Conflict)
+    }
+
+    /// True: what was to be changed is not there.
+    pub fn is_not_found(&self) -> bool {
+        self.status() == Some(Status::NotFound)
+    }
+
+    /// True: what was to be made is there.
+    pub fn is_already_exists(&self) -> bool {
+        self.status() == Some(Status::AlreadyExists)
+    }
+
     /// The status of a rejection.
     pub fn status(&self) -> Option<Status> {
         match self {

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use tonic::transport::{Channel, Endpoint};
 
-use crate::limits::{BLAME_TIME, CONNECT_TIMEOUT, NODES_MAX};
+use crate::limits::{BLAME_TIME, CONNECT_TIMEOUT, NODES_MAX, PING_PERIOD, PING_TIMEOUT};
 use crate::{Error, Routing};
 
 /// One node. The channel connects by itself, and again when the connection was lost.
@@ -36,6 +36,8 @@ impl Node {
             .map_err(|_| invalid())?
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
+            .http2_keep_alive_interval(PING_PERIOD)
+            .keep_alive_timeout(PING_TIMEOUT)
             .connect_lazy();
         Ok(Self {
             address: address.into(),

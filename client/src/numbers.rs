@@ -1,12 +1,12 @@
 //! Sequence numbers of a session and what a keep-alive says about them. No IO.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Counts calls. One counter serves commands and queries, so numbers of commands have gaps.
 #[derive(Debug)]
 pub struct Numbers {
-    inner: Mutex<Inner>,
+    inner: Arc<Mutex<Inner>>,
 }
 
 #[derive(Debug)]
@@ -29,8 +29,8 @@ pub struct Statement {
 
 /// The number of one call; when it is dropped the call is over and its answer may be released.
 #[derive(Debug)]
-pub struct Ticket<'a> {
-    numbers: &'a Numbers,
+pub struct Ticket {
+    inner: Arc<Mutex<Inner>>,
     pub number: u64,
 }
 
@@ -39,47 +39,47 @@ impl Numbers {
     pub fn new(session: u64) -> Self {
         let inner =
             Inner { last: 0, open: BTreeSet::new(), unreleased: 0, max_received_index: session };
-        Self { inner: Mutex::new(inner) }
+        Self { inner: Arc::new(Mutex::new(inner)) }
     }
 
-    pub fn take(&self) -> Ticket<'_> {
-        let mut inner = self.lock();
+    pub fn take(&self) -> Ticket {
+        let mut inner = lock(&self.inner);
         inner.last += 1;
         let number = inner.last;
         inner.open.insert(number);
-        Ticket { numbers: self, number }
+        Ticket { inner: self.inner.clone(), number }
     }
 
     /// Called at the time at which a keep-alive is sent: a later call may not be missing in it.
     pub fn statement(&self) -> Statement {
-        let mut inner = self.lock();
+        let mut inner = lock(&self.inner);
         inner.unreleased = 0;
         Statement { open: inner.open.iter().copied().collect(), last: inner.last }
     }
 
     /// Calls that ended since the last statement.
     pub fn unreleased(&self) -> u64 {
-        self.lock().unreleased
+        lock(&self.inner).unreleased
     }
 
     pub fn received(&self, index: u64) {
-        let mut inner = self.lock();
+        let mut inner = lock(&self.inner);
         inner.max_received_index = inner.max_received_index.max(index);
     }
 
     pub fn max_received_index(&self) -> u64 {
-        self.lock().max_received_index
-    }
-
-    /// No code panics while it holds the lock, so what a poisoned one guards is whole.
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner).max_received_index
     }
 }
 
-impl Drop for Ticket<'_> {
+/// No code panics while it holds the lock, so what a poisoned one guards is whole.
+fn lock(inner: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
+    inner.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for Ticket {
     fn drop(&mut self) {
-        let mut inner = self.numbers.lock();
+        let mut inner = lock(&self.inner);
         inner.open.remove(&self.number);
         inner.unreleased += 1;
     }

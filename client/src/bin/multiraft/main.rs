@@ -7,6 +7,7 @@ mod dev;
 mod inspect;
 mod primitives;
 mod report;
+mod signals;
 mod survey;
 mod table;
 mod top;
@@ -53,8 +54,15 @@ async fn run(arguments: Arguments, plugin: bool) -> Result<Report, Failure> {
     }
     let reach = arguments.reach();
     match arguments.command {
-        Command::Counter { action } => primitives::counter(&reach, action).await,
-        Command::Map { action } => primitives::map(&reach, action).await,
+        Command::Counter { action } => primitives::counter::run(&reach, action).await,
+        Command::CounterMap { action } => primitives::counter_map::run(&reach, action).await,
+        Command::Election { action } => primitives::election::run(&reach, action).await,
+        Command::IndexedMap { action } => primitives::indexed_map::run(&reach, action).await,
+        Command::Lock { action } => primitives::lock::run(&reach, action).await,
+        Command::Map { action } => primitives::map::run(&reach, action).await,
+        Command::MultiMap { action } => primitives::multi_map::run(&reach, action).await,
+        Command::Set { action } => primitives::set::run(&reach, action).await,
+        Command::Value { action } => primitives::value::run(&reach, action).await,
         Command::Node { action } => node(&reach, action).await,
         Command::Group { action } => group(&reach, action).await,
         Command::Top(options) => top::run(&reach, options, arguments.output).await,
