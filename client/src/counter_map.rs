@@ -5,9 +5,10 @@ use std::time::Duration;
 use multiraft_proto::countermap as wire;
 use multiraft_proto::rpc::countermap as operation;
 
+use crate::event::meant;
 use crate::key_locks::{KeyLocks, LockedKeys};
 use crate::primitive::{Primitive, found};
-use crate::{Answer, Answers, Cluster, Error};
+use crate::{Answer, Answers, Change, Cluster, Error, Event, Stream};
 
 /// A map from strings to signed 64-bit numbers. Each key (at most 1 KiB) lives in the partition that
 /// its hash names; a call to the whole map is one call to each partition.
@@ -95,6 +96,26 @@ impl CounterMap {
         Ok(answers.map(|_: Vec<wire::ClearOutput>| ()))
     }
 
+    /// Changes of one key, or of all keys, from now on: those made after this returned are in it. It goes on at another node
+    /// when one fails, and tells nothing twice; it ends with [`Error::SessionExpired`] when the client
+    /// was cut off for too long.
+    pub async fn events(&self, key: Option<&str>) -> Result<Stream<Event<i64>>, Error> {
+        let positions = key.map_or(self.0.all(), |key| vec![self.0.cluster.position(key)]);
+        let input = wire::EventsInput { key: key.unwrap_or_default().into(), ..Default::default() };
+        let outputs = self.0.subscribe(positions, operation::EVENTS, &input).await?;
+        Ok(meant(outputs, |output: wire::EventsOutput| event(output.event?)))
+    }
+
+    /// All keys with their numbers, as [`crate::Map::entries`] lists them. It ends with an error when a node fails on the way; then read
+    /// again.
+    pub fn entries(&self) -> Stream<(String, i64)> {
+        let input = wire::EntriesInput::default();
+        let outputs = self.0.list(self.0.all(), operation::ENTRIES, &input);
+        meant(outputs, |output: wire::EntriesOutput| {
+            output.entry.map(|wire::Entry { key, value }| (key, value))
+        })
+    }
+
     /// Locks keys, as [`crate::Map::lock`] does.
     pub async fn lock<K: Into<String>>(
         &self,
@@ -106,4 +127,16 @@ impl CounterMap {
             .hold(&self.0, keys, wait)
             .await
     }
+}
+
+fn event(wire: wire::Event) -> Option<Event<i64>> {
+    use wire::event::Event as Wire;
+    let change = match wire.event? {
+        Wire::Inserted(inserted) => Change::Inserted(inserted.value),
+        Wire::Updated(wire::event::Updated { value, prev_value }) => {
+            Change::Updated { value, previous: prev_value }
+        }
+        Wire::Removed(removed) => Change::Removed { value: removed.value, expired: false },
+    };
+    Some(Event { key: wire.key, change })
 }

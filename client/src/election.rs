@@ -3,15 +3,17 @@
 use std::fmt;
 use std::time::Duration;
 
+use futures::StreamExt;
 use multiraft_proto::election as wire;
 use multiraft_proto::rpc::election as operation;
 
 use crate::calls::Deadline;
+use crate::event::meant;
+use crate::feed::{Feed, Kind};
 use crate::held::{Held, Wish, hold};
-use crate::limits::CAMPAIGN_POLL_PERIOD;
 use crate::primitive::Primitive;
 use crate::session::decode;
-use crate::{Answer, Cluster, Error, FencingToken};
+use crate::{Answer, Cluster, Error, FencingToken, Stream};
 
 /// An election among candidates, which are names of at most 1 KiB. One leads, the others queue behind
 /// it. A candidate leaves when the session that entered it ends. No operation is ever rejected for
@@ -109,14 +111,25 @@ impl Election {
         let output: wire::EnterOutput = decode(&answer.value)?;
         let mut place = Place { election: self.clone(), candidate: candidate.into(), held };
         let mut term: Term = output.term.into();
+        let mut terms = None;
         while term.leader.as_deref() != Some(candidate) {
-            tokio::time::sleep(CAMPAIGN_POLL_PERIOD).await;
-            term = place.look().await?;
             if !term.has(candidate) {
-                term = place.enter().await?;
+                place.enter().await?;
             }
+            let terms = match &mut terms {
+                Some(terms) => terms,
+                None => terms.insert(place.watch().await?),
+            };
+            term = terms.next().await.unwrap_or(Err(Error::Closed))?.value;
         }
         Ok(Leadership { place, token: term.token })
+    }
+
+    /// The present term, if there ever was one, then every change of it or of the queue. When a node
+    /// fails it begins again at another, with the term as it is then.
+    pub async fn watch(&self) -> Result<Stream<Term>, Error> {
+        let outputs = self.0.watch(operation::WATCH, &wire::WatchInput {}).await?;
+        Ok(meant(outputs, |output: wire::WatchOutput| Some(output.term.into())))
     }
 }
 
@@ -135,19 +148,17 @@ struct Place {
 }
 
 impl Place {
-    async fn look(&self) -> Result<Term, Error> {
-        let operation = self.election.0.operation(operation::GET_TERM, &wire::GetTermInput {});
-        let session = self.held.session();
-        let deadline = Deadline::after(operation.timeout);
-        let answer = session.operate(operation, deadline).await?;
-        Ok(decode::<wire::GetTermOutput>(&answer.value)?.term.into())
+    /// In the session that entered the candidate.
+    async fn watch(&self) -> Result<Stream<Term>, Error> {
+        let operation = self.election.0.operation(operation::WATCH, &wire::WatchInput {});
+        let feed = Feed::new(self.held.session().clone(), operation, Kind::Watch).await?;
+        Ok(meant(feed.stream(), |output: wire::WatchOutput| Some(output.term.into())))
     }
 
-    async fn enter(&mut self) -> Result<Term, Error> {
+    async fn enter(&mut self) -> Result<(), Error> {
         let operation = self.election.0.operation(operation::ENTER, &enter(&self.candidate));
         let deadline = Deadline::after(operation.timeout);
-        let answer = self.held.session().operate(operation, deadline).await?;
-        Ok(decode::<wire::EnterOutput>(&answer.value)?.term.into())
+        self.held.session().operate(operation, deadline).await.map(drop)
     }
 }
 
@@ -172,16 +183,14 @@ impl Leadership {
         self.place.held.give_back().await.map(drop)
     }
 
-    /// Waits until somebody else may lead: because the term is over, or the session expired or could
-    /// not be kept alive in time.
+    /// Waits until somebody else may lead: because the term is over, the session expired or could not
+    /// be kept alive in time, or no node tells any more who leads.
     pub async fn lost(&self) {
         let ended = async {
-            loop {
-                match self.place.look().await {
-                    Ok(term) if !self.is_of(&term) => return,
-                    Err(Error::SessionExpired { .. } | Error::Closed) => return,
-                    // Not reached: then the session's own time counts.
-                    Ok(_) | Err(_) => tokio::time::sleep(CAMPAIGN_POLL_PERIOD).await,
+            let Ok(mut terms) = self.place.watch().await else { return };
+            while let Some(Ok(term)) = terms.next().await {
+                if !self.is_of(&term.value) {
+                    return;
                 }
             }
         };

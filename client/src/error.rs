@@ -33,6 +33,13 @@ pub enum Error {
     /// The list of partitions could not be learned.
     #[error("{message}")]
     Discovery { message: String },
+    /// A stream has lost outputs: what it tells is not all that happened.
+    #[error(
+        "outputs {expected} to {} of a stream of partition {partition} are missing; read the present \
+         state and open the stream again",
+        received - 1
+    )]
+    Gap { partition: u32, expected: u64, received: u64 },
     /// [`crate::Cluster::close`] was called.
     #[error("the client is closed")]
     Closed,
@@ -48,6 +55,7 @@ impl Error {
             Error::Rejected(_)
             | Error::Invalid { .. }
             | Error::Discovery { .. }
+            | Error::Gap { .. }
             | Error::Closed => false,
         }
     }

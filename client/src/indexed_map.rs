@@ -6,9 +6,10 @@ use bytes::Bytes;
 use multiraft_proto::indexedmap as wire;
 use multiraft_proto::rpc::indexedmap as operation;
 
+use crate::event::meant;
 use crate::primitive::{Primitive, found};
 use crate::version::{Version, Versioned, Write, duration, wire_index};
-use crate::{Answer, Cluster, Error};
+use crate::{Answer, Change, Cluster, Error, Stream};
 
 /// A map from strings (at most 1 KiB) to bytes (at most 512 KiB) that keeps the order in which its
 /// entries came. It lives in one partition.
@@ -152,6 +153,23 @@ impl IndexedMap {
         Ok(found(answer)?.map(|output| output.map(|o: wire::NextEntryOutput| entry(o.entry))))
     }
 
+    /// Changes of one key, or of all keys, from now on: those made after this returned are in it. It goes on at another node
+    /// when one fails, and tells nothing twice; it ends with [`Error::SessionExpired`] when the client
+    /// was cut off for too long.
+    pub async fn events(&self, key: Option<&str>) -> Result<Stream<Change<IndexedEntry>>, Error> {
+        let input = wire::EventsInput { key: key.unwrap_or_default().into(), ..Default::default() };
+        let outputs = self.0.subscribe(self.0.home(), operation::EVENTS, &input).await?;
+        Ok(meant(outputs, |output: wire::EventsOutput| change(output.event?)))
+    }
+
+    /// All entries of one point in time, in their order. It ends with an error when a node fails on the way; then read
+    /// again.
+    pub fn entries(&self) -> Stream<IndexedEntry> {
+        let input = wire::EntriesInput::default();
+        let outputs = self.0.list(self.0.home(), operation::ENTRIES, &input);
+        meant(outputs, |output: wire::EntriesOutput| output.entry.map(|found| entry(Some(found))))
+    }
+
     /// Counts the entries.
     pub async fn size(&self) -> Result<Answer<u64>, Error> {
         let answer = self.0.here(operation::SIZE, &wire::SizeInput {}).await?;
@@ -170,4 +188,19 @@ fn entry(wire: Option<wire::Entry>) -> IndexedEntry {
     let wire::Value { value, version } = value.unwrap_or_default();
     let value = Versioned { value, version: Version(version) };
     IndexedEntry { key, index, value }
+}
+
+fn change(wire: wire::Event) -> Option<Change<IndexedEntry>> {
+    use wire::event::Event as Wire;
+    let wire::Event { key, index, event } = wire;
+    let entry = |value| entry(Some(wire::Entry { key: key.clone(), index, value }));
+    Some(match event? {
+        Wire::Inserted(inserted) => Change::Inserted(entry(inserted.value)),
+        Wire::Updated(wire::event::Updated { value, prev_value }) => {
+            Change::Updated { value: entry(value), previous: entry(prev_value) }
+        }
+        Wire::Removed(wire::event::Removed { value, expired }) => {
+            Change::Removed { value: entry(value), expired }
+        }
+    })
 }

@@ -14,9 +14,6 @@ pub const PING_PERIOD: Duration = Duration::from_millis(500);
 /// lock are silent for long, and know nothing else of their node.
 pub const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// One try of a call that waits for its turn. Nodes end it after 15 s.
-pub const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
-
 /// A node that kept a waiting call for so long works, whatever it answered then. Longer than pings
 /// take to find one that does not.
 pub const WAIT_MIN: Duration = Duration::from_secs(5);
@@ -24,8 +21,16 @@ pub const WAIT_MIN: Duration = Duration::from_secs(5);
 /// One try at learning what became of a call that nobody waits for any more.
 pub const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A candidate looks so often whether it leads.
-pub const CAMPAIGN_POLL_PERIOD: Duration = Duration::from_millis(500);
+/// What a node may send of a stream that nobody reads,
+pub const STREAM_WINDOW_BYTES: u32 = 256 << 10;
+
+/// and of all streams on one connection: 128 that nobody reads do not hold up the others.
+pub const STREAMS_WINDOW_BYTES: u32 = 32 << 20;
+
+/// Outputs of a stream, and their bytes, after which a keep-alive says early that they were received.
+/// The cluster ends streams at 65,536 of which it does not know that, and has some MiB for them.
+pub const UNSTATED_OUTPUTS_MAX: u64 = 8_192;
+pub const UNSTATED_BYTES_MAX: usize = 1 << 20;
 
 /// Session timeouts that the cluster takes; it would make these of others.
 pub const SESSION_TIMEOUT_MIN: Duration = Duration::from_secs(1);

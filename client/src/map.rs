@@ -6,11 +6,12 @@ use bytes::Bytes;
 use multiraft_proto::map as wire;
 use multiraft_proto::rpc::map as operation;
 
+use crate::event::meant;
 use crate::key_locks::{KeyLocks, LockedKeys};
 use crate::primitive::{Primitive, found};
 use crate::transaction::Transaction;
 use crate::version::{Version, Versioned, Write, Written, duration, wire_index};
-use crate::{Answer, Answers, Cluster, Error};
+use crate::{Answer, Answers, Change, Cluster, Error, Event, Stream};
 
 /// A map from strings (at most 1 KiB) to bytes (at most 512 KiB). Each key lives in the partition
 /// that its hash names, so writes to different keys do not wait for each other, and a call to the
@@ -128,6 +129,27 @@ impl Map {
         Ok(answers.map(|_: Vec<wire::ClearOutput>| ()))
     }
 
+    /// Changes of one key, or of all keys, from now on: those made after this returned are in it. It goes on at another node
+    /// when one fails, and tells nothing twice; it ends with [`Error::SessionExpired`] when the client
+    /// was cut off for too long.
+    pub async fn events(&self, key: Option<&str>) -> Result<Stream<Event<Versioned>>, Error> {
+        let positions = key.map_or(self.0.all(), |key| vec![self.0.cluster.position(key)]);
+        let input = wire::EventsInput { key: key.unwrap_or_default().into(), ..Default::default() };
+        let outputs = self.0.subscribe(positions, operation::EVENTS, &input).await?;
+        Ok(meant(outputs, |output: wire::EventsOutput| event(output.event?)))
+    }
+
+    /// All entries, partition by partition: each is of one point in time, in the order of keys. It ends with an error when a node fails on the way; then read
+    /// again.
+    pub fn entries(&self) -> Stream<(String, Versioned)> {
+        let input = wire::EntriesInput::default();
+        let outputs = self.0.list(self.0.all(), operation::ENTRIES, &input);
+        meant(outputs, |output: wire::EntriesOutput| {
+            let wire::Entry { key, value } = output.entry?;
+            Some((key, value?.into()))
+        })
+    }
+
     /// Locks up to 1,024 keys, all of those of one partition at once, or waits for them: as long as
     /// it takes, or at most so long in each partition, and is rejected as a conflict then. The locks
     /// keep others from locking, not from writing, and keys need no entries. Not re-entrant: who has
@@ -165,6 +187,20 @@ pub fn update(key: &str, value: Bytes, write: Write) -> wire::UpdateInput {
 
 pub fn remove(key: &str, version: Option<Version>) -> wire::RemoveInput {
     wire::RemoveInput { key: key.into(), prev_index: wire_index(version) }
+}
+
+fn event(wire: wire::Event) -> Option<Event<Versioned>> {
+    use wire::event::Event as Wire;
+    let change = match wire.event? {
+        Wire::Inserted(inserted) => Change::Inserted(inserted.value?.into()),
+        Wire::Updated(wire::event::Updated { value, prev_value }) => {
+            Change::Updated { value: value?.into(), previous: prev_value?.into() }
+        }
+        Wire::Removed(wire::event::Removed { value, expired }) => {
+            Change::Removed { value: value?.into(), expired }
+        }
+    };
+    Some(Event { key: wire.key, change })
 }
 
 fn written(index: u64, previous: Option<wire::IndexedValue>) -> Written {

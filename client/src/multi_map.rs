@@ -5,8 +5,9 @@ use std::time::Duration;
 use multiraft_proto::multimap as wire;
 use multiraft_proto::rpc::multimap as operation;
 
+use crate::event::meant;
 use crate::primitive::Primitive;
-use crate::{Answer, Answers, Cluster, Error};
+use crate::{Answer, Answers, Change, Cluster, Error, Event, Stream};
 
 /// A map from strings to sets of strings, at most 1 KiB each. A key without values does not exist.
 /// Each key lives in the partition that its hash names; a call to several keys is one call to each
@@ -119,6 +120,26 @@ impl MultiMap {
         Ok(answers.map(|all| all.iter().any(|output: &wire::RemoveEntriesOutput| output.updated)))
     }
 
+    /// Changes of one key's values, or of all keys', from now on: those made after this returned are in it. It goes on at another node
+    /// when one fails, and tells nothing twice; it ends with [`Error::SessionExpired`] when the client
+    /// was cut off for too long.
+    pub async fn events(&self, key: Option<&str>) -> Result<Stream<Event<String>>, Error> {
+        let positions = key.map_or(self.0.all(), |key| vec![self.0.cluster.position(key)]);
+        let input = wire::EventsInput { key: key.unwrap_or_default().into(), ..Default::default() };
+        let outputs = self.0.subscribe(positions, operation::EVENTS, &input).await?;
+        Ok(meant(outputs, |output: wire::EventsOutput| event(output.event?)))
+    }
+
+    /// All keys with all their values, as [`crate::Map::entries`] lists them. It ends with an error when a node fails on the way; then read
+    /// again.
+    pub fn entries(&self) -> Stream<(String, Vec<String>)> {
+        let input = wire::EntriesInput::default();
+        let outputs = self.0.list(self.0.all(), operation::ENTRIES, &input);
+        meant(outputs, |output: wire::EntriesOutput| {
+            output.entry.map(|wire::Entry { key, values }| (key, values))
+        })
+    }
+
     /// Counts the keys, partition by partition.
     pub async fn size(&self) -> Result<Answers<u64>, Error> {
         let answers = self.0.everywhere(operation::SIZE, &wire::SizeInput {}).await?;
@@ -131,6 +152,15 @@ impl MultiMap {
         let answers = self.0.everywhere(operation::CLEAR, &wire::ClearInput {}).await?;
         Ok(answers.map(|_: Vec<wire::ClearOutput>| ()))
     }
+}
+
+fn event(wire: wire::Event) -> Option<Event<String>> {
+    use wire::event::Event as Wire;
+    let change = match wire.event? {
+        Wire::Added(added) => Change::Inserted(added.value),
+        Wire::Removed(removed) => Change::Removed { value: removed.value, expired: false },
+    };
+    Some(Event { key: wire.key, change })
 }
 
 fn strings<V: Into<String>>(values: impl IntoIterator<Item = V>) -> Vec<String> {

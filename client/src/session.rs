@@ -10,7 +10,7 @@ use prost::Message;
 use tokio::sync::{Notify, OnceCell, watch};
 use tracing::{debug, warn};
 
-use crate::calls::{Deadline, call};
+use crate::calls::{Deadline, Failure, call};
 use crate::cluster::Operation;
 use crate::envelope::{self, Address};
 use crate::limits::{CLOSE_TIMEOUT, UNRELEASED_COMMANDS_MAX};
@@ -147,12 +147,7 @@ impl Session {
     ) -> Result<Answer<Bytes>, Error> {
         let primitive = self.primitive(spec, deadline).await?;
         let ticket = self.numbers.take();
-        let headers = v1::QueryRequestHeaders {
-            operation: Some(self.address(primitive).headers()),
-            sequence_num: ticket.number,
-            max_received_index: self.numbers.max_received_index(),
-            consistency: Some(consistency.into()),
-        };
+        let headers = self.query_headers(primitive, ticket.number, consistency);
         let request = envelope::QueryRequest { headers: Some(headers), input };
         let response: envelope::QueryResponse = self.call(path, &request, deadline).await?;
         let headers = response.headers.and_then(|headers| headers.operation).unwrap_or_default();
@@ -186,7 +181,7 @@ impl Session {
     /// A number for a command. While the ticket lives the cluster keeps its answer.
     pub fn ticket(&self) -> Ticket {
         if self.numbers.unreleased() >= UNRELEASED_COMMANDS_MAX {
-            self.keep.notify_one();
+            self.hurry();
         }
         self.numbers.take()
     }
@@ -208,7 +203,35 @@ impl Session {
         self.accept(headers, response.output)
     }
 
-    fn address(&self, primitive: u64) -> Address {
+    /// What the headers of a query say.
+    pub fn query_headers(
+        &self,
+        primitive: u64,
+        sequence_num: u64,
+        consistency: v1::Consistency,
+    ) -> v1::QueryRequestHeaders {
+        v1::QueryRequestHeaders {
+            operation: Some(self.address(primitive).headers()),
+            sequence_num,
+            max_received_index: self.numbers.max_received_index(),
+            consistency: Some(consistency.into()),
+        }
+    }
+
+    /// Sends a keep-alive before its time.
+    pub fn hurry(&self) {
+        self.keep.notify_one();
+    }
+
+    pub fn nodes(&self) -> &Nodes {
+        &self.setting.nodes
+    }
+
+    pub fn partition(&self) -> u32 {
+        self.partition
+    }
+
+    pub fn address(&self, primitive: u64) -> Address {
         Address { partition: self.partition, session: self.id, primitive }
     }
 
@@ -222,22 +245,26 @@ impl Session {
         }
         match call(&self.setting.nodes, self.partition, path, request, by).await {
             Ok(response) => Ok(response),
-            Err(failure) => {
-                self.setting.discovery.notify_one();
-                let error = failure.in_session(self.partition, self.id);
-                if matches!(error, Error::SessionExpired { .. }) {
-                    self.end();
-                }
-                Err(error)
-            }
+            Err(failure) => Err(self.failed(failure)),
         }
+    }
+
+    /// The error of a call in this session that failed for good.
+    pub fn failed(&self, failure: Failure) -> Error {
+        self.setting.discovery.notify_one();
+        let error = failure.in_session(self.partition, self.id);
+        if matches!(error, Error::SessionExpired { .. }) {
+            self.end();
+        }
+        error
     }
 
     fn expiry(&self) -> Error {
         Error::SessionExpired { partition: self.partition, session: self.id }
     }
 
-    fn accept(
+    /// What an answer says, by its headers.
+    pub fn accept(
         &self,
         headers: v1::OperationResponseHeaders,
         output: Bytes,
@@ -264,6 +291,7 @@ impl Session {
                 session_id: self.id,
                 last_command_sequence_num: statement.last,
                 open_sequence_nums: statement.open,
+                output_stream_sequence_nums: statement.received,
                 exact: true,
                 ..Default::default()
             }),

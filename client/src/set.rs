@@ -5,9 +5,10 @@ use std::time::Duration;
 use multiraft_proto::rpc::set as operation;
 use multiraft_proto::set as wire;
 
+use crate::event::meant;
 use crate::primitive::Primitive;
 use crate::version::duration;
-use crate::{Answer, Answers, Cluster, Error};
+use crate::{Answer, Answers, Change, Cluster, Error, Stream};
 
 /// A set of strings. Each element (at most 1 KiB) lives in the partition that its hash names; a call
 /// to the whole set is one call to each partition.
@@ -59,6 +60,24 @@ impl Set {
         Ok(answer.map(|output: wire::ContainsOutput| output.contains))
     }
 
+    /// Changes from now on: those made after this returned are in it. It goes on at another node
+    /// when one fails, and tells nothing twice; it ends with [`Error::SessionExpired`] when the client
+    /// was cut off for too long.
+    pub async fn events(&self) -> Result<Stream<Change<String>>, Error> {
+        let positions = self.0.all();
+        let outputs =
+            self.0.subscribe(positions, operation::EVENTS, &wire::EventsInput::default()).await?;
+        Ok(meant(outputs, |output: wire::EventsOutput| change(output.event?)))
+    }
+
+    /// All elements, as [`crate::Map::entries`] lists entries. It ends with an error when a node fails on the way; then read
+    /// again.
+    pub fn elements(&self) -> Stream<String> {
+        let input = wire::ElementsInput::default();
+        let outputs = self.0.list(self.0.all(), operation::ELEMENTS, &input);
+        meant(outputs, |output: wire::ElementsOutput| output.element.map(|element| element.value))
+    }
+
     /// Counts the elements, partition by partition.
     pub async fn size(&self) -> Result<Answers<u64>, Error> {
         let answers = self.0.everywhere(operation::SIZE, &wire::SizeInput {}).await?;
@@ -71,6 +90,16 @@ impl Set {
         let answers = self.0.everywhere(operation::CLEAR, &wire::ClearInput {}).await?;
         Ok(answers.map(|_: Vec<wire::ClearOutput>| ()))
     }
+}
+
+fn change(wire: wire::Event) -> Option<Change<String>> {
+    use wire::event::Event as Wire;
+    Some(match wire.event? {
+        Wire::Added(added) => Change::Inserted(added.element?.value),
+        Wire::Removed(wire::event::Removed { element, expired }) => {
+            Change::Removed { value: element?.value, expired }
+        }
+    })
 }
 
 fn wire_element(element: &str) -> Option<wire::Element> {

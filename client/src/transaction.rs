@@ -37,7 +37,7 @@ pub struct Transaction {
 
 /// What one write of a transaction did.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
+pub struct Effect {
     /// Version of the entry now; `None` when it was removed.
     pub version: Option<Version>,
     /// What was there before.
@@ -93,14 +93,14 @@ impl Transaction {
     /// the first write that cannot be done is, as a conflict also when a key is written twice or is
     /// part of another transaction. Once begun it goes on to its end in the background, also when the
     /// future is dropped.
-    pub async fn commit(self) -> Result<Vec<Change>, Error> {
+    pub async fn commit(self) -> Result<Vec<Effect>, Error> {
         let count = self.inputs.len();
         let outputs = tokio::spawn(self.run()).await.unwrap_or(Err(Error::Closed))?;
-        let mut changes = vec![None; count];
+        let mut effects = vec![None; count];
         for (place, output) in outputs {
-            changes[place] = change(output);
+            effects[place] = effect(output);
         }
-        let all: Option<Vec<Change>> = changes.into_iter().collect();
+        let all: Option<Vec<Effect>> = effects.into_iter().collect();
         all.ok_or_else(|| Error::Refused {
             node: "unknown".into(),
             code: tonic::Code::Internal,
@@ -241,7 +241,7 @@ fn key(input: &Input) -> &str {
     }
 }
 
-fn change(output: wire::MapOutput) -> Option<Change> {
+fn effect(output: wire::MapOutput) -> Option<Effect> {
     let (index, previous) = match output.output? {
         Output::Put(output) => (Some(output.index), output.prev_value),
         Output::Insert(output) => (Some(output.index), None),
@@ -249,5 +249,5 @@ fn change(output: wire::MapOutput) -> Option<Change> {
         Output::Remove(output) => (None, output.value),
         _ => return None,
     };
-    Some(Change { version: index.map(Version), previous: previous.map(Into::into) })
+    Some(Effect { version: index.map(Version), previous: previous.map(Into::into) })
 }

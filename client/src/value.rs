@@ -6,9 +6,10 @@ use bytes::Bytes;
 use multiraft_proto::rpc::value as operation;
 use multiraft_proto::value as wire;
 
+use crate::event::meant;
 use crate::primitive::{Primitive, found};
 use crate::version::{Version, Versioned, Write, Written, duration, wire_index};
-use crate::{Answer, Cluster, Error};
+use crate::{Answer, Change, Cluster, Error, Stream};
 
 /// One value of at most 512 KiB with a version, or none.
 #[derive(Clone)]
@@ -78,6 +79,22 @@ impl Value {
         Ok(answer.map(|output: wire::UpdateOutput| written(output.index, output.prev_value)))
     }
 
+    /// Changes from now on: those made after this returned are in it. It goes on at another node
+    /// when one fails, and tells nothing twice; it ends with [`Error::SessionExpired`] when the client
+    /// was cut off for too long.
+    pub async fn events(&self) -> Result<Stream<Change<Versioned>>, Error> {
+        let home = self.0.home();
+        let outputs = self.0.subscribe(home, operation::EVENTS, &wire::EventsInput {}).await?;
+        Ok(meant(outputs, |output: wire::EventsOutput| change(output.event?)))
+    }
+
+    /// The present value if there is one, then every later one; `None` when it was removed. When a
+    /// node fails it begins again at another, with the value as it is then.
+    pub async fn watch(&self) -> Result<Stream<Option<Versioned>>, Error> {
+        let outputs = self.0.watch(operation::WATCH, &wire::WatchInput {}).await?;
+        Ok(meant(outputs, |output: wire::WatchOutput| Some(output.value.map(Into::into))))
+    }
+
     /// Removes the value, if it has this version, and answers with what it was; rejected as not found
     /// or as a conflict otherwise.
     pub async fn delete(
@@ -88,6 +105,19 @@ impl Value {
         let answer = self.0.here(operation::DELETE, &input).await?;
         Ok(answer.map(|output: wire::DeleteOutput| output.value.map(Into::into)))
     }
+}
+
+fn change(wire: wire::Event) -> Option<Change<Versioned>> {
+    use wire::event::Event as Wire;
+    Some(match wire.event? {
+        Wire::Created(created) => Change::Inserted(created.value?.into()),
+        Wire::Updated(wire::event::Updated { value, prev_value }) => {
+            Change::Updated { value: value?.into(), previous: prev_value?.into() }
+        }
+        Wire::Deleted(wire::event::Deleted { value, expired }) => {
+            Change::Removed { value: value?.into(), expired }
+        }
+    })
 }
 
 fn written(index: u64, previous: Option<wire::IndexedValue>) -> Written {

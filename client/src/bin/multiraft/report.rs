@@ -143,6 +143,7 @@ impl From<Error> for Failure {
             Error::Unavailable { .. }
             | Error::SessionExpired { .. }
             | Error::Discovery { .. }
+            | Error::Gap { .. }
             | Error::Closed => Self::unavailable(message),
         }
     }

@@ -1,6 +1,6 @@
 //! `multiraft` as people and scripts use it.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -46,11 +46,32 @@ impl Dev {
         Command::new(nodes::program("multiraft"))
             .args(arguments.split(' '))
             .env("MULTIRAFT_ENDPOINTS", &self.endpoints)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program starts")
+    }
+
+    /// The first line of a command that does not end by itself.
+    fn first_line(&self, arguments: &str) -> String {
+        let mut process = self.start_command(arguments);
+        let mut line = String::new();
+        let mut output = BufReader::new(process.stdout.take().expect("piped"));
+        output.read_line(&mut line).expect("text");
+        terminate(&process);
+        assert!(process.wait().expect("it ends").success());
+        line.trim_end().to_owned()
+    }
+
+    /// Exit code and standard output of a command that reads this.
+    fn with_input(&self, arguments: &str, input: &str) -> (Option<i32>, String) {
+        let mut process = self.start_command(arguments);
+        let mut stdin = process.stdin.take().expect("piped");
+        stdin.write_all(input.as_bytes()).expect("it reads");
+        drop(stdin);
+        let output = process.wait_with_output().expect("it ends");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
     }
 
     /// Standard output of a command that succeeds.
@@ -130,6 +151,7 @@ fn a_cluster_for_development_serves_commands_until_it_is_interrupted() {
     assert_eq!(dev.ok("map size users"), "0");
 
     primitives(&dev);
+    streams(&dev);
 
     let port = dev.endpoints.split([':', ',']).nth(1).expect("host:port,…");
     let (code, error) = dev.fails(&format!("dev --port {port}"));
@@ -258,6 +280,56 @@ fn primitives(dev: &Dev) {
     }
     let term = dev.ok("election campaign job --candidate c -- printenv MULTIRAFT_FENCING_TOKEN");
     assert_eq!(term, "3");
+}
+
+/// What is listed and watched, and carried from one map to another.
+fn streams(dev: &Dev) {
+    dev.ok("map transact from --put a=1 --put b=2 --put c=3");
+    let mut entries: Vec<_> = dev.ok("map entries from").lines().map(str::to_owned).collect();
+    entries.sort();
+    assert_eq!(entries, ["a  1", "b  2", "c  3"]);
+    let exported = dev.ok("map export from");
+    assert_eq!(exported.lines().count(), 3, "{exported}");
+    assert_eq!(dev.with_input("map import to", &exported), (Some(0), "3 written".into()));
+    assert_eq!(dev.ok("map get to b"), "2");
+    assert_eq!(dev.with_input("map import to", "no JSON").0, Some(2));
+
+    let mut watch = dev.start_command("map watch to --key b -o json");
+    let mut lines = BufReader::new(watch.stdout.take().expect("piped")).lines();
+    // Until it has begun it sees nothing.
+    let mut n = 0;
+    let (sender, first) = std::sync::mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        let line = lines.next().expect("a change").expect("text");
+        sender.send(()).expect("it is waited for");
+        (line, lines)
+    });
+    eventually(|| {
+        n += 1;
+        dev.ok(&format!("map put to b {n}"));
+        first.try_recv().is_ok()
+    });
+    let (line, mut lines) = reader.join().expect("no panic");
+    let change: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+    assert_eq!((&change["event"], &change["key"]), (&"updated".into(), &"b".into()), "{line}");
+    dev.ok("map remove to b");
+    let removed = lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("removed")));
+    assert!(removed.is_some());
+    terminate(&watch);
+    assert!(watch.wait().expect("it ends").success());
+
+    dev.ok("set add tags red");
+    assert_eq!(dev.ok("set elements tags"), "red");
+    dev.ok("countermap set stock apples 7");
+    assert_eq!(dev.ok("countermap entries stock -o json"), r#"{"key":"apples","value":7}"#);
+    dev.ok("multimap put-all roles ada admin author");
+    assert_eq!(dev.ok("multimap entries roles"), "ada  admin author");
+    dev.ok("indexedmap append queue k v");
+    assert_eq!(dev.ok("indexedmap entries queue").lines().count(), 1);
+    dev.ok("value set motd hello");
+    assert_eq!(dev.first_line("value watch motd"), "hello");
+    dev.ok("election evict job nobody");
+    assert!(dev.first_line("election watch job").starts_with("3  "));
 }
 
 fn terminate(process: &Child) {

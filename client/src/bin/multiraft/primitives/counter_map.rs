@@ -3,12 +3,12 @@
 use std::ffi::OsString;
 
 use clap::Subcommand;
-use multiraft_client::{Answer, Cluster};
+use multiraft_client::{Answer, Cluster, Event};
 use serde_json::json;
 
 use super::guarded::{self, Wait};
-use super::{Advice, Read, answered, cleared, size, with};
-use crate::arguments::Reach;
+use super::{Advice, Read, answered, cleared, size, stream, with};
+use crate::arguments::{Output, Reach};
 use crate::report::{Failure, Report};
 
 #[derive(Subcommand)]
@@ -64,6 +64,19 @@ pub enum CounterMapAction {
         #[arg(allow_negative_numbers = true)]
         compare: i64,
     },
+    /// Print all keys with their numbers, one per line
+    Entries {
+        name: String,
+        #[command(flatten)]
+        read: Read,
+    },
+    /// Print what changes, until Ctrl-C
+    Watch {
+        name: String,
+        /// Only changes of this key
+        #[arg(long)]
+        key: Option<String>,
+    },
     /// Count the keys
     Size {
         name: String,
@@ -91,11 +104,19 @@ const ADVICE: Advice = Advice {
     already_exists: "`multiraft countermap set` replaces it",
 };
 
-pub async fn run(reach: &Reach, action: CounterMapAction) -> Result<Report, Failure> {
-    with(reach, |cluster| act(cluster, action)).await
+pub async fn run(
+    reach: &Reach,
+    action: CounterMapAction,
+    output: Output,
+) -> Result<Report, Failure> {
+    with(reach, |cluster| act(cluster, action, output)).await
 }
 
-async fn act(cluster: Cluster, action: CounterMapAction) -> Result<Report, Failure> {
+async fn act(
+    cluster: Cluster,
+    action: CounterMapAction,
+    output: Output,
+) -> Result<Report, Failure> {
     use CounterMapAction as Action;
     let advise = |error| ADVICE.of(error);
     match action {
@@ -129,6 +150,27 @@ async fn act(cluster: Cluster, action: CounterMapAction) -> Result<Report, Failu
         Action::Remove { name, key, compare } => {
             let done = cluster.counter_map(name).remove(&key, compare).await.map_err(advise)?;
             Ok(answered("removed", json!({"removed": true}), &done))
+        }
+        Action::Entries { name, read } => {
+            let map = cluster.counter_map(name);
+            let entries = if read.local { map.local() } else { map }.entries();
+            let show = |answer: Answer<(String, i64)>| {
+                let (key, value) = answer.value;
+                let cells = vec![key.clone().into(), value.to_string().into()];
+                stream::Item { cells, json: json!({"key": key, "value": value}) }
+            };
+            stream::print(entries, output, show).await
+        }
+        Action::Watch { name, key } => {
+            let events = cluster.counter_map(name).events(key.as_deref()).await?;
+            let number = |value: &i64| stream::Item {
+                cells: vec![value.to_string().into()],
+                json: (*value).into(),
+            };
+            let show = |answer: Answer<Event<_>>| {
+                stream::change(&answer.value.change, Some(&answer.value.key), number)
+            };
+            stream::print(events, output, show).await
         }
         Action::Size { name, read } => {
             let map = cluster.counter_map(name);

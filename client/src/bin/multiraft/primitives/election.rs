@@ -4,11 +4,11 @@ use std::ffi::OsString;
 
 use clap::Subcommand;
 use multiraft_client::{Answer, Cluster, Term};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::guarded::{self, Guarded};
-use super::{Read, answered, with};
-use crate::arguments::Reach;
+use super::{Read, answered, stream, with};
+use crate::arguments::{Output, Reach};
 use crate::report::{Failure, Report};
 use crate::table::Table;
 
@@ -28,6 +28,8 @@ pub enum ElectionAction {
         #[command(flatten)]
         read: Read,
     },
+    /// Print the term and every change of it, until Ctrl-C
+    Watch { name: String },
     /// Enter a candidate and wait until it leads
     #[command(after_help = CAMPAIGN_HELP)]
     Campaign {
@@ -50,11 +52,11 @@ pub enum ElectionAction {
     Evict { name: String, candidate: String },
 }
 
-pub async fn run(reach: &Reach, action: ElectionAction) -> Result<Report, Failure> {
-    with(reach, |cluster| act(cluster, action)).await
+pub async fn run(reach: &Reach, action: ElectionAction, output: Output) -> Result<Report, Failure> {
+    with(reach, |cluster| act(cluster, action, output)).await
 }
 
-async fn act(cluster: Cluster, action: ElectionAction) -> Result<Report, Failure> {
+async fn act(cluster: Cluster, action: ElectionAction, output: Output) -> Result<Report, Failure> {
     use ElectionAction as Action;
     let answer = match action {
         Action::Show { name, read } => {
@@ -66,6 +68,14 @@ async fn act(cluster: Cluster, action: ElectionAction) -> Result<Report, Failure
         Action::Promote { name, candidate } => cluster.election(name).promote(&candidate).await,
         Action::Demote { name, candidate } => cluster.election(name).demote(&candidate).await,
         Action::Evict { name, candidate } => cluster.election(name).evict(&candidate).await,
+        Action::Watch { name } => {
+            let terms = cluster.election(name).watch().await?;
+            return stream::print(terms, output, |answer| stream::Item {
+                cells: cells(&answer.value).map(String::into_bytes).into(),
+                json: json(&answer.value),
+            })
+            .await;
+        }
         Action::Campaign { name, candidate, command } => {
             return campaign(&cluster, &name, &candidate, command).await;
         }
@@ -97,11 +107,17 @@ async fn campaign(
 }
 
 fn term(answer: &Answer<Term>) -> Report {
-    let Term { token, leader, queue } = &answer.value;
     let mut table = Table::new(["TERM", "LEADER", "QUEUE"]);
+    table.row(cells(&answer.value));
+    answered(table.text(), json(&answer.value), answer)
+}
+
+fn cells(Term { token, leader, queue }: &Term) -> [String; 3] {
     let leads = leader.clone().unwrap_or_else(|| "-".into());
     let queued = if queue.is_empty() { "-".into() } else { queue.join(" ") };
-    table.row([token.to_string(), leads, queued]);
-    let json = json!({"term": token.0, "leader": leader, "queue": queue});
-    answered(table.text(), json, answer)
+    [token.to_string(), leads, queued]
+}
+
+fn json(Term { token, leader, queue }: &Term) -> Value {
+    json!({"term": token.0, "leader": leader, "queue": queue})
 }

@@ -4,8 +4,8 @@ use clap::{Args, Subcommand};
 use multiraft_client::{Answer, Cluster, IndexedEntry, Place};
 use serde_json::{Value, json};
 
-use super::{Advice, Condition, Life, Read, Terms, answered, versioned, with};
-use crate::arguments::Reach;
+use super::{Advice, Condition, Life, Read, Terms, answered, stream, versioned, with};
+use crate::arguments::{Output, Reach};
 use crate::report::{Failure, Report};
 
 #[derive(Subcommand)]
@@ -69,6 +69,19 @@ pub enum IndexedMapAction {
         #[command(flatten)]
         read: Read,
     },
+    /// Print all entries, one per line
+    Entries {
+        name: String,
+        #[command(flatten)]
+        read: Read,
+    },
+    /// Print what changes, until Ctrl-C
+    Watch {
+        name: String,
+        /// Only changes of this key
+        #[arg(long)]
+        key: Option<String>,
+    },
     /// Count the entries
     Size {
         name: String,
@@ -107,11 +120,19 @@ const ADVICE: Advice = Advice {
     already_exists: "`multiraft indexedmap update` replaces it",
 };
 
-pub async fn run(reach: &Reach, action: IndexedMapAction) -> Result<Report, Failure> {
-    with(reach, |cluster| act(cluster, action)).await
+pub async fn run(
+    reach: &Reach,
+    action: IndexedMapAction,
+    output: Output,
+) -> Result<Report, Failure> {
+    with(reach, |cluster| act(cluster, action, output)).await
 }
 
-async fn act(cluster: Cluster, action: IndexedMapAction) -> Result<Report, Failure> {
+async fn act(
+    cluster: Cluster,
+    action: IndexedMapAction,
+    output: Output,
+) -> Result<Report, Failure> {
     use IndexedMapAction as Action;
     let advise = |error| ADVICE.of(error);
     let map = |name: String, read: Read| {
@@ -141,6 +162,14 @@ async fn act(cluster: Cluster, action: IndexedMapAction) -> Result<Report, Failu
         Action::Last { name, read } => found(map(name, read).last().await?),
         Action::Before { name, index, read } => found(map(name, read).before(index).await?),
         Action::After { name, index, read } => found(map(name, read).after(index).await?),
+        Action::Entries { name, read } => {
+            stream::print(map(name, read).entries(), output, |answer| item(&answer.value)).await
+        }
+        Action::Watch { name, key } => {
+            let events = cluster.indexed_map(name).events(key.as_deref()).await?;
+            let show = |answer: Answer<_>| stream::change(&answer.value, None, item);
+            stream::print(events, output, show).await
+        }
         Action::Size { name, read } => {
             let answer = map(name, read).size().await?;
             Ok(answered(answer.value.to_string(), json!({"size": answer.value}), &answer))
@@ -159,12 +188,16 @@ fn entry(entry: &IndexedEntry) -> Value {
     json
 }
 
+fn item(found: &IndexedEntry) -> stream::Item {
+    let place = found.index.to_string().into();
+    let cells = vec![place, found.key.clone().into(), found.value.value.to_vec()];
+    stream::Item { cells, json: entry(found) }
+}
+
 /// Index, key and value of an entry.
 fn found(answer: Answer<Option<IndexedEntry>>) -> Result<Report, Failure> {
     let Some(found) = &answer.value else {
         return Err(Failure::rejected("there is no such entry"));
     };
-    let mut text = format!("{}  {}  ", found.index, found.key).into_bytes();
-    text.extend_from_slice(&found.value.value);
-    Ok(answered(text, entry(found), &answer))
+    Ok(answered(item(found).cells.join(&b"  "[..]), entry(found), &answer))
 }

@@ -3,15 +3,20 @@
 use std::ffi::OsString;
 
 use clap::{Args, Subcommand};
-use multiraft_client::{Cluster, Write};
+use multiraft_client::{Answer, Cluster, Event, Versioned, Write};
 use serde_json::{Value, json};
 
 use super::guarded::{self, Wait};
 use super::{
-    Advice, Condition, Life, Read, Terms, cleared, found, pair, size, versioned, with, written,
+    Advice, Condition, Life, Read, Terms, cleared, found, item, pair, size, stream, versioned,
+    with, written,
 };
-use crate::arguments::Reach;
+use crate::arguments::{Output, Reach};
 use crate::report::{Failure, Report};
+
+const IMPORT_HELP: &str = "A line is {\"key\":…,\"value\":…}, or {\"key\":…,\"bytes\":[…]} for what is no text. \
+    Other entries stay; times to live are not carried over.\n\nExample:\n  \
+    multiraft map export users | multiraft map import users --endpoints 10.0.0.7:5678";
 
 const TRANSACT_HELP: &str = "All of it happens or nothing. Keys are distinct.\n\nExample:\n  \
     multiraft map transact stock --update apples=6 --insert basket-7=apple --remove offer";
@@ -56,6 +61,24 @@ pub enum MapAction {
         #[command(flatten)]
         condition: Condition,
     },
+    /// Print all entries, one per line
+    Entries {
+        name: String,
+        #[command(flatten)]
+        read: Read,
+    },
+    /// Print what changes, until Ctrl-C
+    Watch {
+        name: String,
+        /// Only changes of this key
+        #[arg(long)]
+        key: Option<String>,
+    },
+    /// Print all entries as JSON lines, for `multiraft map import`
+    Export { name: String },
+    /// Write entries from JSON lines on standard input, as `multiraft map export` prints them
+    #[command(after_help = IMPORT_HELP)]
+    Import { name: String },
     /// Count the entries
     Size {
         name: String,
@@ -108,11 +131,11 @@ const ADVICE: Advice = Advice {
     already_exists: "`multiraft map put` or `update` replaces it",
 };
 
-pub async fn run(reach: &Reach, action: MapAction) -> Result<Report, Failure> {
-    with(reach, |cluster| act(cluster, action)).await
+pub async fn run(reach: &Reach, action: MapAction, output: Output) -> Result<Report, Failure> {
+    with(reach, |cluster| act(cluster, action, output)).await
 }
 
-async fn act(cluster: Cluster, action: MapAction) -> Result<Report, Failure> {
+async fn act(cluster: Cluster, action: MapAction, output: Output) -> Result<Report, Failure> {
     let advise = |error| ADVICE.of(error);
     let key_of = |key: &str| format!("key {key:?}");
     match action {
@@ -136,6 +159,24 @@ async fn act(cluster: Cluster, action: MapAction) -> Result<Report, Failure> {
             let answer = cluster.map(name).remove_if(&key, condition.version()).await;
             found(&key_of(&key), answer.map_err(advise)?)
         }
+        MapAction::Entries { name, read } => {
+            let map = cluster.map(name);
+            let entries = if read.local { map.local() } else { map }.entries();
+            stream::print(entries, output, |answer| entry(&answer.value)).await
+        }
+        MapAction::Export { name } => {
+            let entries = cluster.map(name).entries();
+            stream::print(entries, Output::Json, |answer| entry(&answer.value)).await
+        }
+        MapAction::Import { name } => super::import::run(&cluster.map(name)).await,
+        MapAction::Watch { name, key } => {
+            let events = cluster.map(name).events(key.as_deref()).await?;
+            let show = |answer: Answer<Event<_>>| {
+                let Event { key, change } = &answer.value;
+                stream::change(change, Some(key), item)
+            };
+            stream::print(events, output, show).await
+        }
         MapAction::Size { name, read } => {
             let map = cluster.map(name);
             Ok(size(&if read.local { map.local() } else { map }.size().await?))
@@ -147,6 +188,13 @@ async fn act(cluster: Cluster, action: MapAction) -> Result<Report, Failure> {
             guarded::with_keys(map.lock(keys, wait.longest()), &name, command).await
         }
     }
+}
+
+fn entry((key, value): &(String, Versioned)) -> stream::Item {
+    let mut item = item(value);
+    item.cells.insert(0, key.clone().into());
+    item.json["key"] = key.clone().into();
+    item
 }
 
 async fn transact(cluster: &Cluster, name: String, writes: Writes) -> Result<Report, Failure> {

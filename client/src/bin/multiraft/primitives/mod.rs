@@ -4,11 +4,13 @@ pub mod counter;
 pub mod counter_map;
 pub mod election;
 pub mod guarded;
+pub mod import;
 pub mod indexed_map;
 pub mod lock;
 pub mod map;
 pub mod multi_map;
 pub mod set;
+pub mod stream;
 pub mod value;
 
 use std::time::Duration;
@@ -114,6 +116,11 @@ fn versioned(versioned: &Versioned) -> Value {
         Ok(text) => json!({"value": text, "version": versioned.version.0}),
         Err(_) => json!({"bytes": versioned.value.to_vec(), "version": versioned.version.0}),
     }
+}
+
+/// A value, as one item of a stream.
+fn item(value: &Versioned) -> stream::Item {
+    stream::Item { cells: vec![value.value.to_vec()], json: versioned(value) }
 }
 
 /// A value, or the failure that it is not there.

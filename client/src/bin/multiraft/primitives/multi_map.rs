@@ -1,12 +1,12 @@
 //! `multiraft multimap`
 
 use clap::Subcommand;
-use multiraft_client::{Answer, Answers, Cluster};
+use multiraft_client::{Answer, Answers, Cluster, Event};
 use serde_json::json;
 use std::collections::BTreeMap;
 
-use super::{Advice, Read, answered, cleared, gathered, pair, size, with};
-use crate::arguments::Reach;
+use super::{Advice, Read, answered, cleared, gathered, pair, size, stream, with};
+use crate::arguments::{Output, Reach};
 use crate::report::{Failure, Report};
 
 #[derive(Subcommand)]
@@ -58,6 +58,19 @@ pub enum MultiMapAction {
         #[arg(required = true, value_name = "KEY=VALUE", value_parser = pair)]
         entries: Vec<(String, String)>,
     },
+    /// Print all keys with their values, one per line
+    Entries {
+        name: String,
+        #[command(flatten)]
+        read: Read,
+    },
+    /// Print what changes, until Ctrl-C
+    Watch {
+        name: String,
+        /// Only changes of this key
+        #[arg(long)]
+        key: Option<String>,
+    },
     /// Count the keys
     Size {
         name: String,
@@ -74,11 +87,11 @@ const ADVICE: Advice = Advice {
     already_exists: "nothing needs to be done; `multiraft multimap put-all` takes that for success",
 };
 
-pub async fn run(reach: &Reach, action: MultiMapAction) -> Result<Report, Failure> {
-    with(reach, |cluster| act(cluster, action)).await
+pub async fn run(reach: &Reach, action: MultiMapAction, output: Output) -> Result<Report, Failure> {
+    with(reach, |cluster| act(cluster, action, output)).await
 }
 
-async fn act(cluster: Cluster, action: MultiMapAction) -> Result<Report, Failure> {
+async fn act(cluster: Cluster, action: MultiMapAction, output: Output) -> Result<Report, Failure> {
     use MultiMapAction as Action;
     let advise = |error| ADVICE.of(error);
     let map = |name: String, read: Read| {
@@ -115,6 +128,25 @@ async fn act(cluster: Cluster, action: MultiMapAction) -> Result<Report, Failure
         }
         Action::RemoveEntries { name, entries } => {
             Ok(updated(&cluster.multi_map(name).remove_entries(grouped(entries)).await?))
+        }
+        Action::Entries { name, read } => {
+            let show = |answer: Answer<(String, Vec<String>)>| {
+                let (key, values) = answer.value;
+                let cells = vec![key.clone().into(), values.join(" ").into()];
+                stream::Item { cells, json: json!({"key": key, "values": values}) }
+            };
+            stream::print(map(name, read).entries(), output, show).await
+        }
+        Action::Watch { name, key } => {
+            let events = cluster.multi_map(name).events(key.as_deref()).await?;
+            let value = |value: &String| stream::Item {
+                cells: vec![value.clone().into()],
+                json: value.clone().into(),
+            };
+            let show = |answer: Answer<Event<_>>| {
+                stream::change(&answer.value.change, Some(&answer.value.key), value)
+            };
+            stream::print(events, output, show).await
         }
         Action::Size { name, read } => Ok(size(&map(name, read).size().await?)),
         Action::Clear { name } => Ok(cleared(&cluster.multi_map(name).clear().await?)),

@@ -1,10 +1,11 @@
 //! `multiraft value`
 
 use clap::Subcommand;
-use multiraft_client::Cluster;
+use multiraft_client::{Cluster, Versioned};
+use serde_json::Value;
 
-use super::{Advice, Condition, Life, Read, Terms, found, with, written};
-use crate::arguments::Reach;
+use super::{Advice, Condition, Life, Read, Terms, found, item, stream, with, written};
+use crate::arguments::{Output, Reach};
 use crate::report::{Failure, Report};
 
 #[derive(Subcommand)]
@@ -36,6 +37,8 @@ pub enum ValueAction {
         #[command(flatten)]
         terms: Terms,
     },
+    /// Print the value and every later one, until Ctrl-C
+    Watch { name: String },
     /// Remove the value and print what it was
     Delete {
         name: String,
@@ -50,11 +53,11 @@ const ADVICE: Advice = Advice {
     already_exists: "`multiraft value set` or `update` replaces it",
 };
 
-pub async fn run(reach: &Reach, action: ValueAction) -> Result<Report, Failure> {
-    with(reach, |cluster| act(cluster, action)).await
+pub async fn run(reach: &Reach, action: ValueAction, output: Output) -> Result<Report, Failure> {
+    with(reach, |cluster| act(cluster, action, output)).await
 }
 
-async fn act(cluster: Cluster, action: ValueAction) -> Result<Report, Failure> {
+async fn act(cluster: Cluster, action: ValueAction, output: Output) -> Result<Report, Failure> {
     let advise = |error| ADVICE.of(error);
     match action {
         ValueAction::Get { name, read } => {
@@ -71,9 +74,19 @@ async fn act(cluster: Cluster, action: ValueAction) -> Result<Report, Failure> {
         ValueAction::Update { name, value, terms } => {
             Ok(written(&cluster.value(name).update(value, terms.into()).await.map_err(advise)?))
         }
+        ValueAction::Watch { name } => {
+            let values = cluster.value(name).watch().await?;
+            stream::print(values, output, |answer| present(answer.value.as_ref())).await
+        }
         ValueAction::Delete { name, condition } => {
             let answer = cluster.value(&name).delete(condition.version()).await;
             found(&format!("value {name:?}"), answer.map_err(advise)?)
         }
     }
+}
+
+/// The value, or that there is none any more.
+fn present(value: Option<&Versioned>) -> stream::Item {
+    let none = || stream::Item { cells: vec![b"(none)".into()], json: Value::Null };
+    value.map_or_else(none, item)
 }

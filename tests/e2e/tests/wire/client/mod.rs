@@ -5,6 +5,7 @@
 mod locks;
 mod operations;
 mod silence;
+mod streams;
 mod transactions;
 
 use multiraft_client::{Cluster, Options};

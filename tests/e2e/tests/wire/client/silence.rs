@@ -29,7 +29,7 @@ async fn a_call_at_a_frozen_node_is_answered_through_another() {
     assert_eq!(counter.get().await.unwrap().value, 11);
 }
 
-/// The wait has no time of its own, below this one, after which it would ask elsewhere.
+/// The wait has no time of its own after which it would ask elsewhere.
 const NEVER: Duration = Duration::from_secs(40);
 
 #[tokio::test]
