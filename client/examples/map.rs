@@ -17,7 +17,7 @@ async fn main() -> Result<(), Error> {
 
     // Change an entry only if nobody did since it was read.
     let ada = users.get("ada").await?.value.expect("just put");
-    let unchanged = Write { if_index: Some(ada.index), ..Write::default() };
+    let unchanged = Write::over(ada.version);
     users.update_with("ada", "programmer", unchanged).await?;
     match users.update_with("ada", "countess", unchanged).await {
         Err(Error::Rejected(rejection)) => println!("as expected: {rejection}"),
@@ -25,8 +25,17 @@ async fn main() -> Result<(), Error> {
     }
 
     // An entry that removes itself.
-    let brief = Write { ttl: Some(Duration::from_secs(60)), ..Write::default() };
+    let brief = Write::with_ttl(Duration::from_secs(60));
     users.put_with("guest", "for a minute", brief).await?;
+
+    // Writes that happen together or not at all, wherever their keys live.
+    let swap = users.transaction().remove("charles", None).insert("babbage", "engineer", None);
+    println!("{:?}", swap.commit().await?);
+    match users.transaction().remove("babbage", None).insert("ada", "twice", None).commit().await {
+        Err(error) if error.is_already_exists() => println!("as expected: {error}"),
+        other => println!("unexpected: {other:?}"),
+    }
+    println!("{} users", users.size().await?.value);
 
     cluster.close().await;
     Ok(())

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use multiraft_proto::v1;
 use tonic::client::Grpc;
 use tonic::transport::Channel;
-use tonic::{Code, Status};
+use tonic::{Code, Status, Streaming};
 use tracing::debug;
 
 use crate::Error;
-use crate::limits::{ATTEMPT_TIMEOUT, BACK_OFF_MAX, BACK_OFF_MIN, MESSAGE_BYTES_MAX};
+use crate::limits::{ATTEMPT_TIMEOUT, BACK_OFF_MAX, BACK_OFF_MIN, MESSAGE_BYTES_MAX, WAIT_MIN};
 use crate::nodes::Nodes;
 
 /// When a call must be answered.
@@ -18,14 +18,40 @@ use crate::nodes::Nodes;
 pub struct Deadline {
     at: Instant,
     timeout: Duration,
+    /// The call waits for its turn: silence is no sign of a node that does not work.
+    waits: bool,
 }
 
 impl Deadline {
     pub fn after(timeout: Duration) -> Self {
-        Self { at: Instant::now() + timeout, timeout }
+        Self { at: Instant::now() + timeout, timeout, waits: false }
     }
 
-    fn left(&self) -> Duration {
+    /// Of a command that waits in the log for its turn, as long as it takes. The time counts only
+    /// while no node works.
+    pub fn of_wait(timeout: Duration) -> Self {
+        Self { waits: true, ..Self::after(timeout) }
+    }
+
+    /// Time for one try; `None`: as long as its connection lives.
+    fn of_try(&self) -> Option<Duration> {
+        (!self.waits).then(|| self.left().min(ATTEMPT_TIMEOUT))
+    }
+
+    /// The failure of a call whose time is over.
+    pub fn over(&self, attempts: u32, node: &str, last: &Status) -> Failure {
+        let (timeout, node, last) = (self.timeout, node.to_owned(), describe(last));
+        Failure::Unavailable(Error::Unavailable { timeout, attempts, node, last })
+    }
+
+    /// A node kept the call for so long before it failed.
+    pub fn after_try(&mut self, time: Duration) {
+        if self.waits && time >= WAIT_MIN {
+            *self = Self::of_wait(self.timeout);
+        }
+    }
+
+    pub fn left(&self) -> Duration {
         self.at.saturating_duration_since(Instant::now())
     }
 }
@@ -71,7 +97,7 @@ pub async fn call<Q, R>(
     partition: u32,
     path: &'static str,
     request: &Q,
-    deadline: Deadline,
+    mut deadline: Deadline,
 ) -> Result<R, Failure>
 where
     Q: prost::Message + Clone + 'static,
@@ -81,13 +107,13 @@ where
     let mut attempts = 0;
     loop {
         let node = nodes.next(partition, &mut tried);
-        let time = deadline.left().min(ATTEMPT_TIMEOUT);
-        let answer = tokio::time::timeout(time, unary(&node.channel, path, request.clone())).await;
+        let (began, time) = (Instant::now(), deadline.of_try());
+        let answer = within(time, unary(&node.channel, path, request.clone())).await;
         attempts += 1;
+        deadline.after_try(began.elapsed());
         let status = match answer {
-            Ok(Ok(response)) => return Ok(response),
-            Ok(Err(status)) => status,
-            Err(_) => Status::deadline_exceeded(format!("no answer for {} ms", time.as_millis())),
+            Ok(response) => return Ok(response),
+            Err(status) => status,
         };
         debug!(path, partition, node = node.address, attempts, %status, "a try failed");
         match judge(&status) {
@@ -101,16 +127,14 @@ where
         let pause = back_off(attempts).min(deadline.left());
         tokio::time::sleep(pause).await;
         if deadline.left().is_zero() {
-            let (timeout, node) = (deadline.timeout, node.address.clone());
-            let last = describe(&status);
-            return Err(Failure::Unavailable(Error::Unavailable { timeout, attempts, node, last }));
+            return Err(deadline.over(attempts, &node.address, &status));
         }
         tried.push(node.address.clone());
     }
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
+pub enum Verdict {
     /// The node works, but cannot carry this out now.
     Retry,
     /// The node, or the way to it, does not work.
@@ -119,7 +143,7 @@ enum Verdict {
 }
 
 /// A status that came over the wire has no source; one that tonic made of a broken connection has.
-fn judge(status: &Status) -> Verdict {
+pub fn judge(status: &Status) -> Verdict {
     match status.code() {
         _ if status.source().is_some() => Verdict::Unreachable,
         Code::DeadlineExceeded => Verdict::Unreachable,
@@ -131,7 +155,7 @@ fn judge(status: &Status) -> Verdict {
 
 /// Doubles with every try, and is spread so that clients that failed together do not return
 /// together.
-fn back_off(attempts: u32) -> Duration {
+pub fn back_off(attempts: u32) -> Duration {
     let doubled = BACK_OFF_MIN.saturating_mul(1 << (attempts - 1).min(16));
     doubled.min(BACK_OFF_MAX).mul_f64(fastrand::f64().midpoint(1.0))
 }
@@ -153,6 +177,16 @@ fn describe(status: &Status) -> String {
     text
 }
 
+/// A call that is given up after a time.
+async fn within<R>(
+    time: Option<Duration>,
+    call: impl Future<Output = Result<R, Status>>,
+) -> Result<R, Status> {
+    let Some(time) = time else { return call.await };
+    let silent = || Status::deadline_exceeded(format!("no answer for {} ms", time.as_millis()));
+    tokio::time::timeout(time, call).await.unwrap_or_else(|_| Err(silent()))
+}
+
 /// One try on one node.
 pub async fn unary<Q, R>(channel: &Channel, path: &'static str, request: Q) -> Result<R, Status>
 where
@@ -164,6 +198,23 @@ where
     let path = http::uri::PathAndQuery::from_static(path);
     let codec = tonic_prost::ProstCodec::default();
     Ok(grpc.unary(tonic::Request::new(request), path, codec).await?.into_inner())
+}
+
+/// Opens a stream on one node.
+pub async fn streaming<Q, R>(
+    channel: &Channel,
+    path: &'static str,
+    request: Q,
+) -> Result<Streaming<R>, Status>
+where
+    Q: prost::Message + 'static,
+    R: prost::Message + Default + 'static,
+{
+    let mut grpc = Grpc::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    grpc.ready().await.map_err(|error| Status::from_error(error.into()))?;
+    let path = http::uri::PathAndQuery::from_static(path);
+    let codec = tonic_prost::ProstCodec::default();
+    Ok(grpc.server_streaming(tonic::Request::new(request), path, codec).await?.into_inner())
 }
 
 /// What one node says of itself and its groups.
@@ -185,12 +236,10 @@ where
 {
     let nodes = Nodes::new(&[endpoint.to_owned()], crate::Routing::InOrder)?;
     let node = nodes.next(0, &mut Vec::new());
-    let status = match tokio::time::timeout(timeout, unary(&node.channel, path, request.clone()))
-        .await
-    {
-        Ok(Ok(response)) => return Ok(response),
-        Ok(Err(status)) => status,
-        Err(_) => Status::deadline_exceeded(format!("no answer for {} ms", timeout.as_millis())),
+    let call = unary(&node.channel, path, request.clone());
+    let status = match within(Some(timeout), call).await {
+        Ok(response) => return Ok(response),
+        Err(status) => status,
     };
     // Whatever the node itself answered is for the caller to judge: there is no other to ask.
     let is_answer = status.source().is_none() && status.code() != Code::DeadlineExceeded;

@@ -11,10 +11,13 @@ use tokio::sync::{Notify, OnceCell};
 use tokio::task::JoinHandle;
 
 use crate::calls::Deadline;
-use crate::limits::FAN_OUT_MAX;
+use crate::limits::{FAN_OUT_MAX, SESSION_TIMEOUT_MAX, SESSION_TIMEOUT_MIN};
 use crate::nodes::Nodes;
 use crate::session::{Session, Setting, Spec};
-use crate::{Answer, Answers, Counter, Error, Map, Options, discovery, route, v1};
+use crate::{
+    Answer, Answers, Counter, CounterMap, Election, Error, IndexedMap, Lock, Map, MultiMap,
+    Options, Set, Value, discovery, route, v1,
+};
 
 /// A cluster. Cheap to clone; clones share connections and sessions.
 #[derive(Clone)]
@@ -66,7 +69,8 @@ impl Cluster {
         let partitions = discovery::partitions(&nodes, &options).await?;
         let wanted = Arc::new(Notify::new());
         let keeper = discovery::keep(Arc::downgrade(&nodes), wanted.clone(), options.discover);
-        let setting = Setting { nodes, discovery: wanted, timeout: options.session_timeout };
+        let timeout = options.session_timeout.clamp(SESSION_TIMEOUT_MIN, SESSION_TIMEOUT_MAX);
+        let setting = Setting { nodes, discovery: wanted, timeout };
         let shared = Shared {
             sessions: partitions.iter().map(|_| RwLock::default()).collect(),
             partitions,
@@ -83,9 +87,44 @@ impl Cluster {
         Counter::new(self.clone(), name.into())
     }
 
+    /// The counter map of this name.
+    pub fn counter_map(&self, name: impl Into<String>) -> CounterMap {
+        CounterMap::new(self.clone(), name.into())
+    }
+
+    /// The election of this name.
+    pub fn election(&self, name: impl Into<String>) -> Election {
+        Election::new(self.clone(), name.into())
+    }
+
+    /// The indexed map of this name.
+    pub fn indexed_map(&self, name: impl Into<String>) -> IndexedMap {
+        IndexedMap::new(self.clone(), name.into())
+    }
+
+    /// The lock of this name.
+    pub fn lock(&self, name: impl Into<String>) -> Lock {
+        Lock::new(self.clone(), name.into())
+    }
+
     /// The map of this name.
     pub fn map(&self, name: impl Into<String>) -> Map {
         Map::new(self.clone(), name.into())
+    }
+
+    /// The multimap of this name.
+    pub fn multi_map(&self, name: impl Into<String>) -> MultiMap {
+        MultiMap::new(self.clone(), name.into())
+    }
+
+    /// The set of this name.
+    pub fn set(&self, name: impl Into<String>) -> Set {
+        Set::new(self.clone(), name.into())
+    }
+
+    /// The value of this name.
+    pub fn value(&self, name: impl Into<String>) -> Value {
+        Value::new(self.clone(), name.into())
     }
 
     /// Ids of the groups, in order.
@@ -121,36 +160,44 @@ impl Cluster {
         Arc::new(Spec { service, namespace: self.options().namespace.clone(), name })
     }
 
-    /// Sends an operation to the partition of a key.
-    pub(crate) async fn one(
-        &self,
-        key: &str,
-        operation: Operation,
-    ) -> Result<Answer<Bytes>, Error> {
-        let position = route::position(key.as_bytes(), self.shared.partitions.len());
-        self.at(position, operation).await
+    /// Where the partition of a key stands among the others.
+    pub(crate) fn position(&self, key: &str) -> usize {
+        route::position(key.as_bytes(), self.shared.partitions.len())
     }
 
-    /// Sends an operation to every partition.
-    pub(crate) async fn all(&self, operation: Operation) -> Result<Answers<Vec<Bytes>>, Error> {
-        let calls = (0..self.shared.partitions.len()).map(|i| self.at(i, operation.clone()));
+    /// Sends operations to the partitions at these positions.
+    pub(crate) async fn each(
+        &self,
+        calls: impl IntoIterator<Item = (usize, Operation)>,
+    ) -> Result<Answers<Vec<Bytes>>, Error> {
+        let calls = calls.into_iter().map(|(position, operation)| self.at(position, operation));
         let answers: Vec<_> =
             futures::stream::iter(calls).buffered(FAN_OUT_MAX).try_collect().await?;
         let indexes: BTreeMap<_, _> = answers.iter().map(|a| (a.partition, a.index)).collect();
         Ok(Answers { value: answers.into_iter().map(|answer| answer.value).collect(), indexes })
     }
 
-    async fn at(&self, position: usize, operation: Operation) -> Result<Answer<Bytes>, Error> {
-        let Operation { spec, path, input, timeout, query } = operation;
-        let deadline = Deadline::after(timeout);
-        let session = self.session(position, deadline).await?;
-        match query {
-            None => session.command(&spec, path, input, deadline).await,
-            Some(consistency) => session.query(&spec, path, input, consistency, deadline).await,
-        }
+    /// Sends an operation to the partition at a position.
+    pub(crate) async fn at(
+        &self,
+        position: usize,
+        operation: Operation,
+    ) -> Result<Answer<Bytes>, Error> {
+        let deadline = Deadline::after(operation.timeout);
+        let session = self.session_by(position, deadline).await?;
+        session.operate(operation, deadline).await
     }
 
-    async fn session(&self, position: usize, deadline: Deadline) -> Result<Arc<Session>, Error> {
+    /// The session with the partition at a position, opened within a time if need be.
+    pub(crate) async fn session(
+        &self,
+        position: usize,
+        timeout: Duration,
+    ) -> Result<Arc<Session>, Error> {
+        self.session_by(position, Deadline::after(timeout)).await
+    }
+
+    async fn session_by(&self, position: usize, deadline: Deadline) -> Result<Arc<Session>, Error> {
         if self.shared.closed.load(Ordering::Acquire) {
             return Err(Error::Closed);
         }

@@ -33,6 +33,13 @@ pub enum Error {
     /// The list of partitions could not be learned.
     #[error("{message}")]
     Discovery { message: String },
+    /// A stream has lost outputs: what it tells is not all that happened.
+    #[error(
+        "outputs {expected} to {} of a stream of partition {partition} are missing; read the present \
+         state and open the stream again",
+        received - 1
+    )]
+    Gap { partition: u32, expected: u64, received: u64 },
     /// [`crate::Cluster::close`] was called.
     #[error("the client is closed")]
     Closed,
@@ -48,8 +55,24 @@ impl Error {
             Error::Rejected(_)
             | Error::Invalid { .. }
             | Error::Discovery { .. }
+            | Error::Gap { .. }
             | Error::Closed => false,
         }
+    }
+
+    /// True: a condition does not hold, such as a version, or somebody else has a lock.
+    pub fn is_conflict(&self) -> bool {
+        self.status() == Some(Status::Conflict)
+    }
+
+    /// True: what was to be changed is not there.
+    pub fn is_not_found(&self) -> bool {
+        self.status() == Some(Status::NotFound)
+    }
+
+    /// True: what was to be made is there.
+    pub fn is_already_exists(&self) -> bool {
+        self.status() == Some(Status::AlreadyExists)
     }
 
     /// The status of a rejection.

@@ -11,7 +11,7 @@
 //! let users = cluster.map("users");
 //! users.put("ada", "1815").await?;
 //! let ada = users.get("ada").await?.value.expect("just put");
-//! println!("{:?} at version {}", ada.value, ada.index);
+//! println!("{:?} at version {}", ada.value, ada.version);
 //! cluster.close().await;
 //! # Ok(())
 //! # }
@@ -35,27 +35,53 @@
 mod calls;
 mod cluster;
 mod counter;
+mod counter_map;
 mod discovery;
+mod election;
 mod envelope;
 mod error;
+mod event;
+mod feed;
+mod held;
+mod indexed_map;
+mod key_locks;
 mod limits;
+mod lock;
 mod map;
+mod multi_map;
 mod nodes;
 mod numbers;
 mod options;
+mod primitive;
 mod route;
 mod session;
+mod set;
+mod transaction;
+mod value;
+mod version;
 
 pub use calls::{node_info, node_service};
 pub use cluster::Cluster;
 pub use counter::Counter;
+pub use counter_map::CounterMap;
+pub use election::{Election, Leadership, Term};
 pub use error::{Error, Rejection};
-pub use map::{Map, Versioned, Write, Written};
+pub use event::{Change, Event};
+pub use feed::Stream;
+pub use indexed_map::{IndexedEntry, IndexedMap, Place};
+pub use key_locks::LockedKeys;
+pub use lock::{FencingToken, Lock, LockGuard};
+pub use map::Map;
+pub use multi_map::MultiMap;
 /// The wire's own messages, for administration.
 pub use multiraft_proto::v1;
 pub use multiraft_proto::v1::operation_response_headers::Status;
 pub use options::{Options, Routing};
 pub use route::position;
+pub use set::Set;
+pub use transaction::{Effect, Transaction};
+pub use value::Value;
+pub use version::{Version, Versioned, Write, Written};
 
 /// The answer of one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,4 +107,11 @@ pub struct Answers<T> {
     pub value: T,
     /// Index of each partition's answer, by partition.
     pub indexes: std::collections::BTreeMap<u32, u64>,
+}
+
+impl<T> Answers<T> {
+    /// The same answers with another value.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Answers<U> {
+        Answers { value: change(self.value), indexes: self.indexes }
+    }
 }

@@ -2,9 +2,39 @@
 
 use std::time::Duration;
 
-/// One try of a call on one node. A healthy node answers in milliseconds and an election takes
-/// about a second, so five seconds of silence mean a frozen node or a cut link.
-pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
+/// One try of a call on one node, unless the call is one that waits for its turn. A healthy node
+/// answers in milliseconds and an election takes about a second, so two seconds of silence mean that
+/// another node will do better. It is asked under the same number, so nothing is lost by it.
+pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A connection on which calls are open and nothing came for so long is asked for a sign of life,
+pub const PING_PERIOD: Duration = Duration::from_millis(500);
+
+/// and broken when there is none in this time: the node is frozen or cut off. Calls that wait for a
+/// lock are silent for long, and know nothing else of their node.
+pub const PING_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A node that kept a waiting call for so long works, whatever it answered then. Longer than pings
+/// take to find one that does not.
+pub const WAIT_MIN: Duration = Duration::from_secs(5);
+
+/// One try at learning what became of a call that nobody waits for any more.
+pub const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What a node may send of a stream that nobody reads,
+pub const STREAM_WINDOW_BYTES: u32 = 256 << 10;
+
+/// and of all streams on one connection: 128 that nobody reads do not hold up the others.
+pub const STREAMS_WINDOW_BYTES: u32 = 32 << 20;
+
+/// Outputs of a stream, and their bytes, after which a keep-alive says early that they were received.
+/// The cluster ends streams at 65,536 of which it does not know that, and has some MiB for them.
+pub const UNSTATED_OUTPUTS_MAX: u64 = 8_192;
+pub const UNSTATED_BYTES_MAX: usize = 1 << 20;
+
+/// Session timeouts that the cluster takes; it would make these of others.
+pub const SESSION_TIMEOUT_MIN: Duration = Duration::from_secs(1);
+pub const SESSION_TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 
 /// A TCP connection on a network that works takes less; a host that is gone never answers.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);

@@ -1,85 +1,46 @@
 //! Maps: keys with values and versions, spread over all partitions.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use multiraft_proto::{map, rpc};
-use prost::Message;
+use multiraft_proto::map as wire;
+use multiraft_proto::rpc::map as operation;
 
-use crate::cluster::Operation;
-use crate::session::{Spec, decode, duration};
-use crate::{Answer, Answers, Cluster, Error, Status, v1};
+use crate::event::meant;
+use crate::key_locks::{KeyLocks, LockedKeys};
+use crate::primitive::{Primitive, found};
+use crate::transaction::Transaction;
+use crate::version::{Version, Versioned, Write, Written, duration, wire_index};
+use crate::{Answer, Answers, Change, Cluster, Error, Event, Stream};
 
-/// A map from strings to bytes. Each key lives in the partition that its hash names, so writes to
-/// different keys do not wait for each other, and a call to the whole map is one call to each
-/// partition.
+/// A map from strings (at most 1 KiB) to bytes (at most 512 KiB). Each key lives in the partition
+/// that its hash names, so writes to different keys do not wait for each other, and a call to the
+/// whole map is one call to each partition.
+///
+/// Every write is rejected as a conflict while a [`Transaction`] that writes the key is on its way.
 #[derive(Clone)]
-pub struct Map {
-    cluster: Cluster,
-    spec: Arc<Spec>,
-    timeout: Duration,
-    consistency: v1::Consistency,
-}
-
-/// A value and its version: the index of the command that wrote it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Versioned {
-    pub value: Bytes,
-    pub index: u64,
-}
-
-/// What a write did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Written {
-    /// Version of the entry now.
-    pub index: u64,
-    /// What was there before, when it was replaced.
-    pub previous: Option<Versioned>,
-}
-
-/// Conditions and terms of a write.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Write {
-    /// The entry removes itself after this time; `None` = never.
-    pub ttl: Option<Duration>,
-    /// The version that the entry must have; rejected as a conflict otherwise.
-    pub if_index: Option<u64>,
-}
+pub struct Map(Primitive);
 
 impl Map {
     pub(crate) fn new(cluster: Cluster, name: String) -> Self {
-        Self {
-            spec: cluster.spec(rpc::map::TYPE, name),
-            timeout: cluster.options().timeout,
-            cluster,
-            consistency: v1::Consistency::Linearizable,
-        }
+        Self(Primitive::new(cluster, operation::TYPE, name))
     }
 
     /// A handle whose reads may be stale: never older than what this client has seen.
-    pub fn local(mut self) -> Self {
-        self.consistency = v1::Consistency::Local;
-        self
+    pub fn local(self) -> Self {
+        Self(self.0.local())
     }
 
     /// A handle whose calls end after this time.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
-        self
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self(self.0.timeout(timeout))
     }
 
-    /// Reads an entry.
+    /// Reads an entry; `None` when it is not there.
     pub async fn get(&self, key: &str) -> Result<Answer<Option<Versioned>>, Error> {
-        let path = "/atomix.multiraft.map.v1.Map/Get";
-        let input = map::GetInput { key: key.into() };
-        match self.at_key(key, path, &input, Some(self.consistency)).await {
-            Ok(answer) => Ok(answer.map(|output: map::GetOutput| output.value.map(versioned))),
-            Err(Error::Rejected(r)) if r.status == Status::NotFound => {
-                Ok(Answer { value: None, partition: r.partition, index: r.index })
-            }
-            Err(error) => Err(error),
-        }
+        let input = wire::GetInput { key: key.into() };
+        let answer = found(self.0.at(key, operation::GET, &input).await)?;
+        Ok(answer.map(|output| output.and_then(|o: wire::GetOutput| o.value).map(Into::into)))
     }
 
     /// Writes an entry, whether it is there or not. Writing the bytes that are there changes nothing.
@@ -87,28 +48,18 @@ impl Map {
         self.put_with(key, value, Write::default()).await
     }
 
-    /// Writes an entry on conditions.
+    /// Writes an entry on conditions; rejected as a conflict when it has another version.
     pub async fn put_with(
         &self,
         key: &str,
         value: impl Into<Bytes>,
         write: Write,
     ) -> Result<Answer<Written>, Error> {
-        let path = "/atomix.multiraft.map.v1.Map/Put";
-        let input = map::PutInput {
-            key: key.into(),
-            value: value.into(),
-            ttl: write.ttl.and_then(duration),
-            prev_index: write.if_index.unwrap_or(0),
-        };
-        let answer: Answer<map::PutOutput> = self.at_key(key, path, &input, None).await?;
-        Ok(answer.map(|output| Written {
-            index: output.index,
-            previous: output.prev_value.map(versioned),
-        }))
+        let answer = self.0.at(key, operation::PUT, &put(key, value.into(), write)).await?;
+        Ok(answer.map(|output: wire::PutOutput| written(output.index, output.prev_value)))
     }
 
-    /// Writes a new entry; rejected when the key is there.
+    /// Writes a new entry; rejected as already existing when the key is there.
     pub async fn insert(
         &self,
         key: &str,
@@ -124,14 +75,11 @@ impl Map {
         value: impl Into<Bytes>,
         ttl: Option<Duration>,
     ) -> Result<Answer<Written>, Error> {
-        let path = "/atomix.multiraft.map.v1.Map/Insert";
-        let ttl = ttl.and_then(duration);
-        let input = map::InsertInput { key: key.into(), value: value.into(), ttl };
-        let answer: Answer<map::InsertOutput> = self.at_key(key, path, &input, None).await?;
-        Ok(answer.map(|output| Written { index: output.index, previous: None }))
+        let answer = self.0.at(key, operation::INSERT, &insert(key, value.into(), ttl)).await?;
+        Ok(answer.map(|output: wire::InsertOutput| written(output.index, None)))
     }
 
-    /// Replaces an entry; rejected when the key is not there.
+    /// Replaces an entry; rejected as not found when the key is not there.
     pub async fn update(
         &self,
         key: &str,
@@ -140,87 +88,121 @@ impl Map {
         self.update_with(key, value, Write::default()).await
     }
 
-    /// Replaces an entry on conditions.
+    /// Replaces an entry on conditions; rejected as a conflict when it has another version.
     pub async fn update_with(
         &self,
         key: &str,
         value: impl Into<Bytes>,
         write: Write,
     ) -> Result<Answer<Written>, Error> {
-        let path = "/atomix.multiraft.map.v1.Map/Update";
-        let input = map::UpdateInput {
-            key: key.into(),
-            value: value.into(),
-            ttl: write.ttl.and_then(duration),
-            prev_index: write.if_index.unwrap_or(0),
-        };
-        let answer: Answer<map::UpdateOutput> = self.at_key(key, path, &input, None).await?;
-        Ok(answer.map(|output| Written {
-            index: output.index,
-            previous: output.prev_value.map(versioned),
-        }))
+        let answer = self.0.at(key, operation::UPDATE, &update(key, value.into(), write)).await?;
+        Ok(answer.map(|output: wire::UpdateOutput| written(output.index, output.prev_value)))
     }
 
-    /// Removes an entry and answers with what it was; rejected when the key is not there.
+    /// Removes an entry and answers with what it was; rejected as not found when the key is not
+    /// there.
     pub async fn remove(&self, key: &str) -> Result<Answer<Option<Versioned>>, Error> {
         self.remove_if(key, None).await
     }
 
-    /// Removes an entry if it has this version.
+    /// Removes an entry if it has this version; rejected as a conflict otherwise.
     pub async fn remove_if(
         &self,
         key: &str,
-        index: Option<u64>,
+        version: Option<Version>,
     ) -> Result<Answer<Option<Versioned>>, Error> {
-        let path = "/atomix.multiraft.map.v1.Map/Remove";
-        let input = map::RemoveInput { key: key.into(), prev_index: index.unwrap_or(0) };
-        let answer: Answer<map::RemoveOutput> = self.at_key(key, path, &input, None).await?;
-        Ok(answer.map(|output| output.value.map(versioned)))
+        let answer = self.0.at(key, operation::REMOVE, &remove(key, version)).await?;
+        Ok(answer.map(|output: wire::RemoveOutput| output.value.map(Into::into)))
     }
 
     /// Counts the entries, partition by partition.
     pub async fn size(&self) -> Result<Answers<u64>, Error> {
-        let path = "/atomix.multiraft.map.v1.Map/Size";
-        let operation = self.operation(path, &map::SizeInput {}, Some(self.consistency));
-        let Answers { value: outputs, indexes } = self.cluster.all(operation).await?;
-        let mut value = 0;
-        for output in &outputs {
-            value += u64::from(decode::<map::SizeOutput>(output)?.size);
-        }
-        Ok(Answers { value, indexes })
+        let answers = self.0.everywhere(operation::SIZE, &wire::SizeInput {}).await?;
+        let size = |output: &wire::SizeOutput| u64::from(output.size);
+        Ok(answers.map(|outputs| outputs.iter().map(size).sum()))
     }
 
-    /// Removes all entries, partition by partition.
+    /// Removes all entries, partition by partition. A partition where a key is part of a transaction
+    /// rejects it as a conflict.
     pub async fn clear(&self) -> Result<Answers<()>, Error> {
-        let path = "/atomix.multiraft.map.v1.Map/Clear";
-        let operation = self.operation(path, &map::ClearInput {}, None);
-        let answers = self.cluster.all(operation).await?;
-        Ok(Answers { value: (), indexes: answers.indexes })
+        let answers = self.0.everywhere(operation::CLEAR, &wire::ClearInput {}).await?;
+        Ok(answers.map(|_: Vec<wire::ClearOutput>| ()))
     }
 
-    fn operation<I: Message>(
-        &self,
-        path: &'static str,
-        input: &I,
-        query: Option<v1::Consistency>,
-    ) -> Operation {
-        let (spec, input) = (self.spec.clone(), input.encode_to_vec().into());
-        Operation { spec, path, input, timeout: self.timeout, query }
+    /// Changes of one key, or of all keys, from now on: those made after this returned are in it. It goes on at another node
+    /// when one fails, and tells nothing twice; it ends with [`Error::SessionExpired`] when the client
+    /// was cut off for too long.
+    pub async fn events(&self, key: Option<&str>) -> Result<Stream<Event<Versioned>>, Error> {
+        let positions = key.map_or(self.0.all(), |key| vec![self.0.cluster.position(key)]);
+        let input = wire::EventsInput { key: key.unwrap_or_default().into(), ..Default::default() };
+        let outputs = self.0.subscribe(positions, operation::EVENTS, &input).await?;
+        Ok(meant(outputs, |output: wire::EventsOutput| event(output.event?)))
     }
 
-    async fn at_key<I: Message, O: Message + Default>(
+    /// All entries, partition by partition: each is of one point in time, in the order of keys. It ends with an error when a node fails on the way; then read
+    /// again.
+    pub fn entries(&self) -> Stream<(String, Versioned)> {
+        let input = wire::EntriesInput::default();
+        let outputs = self.0.list(self.0.all(), operation::ENTRIES, &input);
+        meant(outputs, |output: wire::EntriesOutput| {
+            let wire::Entry { key, value } = output.entry?;
+            Some((key, value?.into()))
+        })
+    }
+
+    /// Locks up to 1,024 keys, all of those of one partition at once, or waits for them: as long as
+    /// it takes, or at most so long in each partition, and is rejected as a conflict then. The locks
+    /// keep others from locking, not from writing, and keys need no entries. Not re-entrant: who has
+    /// a key locked and locks it again waits for itself.
+    pub async fn lock<K: Into<String>>(
         &self,
-        key: &str,
-        path: &'static str,
-        input: &I,
-        query: Option<v1::Consistency>,
-    ) -> Result<Answer<O>, Error> {
-        let answer = self.cluster.one(key, self.operation(path, input, query)).await?;
-        let output = decode(&answer.value)?;
-        Ok(answer.map(|_| output))
+        keys: impl IntoIterator<Item = K>,
+        wait: Option<Duration>,
+    ) -> Result<LockedKeys, Error> {
+        let keys = keys.into_iter().map(Into::into).collect();
+        KeyLocks { lock: operation::LOCK, unlock: operation::UNLOCK }
+            .hold(&self.0, keys, wait)
+            .await
+    }
+
+    /// Several writes that happen together or not at all.
+    pub fn transaction(&self) -> Transaction {
+        Transaction::new(self.0.clone())
     }
 }
 
-fn versioned(value: map::IndexedValue) -> Versioned {
-    Versioned { value: value.value, index: value.index }
+pub fn put(key: &str, value: Bytes, write: Write) -> wire::PutInput {
+    let (ttl, prev_index) = (write.wire_ttl(), write.wire_index());
+    wire::PutInput { key: key.into(), value, ttl, prev_index }
+}
+
+pub fn insert(key: &str, value: Bytes, ttl: Option<Duration>) -> wire::InsertInput {
+    wire::InsertInput { key: key.into(), value, ttl: ttl.map(duration) }
+}
+
+pub fn update(key: &str, value: Bytes, write: Write) -> wire::UpdateInput {
+    let (ttl, prev_index) = (write.wire_ttl(), write.wire_index());
+    wire::UpdateInput { key: key.into(), value, ttl, prev_index }
+}
+
+pub fn remove(key: &str, version: Option<Version>) -> wire::RemoveInput {
+    wire::RemoveInput { key: key.into(), prev_index: wire_index(version) }
+}
+
+fn event(wire: wire::Event) -> Option<Event<Versioned>> {
+    use wire::event::Event as Wire;
+    let change = match wire.event? {
+        Wire::Inserted(inserted) => Change::Inserted(inserted.value?.into()),
+        Wire::Updated(wire::event::Updated { value, prev_value }) => {
+            Change::Updated { value: value?.into(), previous: prev_value?.into() }
+        }
+        Wire::Removed(wire::event::Removed { value, expired }) => {
+            Change::Removed { value: value?.into(), expired }
+        }
+    };
+    Some(Event { key: wire.key, change })
+}
+
+fn written(index: u64, previous: Option<wire::IndexedValue>) -> Written {
+    Written { version: Version(index), previous: previous.map(Into::into) }
 }

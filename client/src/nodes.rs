@@ -7,7 +7,10 @@ use std::time::Instant;
 
 use tonic::transport::{Channel, Endpoint};
 
-use crate::limits::{BLAME_TIME, CONNECT_TIMEOUT, NODES_MAX};
+use crate::limits::{
+    BLAME_TIME, CONNECT_TIMEOUT, NODES_MAX, PING_PERIOD, PING_TIMEOUT, STREAM_WINDOW_BYTES,
+    STREAMS_WINDOW_BYTES,
+};
 use crate::{Error, Routing};
 
 /// One node. The channel connects by itself, and again when the connection was lost.
@@ -15,6 +18,8 @@ use crate::{Error, Routing};
 pub struct Node {
     pub address: String,
     pub channel: Channel,
+    /// A connection of its own for streams: those that nobody reads must not hold up calls.
+    pub streams: Channel,
     /// Given by the user, or has answered. An address that only a node of the cluster named may mean
     /// nothing here: behind a forwarded port nobody else's does.
     confirmed: AtomicBool,
@@ -32,14 +37,21 @@ impl Node {
         if port.is_none_or(|port| port == 0) {
             return Err(invalid());
         }
-        let channel = Endpoint::from_shared(format!("http://{address}"))
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))
             .map_err(|_| invalid())?
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
+            .http2_keep_alive_interval(PING_PERIOD)
+            .keep_alive_timeout(PING_TIMEOUT);
+        let streams = endpoint
+            .clone()
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(STREAMS_WINDOW_BYTES)
             .connect_lazy();
         Ok(Self {
             address: address.into(),
-            channel,
+            channel: endpoint.connect_lazy(),
+            streams,
             confirmed: (source == Source::Given).into(),
             unreachable_until: Mutex::new(None),
         })

@@ -1,19 +1,20 @@
 //! Sequence numbers of a session and what a keep-alive says about them. No IO.
 
-use std::collections::BTreeSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Counts calls. One counter serves commands and queries, so numbers of commands have gaps.
 #[derive(Debug)]
 pub struct Numbers {
-    inner: Mutex<Inner>,
+    inner: Arc<Mutex<Inner>>,
 }
 
 #[derive(Debug)]
 struct Inner {
     last: u64,
-    /// Calls whose answer is still awaited: the cluster keeps its answers to these.
-    open: BTreeSet<u64>,
+    /// Calls whose answer is still awaited, with the number of the last output that was received: the
+    /// cluster keeps its later answers to these.
+    open: BTreeMap<u64, u64>,
     /// Calls that ended since the last keep-alive.
     unreleased: u64,
     max_received_index: u64,
@@ -23,14 +24,16 @@ struct Inner {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Statement {
     pub open: Vec<u64>,
+    /// Call → its last output that was received, of those that have several.
+    pub received: BTreeMap<u64, u64>,
     /// All numbers up to this one have been given out.
     pub last: u64,
 }
 
 /// The number of one call; when it is dropped the call is over and its answer may be released.
 #[derive(Debug)]
-pub struct Ticket<'a> {
-    numbers: &'a Numbers,
+pub struct Ticket {
+    inner: Arc<Mutex<Inner>>,
     pub number: u64,
 }
 
@@ -38,48 +41,59 @@ impl Numbers {
     /// `session` is the index at which the session was opened: nothing older may be read.
     pub fn new(session: u64) -> Self {
         let inner =
-            Inner { last: 0, open: BTreeSet::new(), unreleased: 0, max_received_index: session };
-        Self { inner: Mutex::new(inner) }
+            Inner { last: 0, open: BTreeMap::new(), unreleased: 0, max_received_index: session };
+        Self { inner: Arc::new(Mutex::new(inner)) }
     }
 
-    pub fn take(&self) -> Ticket<'_> {
-        let mut inner = self.lock();
+    pub fn take(&self) -> Ticket {
+        let mut inner = lock(&self.inner);
         inner.last += 1;
         let number = inner.last;
-        inner.open.insert(number);
-        Ticket { numbers: self, number }
+        inner.open.insert(number, 0);
+        Ticket { inner: self.inner.clone(), number }
     }
 
     /// Called at the time at which a keep-alive is sent: a later call may not be missing in it.
     pub fn statement(&self) -> Statement {
-        let mut inner = self.lock();
+        let mut inner = lock(&self.inner);
         inner.unreleased = 0;
-        Statement { open: inner.open.iter().copied().collect(), last: inner.last }
+        Statement {
+            open: inner.open.keys().copied().collect(),
+            received: inner.open.iter().map(|(n, o)| (*n, *o)).filter(|(_, o)| *o > 0).collect(),
+            last: inner.last,
+        }
     }
 
     /// Calls that ended since the last statement.
     pub fn unreleased(&self) -> u64 {
-        self.lock().unreleased
+        lock(&self.inner).unreleased
     }
 
     pub fn received(&self, index: u64) {
-        let mut inner = self.lock();
+        let mut inner = lock(&self.inner);
         inner.max_received_index = inner.max_received_index.max(index);
     }
 
     pub fn max_received_index(&self) -> u64 {
-        self.lock().max_received_index
-    }
-
-    /// No code panics while it holds the lock, so what a poisoned one guards is whole.
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner).max_received_index
     }
 }
 
-impl Drop for Ticket<'_> {
+/// No code panics while it holds the lock, so what a poisoned one guards is whole.
+fn lock(inner: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
+    inner.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Ticket {
+    /// An output of the call was received, and all before it.
+    pub fn received(&self, output: u64) {
+        lock(&self.inner).open.insert(self.number, output);
+    }
+}
+
+impl Drop for Ticket {
     fn drop(&mut self) {
-        let mut inner = self.numbers.lock();
+        let mut inner = lock(&self.inner);
         inner.open.remove(&self.number);
         inner.unreleased += 1;
     }
@@ -98,10 +112,14 @@ mod tests {
         assert_eq!((first.number, second.number, third.number), (1, 2, 3));
         drop(second);
         assert_eq!(numbers.unreleased(), 1);
-        assert_eq!(numbers.statement(), Statement { open: vec![1, 3], last: 3 });
+        let received = BTreeMap::new();
+        let statement = Statement { open: vec![1, 3], received: received.clone(), last: 3 };
+        assert_eq!(numbers.statement(), statement);
         assert_eq!(numbers.unreleased(), 0);
+        third.received(7);
+        assert_eq!(numbers.statement().received, BTreeMap::from([(3, 7)]));
         drop((first, third));
-        assert_eq!(numbers.statement(), Statement { open: vec![], last: 3 });
+        assert_eq!(numbers.statement(), Statement { open: vec![], received, last: 3 });
     }
 
     #[test]

@@ -1,21 +1,22 @@
 //! A session with one partition: numbers, keep-alives, primitives.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use multiraft_proto::v1;
 use prost::Message;
-use tokio::sync::{Notify, OnceCell};
+use tokio::sync::{Notify, OnceCell, watch};
 use tracing::{debug, warn};
 
-use crate::calls::{Deadline, call};
+use crate::calls::{Deadline, Failure, call};
+use crate::cluster::Operation;
 use crate::envelope::{self, Address};
 use crate::limits::{CLOSE_TIMEOUT, UNRELEASED_COMMANDS_MAX};
 use crate::nodes::Nodes;
-use crate::numbers::Numbers;
+use crate::numbers::{Numbers, Ticket};
+use crate::version::duration;
 use crate::{Answer, Error, Rejection, Status};
 
 const OPEN_SESSION: &str = "/atomix.multiraft.v1.Partition/OpenSession";
@@ -45,7 +46,8 @@ pub struct Session {
     id: u64,
     setting: Setting,
     numbers: Numbers,
-    expired: AtomicBool,
+    /// When the newest keep-alive that was answered was sent; `None` when the session is over.
+    kept: watch::Sender<Option<Instant>>,
     /// Wakes the keeper before its time.
     keep: Arc<Notify>,
     /// Ids of the primitives used so far; each is created once, by the first call that needs it.
@@ -59,9 +61,10 @@ impl Session {
         partition: u32,
         deadline: Deadline,
     ) -> Result<Arc<Self>, Error> {
+        let since = Instant::now();
         let request = v1::OpenSessionRequest {
             headers: Some(v1::PartitionRequestHeaders { partition_id: partition }),
-            input: Some(v1::OpenSessionInput { timeout: duration(setting.timeout) }),
+            input: Some(v1::OpenSessionInput { timeout: Some(duration(setting.timeout)) }),
         };
         let response: v1::OpenSessionResponse =
             call(&setting.nodes, partition, OPEN_SESSION, &request, deadline).await?;
@@ -72,7 +75,7 @@ impl Session {
             id,
             setting,
             numbers: Numbers::new(id),
-            expired: AtomicBool::new(false),
+            kept: watch::Sender::new(Some(since)),
             keep: Arc::default(),
             primitives: Mutex::default(),
         });
@@ -82,11 +85,47 @@ impl Session {
     }
 
     pub fn is_expired(&self) -> bool {
-        self.expired.load(Ordering::Acquire)
+        self.kept.borrow().is_none()
+    }
+
+    /// For so long the cluster keeps the session without a keep-alive.
+    pub fn timeout(&self) -> Duration {
+        self.setting.timeout
+    }
+
+    /// Waits until the cluster may have given the session up: it said so, or no keep-alive was
+    /// answered for the whole timeout.
+    pub async fn lost(&self) {
+        let mut kept = self.kept.subscribe();
+        loop {
+            let Some(since) = *kept.borrow_and_update() else { return };
+            tokio::select! {
+                // The sender lives in this session.
+                _ = kept.changed() => {}
+                () = tokio::time::sleep_until((since + self.setting.timeout).into()) => return,
+            }
+        }
+    }
+
+    fn end(&self) {
+        self.kept.send_replace(None);
+    }
+
+    /// Carries out an operation of a primitive.
+    pub async fn operate(
+        &self,
+        operation: Operation,
+        deadline: Deadline,
+    ) -> Result<Answer<Bytes>, Error> {
+        let Operation { spec, path, input, query, .. } = operation;
+        match query {
+            None => self.command(&spec, path, input, deadline).await,
+            Some(consistency) => self.query(&spec, path, input, consistency, deadline).await,
+        }
     }
 
     /// Carries out a command of a primitive, once.
-    pub async fn command(
+    async fn command(
         &self,
         spec: &Spec,
         path: &'static str,
@@ -94,11 +133,11 @@ impl Session {
         deadline: Deadline,
     ) -> Result<Answer<Bytes>, Error> {
         let primitive = self.primitive(spec, deadline).await?;
-        self.numbered(primitive, path, input, deadline).await
+        let ticket = self.ticket();
+        self.send(primitive, ticket.number, path, input, deadline).await
     }
 
-    /// Asks a primitive.
-    pub async fn query(
+    async fn query(
         &self,
         spec: &Spec,
         path: &'static str,
@@ -108,19 +147,15 @@ impl Session {
     ) -> Result<Answer<Bytes>, Error> {
         let primitive = self.primitive(spec, deadline).await?;
         let ticket = self.numbers.take();
-        let headers = v1::QueryRequestHeaders {
-            operation: Some(self.address(primitive).headers()),
-            sequence_num: ticket.number,
-            max_received_index: self.numbers.max_received_index(),
-            consistency: Some(consistency.into()),
-        };
+        let headers = self.query_headers(primitive, ticket.number, consistency);
         let request = envelope::QueryRequest { headers: Some(headers), input };
         let response: envelope::QueryResponse = self.call(path, &request, deadline).await?;
         let headers = response.headers.and_then(|headers| headers.operation).unwrap_or_default();
         self.accept(headers, response.output)
     }
 
-    async fn primitive(&self, spec: &Spec, deadline: Deadline) -> Result<u64, Error> {
+    /// The id of a primitive, which is created if need be.
+    pub async fn primitive(&self, spec: &Spec, deadline: Deadline) -> Result<u64, Error> {
         let cell = {
             let mut known = self.primitives.lock().unwrap_or_else(PoisonError::into_inner);
             match known.get(spec) {
@@ -138,32 +173,65 @@ impl Session {
             name: spec.name.clone(),
         };
         let input = v1::CreatePrimitiveInput { spec: Some(spec) }.encode_to_vec().into();
-        let answer = self.numbered(0, CREATE_PRIMITIVE, input, deadline).await?;
+        let ticket = self.ticket();
+        let answer = self.send(0, ticket.number, CREATE_PRIMITIVE, input, deadline).await?;
         Ok(decode::<v1::CreatePrimitiveOutput>(&answer.value)?.primitive_id)
     }
 
-    async fn numbered(
+    /// A number for a command. While the ticket lives the cluster keeps its answer.
+    pub fn ticket(&self) -> Ticket {
+        if self.numbers.unreleased() >= UNRELEASED_COMMANDS_MAX {
+            self.hurry();
+        }
+        self.numbers.take()
+    }
+
+    /// Sends a command under a number. Sent again under the same one it takes effect once.
+    pub async fn send(
         &self,
         primitive: u64,
+        sequence_num: u64,
         path: &'static str,
         input: Bytes,
         deadline: Deadline,
     ) -> Result<Answer<Bytes>, Error> {
-        if self.numbers.unreleased() >= UNRELEASED_COMMANDS_MAX {
-            self.keep.notify_one();
-        }
-        let ticket = self.numbers.take();
-        let headers = v1::CommandRequestHeaders {
-            operation: Some(self.address(primitive).headers()),
-            sequence_num: ticket.number,
-        };
+        let operation = Some(self.address(primitive).headers());
+        let headers = v1::CommandRequestHeaders { operation, sequence_num };
         let request = envelope::CommandRequest { headers: Some(headers), input };
         let response: envelope::CommandResponse = self.call(path, &request, deadline).await?;
         let headers = response.headers.and_then(|headers| headers.operation).unwrap_or_default();
         self.accept(headers, response.output)
     }
 
-    fn address(&self, primitive: u64) -> Address {
+    /// What the headers of a query say.
+    pub fn query_headers(
+        &self,
+        primitive: u64,
+        sequence_num: u64,
+        consistency: v1::Consistency,
+    ) -> v1::QueryRequestHeaders {
+        v1::QueryRequestHeaders {
+            operation: Some(self.address(primitive).headers()),
+            sequence_num,
+            max_received_index: self.numbers.max_received_index(),
+            consistency: Some(consistency.into()),
+        }
+    }
+
+    /// Sends a keep-alive before its time.
+    pub fn hurry(&self) {
+        self.keep.notify_one();
+    }
+
+    pub fn nodes(&self) -> &Nodes {
+        &self.setting.nodes
+    }
+
+    pub fn partition(&self) -> u32 {
+        self.partition
+    }
+
+    pub fn address(&self, primitive: u64) -> Address {
         Address { partition: self.partition, session: self.id, primitive }
     }
 
@@ -177,22 +245,26 @@ impl Session {
         }
         match call(&self.setting.nodes, self.partition, path, request, by).await {
             Ok(response) => Ok(response),
-            Err(failure) => {
-                self.setting.discovery.notify_one();
-                let error = failure.in_session(self.partition, self.id);
-                if matches!(error, Error::SessionExpired { .. }) {
-                    self.expired.store(true, Ordering::Release);
-                }
-                Err(error)
-            }
+            Err(failure) => Err(self.failed(failure)),
         }
+    }
+
+    /// The error of a call in this session that failed for good.
+    pub fn failed(&self, failure: Failure) -> Error {
+        self.setting.discovery.notify_one();
+        let error = failure.in_session(self.partition, self.id);
+        if matches!(error, Error::SessionExpired { .. }) {
+            self.end();
+        }
+        error
     }
 
     fn expiry(&self) -> Error {
         Error::SessionExpired { partition: self.partition, session: self.id }
     }
 
-    fn accept(
+    /// What an answer says, by its headers.
+    pub fn accept(
         &self,
         headers: v1::OperationResponseHeaders,
         output: Bytes,
@@ -211,6 +283,7 @@ impl Session {
     }
 
     async fn keep_alive(&self, period: Duration) -> Result<(), Error> {
+        let since = Instant::now();
         let statement = self.numbers.statement();
         let request = v1::KeepAliveRequest {
             headers: Some(v1::PartitionRequestHeaders { partition_id: self.partition }),
@@ -218,12 +291,14 @@ impl Session {
                 session_id: self.id,
                 last_command_sequence_num: statement.last,
                 open_sequence_nums: statement.open,
+                output_stream_sequence_nums: statement.received,
                 exact: true,
                 ..Default::default()
             }),
         };
         let _: v1::KeepAliveResponse =
             self.call(KEEP_ALIVE, &request, Deadline::after(period)).await?;
+        self.kept.send_modify(|kept| *kept = kept.map(|_| since));
         Ok(())
     }
 
@@ -238,7 +313,7 @@ impl Session {
         };
         let answer: Result<v1::CloseSessionResponse, Error> =
             self.call(CLOSE_SESSION, &request, Deadline::after(CLOSE_TIMEOUT)).await;
-        self.expired.store(true, Ordering::Release);
+        self.end();
         if let Err(error) = answer {
             debug!(partition = self.partition, session = self.id, %error, "session not closed");
         }
@@ -271,12 +346,4 @@ pub fn decode<M: Message + Default>(output: &Bytes) -> Result<M, Error> {
         code: tonic::Code::Internal,
         message: format!("its answer does not decode: {error}; use a client of its release"),
     })
-}
-
-/// A duration on the wire; longer than it can hold counts as its longest.
-pub fn duration(duration: Duration) -> Option<prost_types::Duration> {
-    Some(
-        prost_types::Duration::try_from(duration)
-            .unwrap_or(prost_types::Duration { seconds: i64::MAX, nanos: 0 }),
-    )
 }

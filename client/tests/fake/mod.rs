@@ -1,4 +1,5 @@
-//! A node with one partition and one counter, in memory, that fails on demand. For tests of the
+//! A node with one partition, one counter, one lock and the events of a set,
+//! in memory, that fails on demand. For tests of the
 //! client's own logic only: it keeps no log and knows no peers.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -7,10 +8,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
+use futures::StreamExt;
 use futures::future::BoxFuture;
-use multiraft_proto::{counter, v1};
+use futures::stream::BoxStream;
+use multiraft_proto::{counter, lock, set, v1};
 use tonic::body::Body;
-use tonic::server::{Grpc, NamedService, UnaryService};
+use tonic::server::{Grpc, NamedService, ServerStreamingService, UnaryService};
 use tonic::{Code, Request, Response, Status, async_trait};
 
 /// What happened at the node, and what shall happen next.
@@ -24,6 +27,16 @@ pub struct State {
     pub arrived: Vec<(u64, u64)>,
     pub keep_alives: Vec<v1::KeepAliveInput>,
     pub closed: Vec<u64>,
+    /// The next calls of the lock end so, whether they acquire or release it; after them they are
+    /// granted. `None`: the call is not answered.
+    pub lock_answers: VecDeque<Option<Code>>,
+    /// What the next streams of events bring: the numbers of their outputs, and how they end. After
+    /// them streams stay open.
+    pub streams: VecDeque<(Vec<u64>, Code)>,
+    /// Sequence number of every stream as it was opened.
+    pub opened: Vec<u64>,
+    /// Sequence number and path of every call of the lock as it arrived.
+    pub lock_calls: Vec<(u64, String)>,
     index: u64,
     value: i64,
     answers: BTreeMap<(u64, u64), (u64, i64)>,
@@ -42,9 +55,17 @@ impl Fake {
             .add_service(v1::partition_server::PartitionServer::new(self.clone()))
             .add_service(v1::session_server::SessionServer::new(self.clone()))
             .add_service(CounterServer(self.clone()))
+            .add_service(LockServer(self.clone()))
+            .add_service(SetServer(self.clone()))
             .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener));
         tokio::spawn(server);
         address
+    }
+
+    /// The session that was opened first.
+    #[allow(dead_code, reason = "each test program uses its part")]
+    pub fn session(&self) -> u64 {
+        1
     }
 
     pub fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -232,5 +253,122 @@ impl Fake {
             }),
             output: Some(counter::IncrementOutput { value }),
         }))
+    }
+}
+
+/// Acquire and Release: both answers have no more than an index, which Release has not and nobody
+/// reads there.
+#[derive(Clone)]
+struct LockServer(Fake);
+
+impl NamedService for LockServer {
+    const NAME: &'static str = "atomix.multiraft.lock.v1.Lock";
+}
+
+impl tonic::codegen::Service<http::Request<Body>> for LockServer {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let path = request.uri().path().to_owned();
+        let service = LockCall { fake: self.0.clone(), path };
+        let codec = tonic_prost::ProstCodec::default();
+        Box::pin(async move { Ok(Grpc::new(codec).unary(service, request).await) })
+    }
+}
+
+struct LockCall {
+    fake: Fake,
+    path: String,
+}
+
+impl UnaryService<lock::AcquireRequest> for LockCall {
+    type Response = lock::AcquireResponse;
+    type Future = BoxFuture<'static, Result<Response<Self::Response>, Status>>;
+
+    fn call(&mut self, request: Request<lock::AcquireRequest>) -> Self::Future {
+        let (_, number) = caller(&request.into_inner().headers.expect("headers"));
+        let mut state = self.fake.state();
+        state.lock_calls.push((number, self.path.clone()));
+        let answer = state.lock_answers.pop_front();
+        state.index += 1;
+        let index = state.index;
+        Box::pin(async move {
+            match answer {
+                Some(None) => std::future::pending().await,
+                Some(Some(code)) => Err(Status::new(code, "as the test wants")),
+                None => Ok(Response::new(lock::AcquireResponse {
+                    headers: Some(v1::CommandResponseHeaders {
+                        operation: Some(answered(index)),
+                        output_sequence_num: 1,
+                    }),
+                    output: Some(lock::AcquireOutput { index }),
+                })),
+            }
+        })
+    }
+}
+
+/// Events only: output n says that the element n was added.
+#[derive(Clone)]
+struct SetServer(Fake);
+
+impl NamedService for SetServer {
+    const NAME: &'static str = "atomix.multiraft.set.v1.Set";
+}
+
+impl tonic::codegen::Service<http::Request<Body>> for SetServer {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let service = self.clone();
+        let codec = tonic_prost::ProstCodec::default();
+        Box::pin(async move { Ok(Grpc::new(codec).server_streaming(service, request).await) })
+    }
+}
+
+impl ServerStreamingService<set::EventsRequest> for SetServer {
+    type Response = set::EventsResponse;
+    type ResponseStream = BoxStream<'static, Result<Self::Response, Status>>;
+    type Future = BoxFuture<'static, Result<Response<Self::ResponseStream>, Status>>;
+
+    fn call(&mut self, request: Request<set::EventsRequest>) -> Self::Future {
+        let (_, number) = caller(&request.into_inner().headers.expect("headers"));
+        let mut state = self.0.state();
+        state.opened.push(number);
+        let script = state.streams.pop_front();
+        let (numbers, end) = script.map_or((vec![], None), |(numbers, end)| (numbers, Some(end)));
+        let outputs = futures::stream::iter(numbers).map(|n| Ok(set_event(n)));
+        let end = futures::stream::once(async move {
+            match end {
+                Some(code) => Err(Status::new(code, "as the test wants")),
+                None => std::future::pending().await,
+            }
+        });
+        Box::pin(async move { Ok(Response::new(outputs.chain(end).boxed())) })
+    }
+}
+
+fn set_event(n: u64) -> set::EventsResponse {
+    let element = Some(set::Element { value: n.to_string() });
+    let added = set::event::Event::Added(set::event::Added { element });
+    // The first says that the subscription has begun.
+    let event = set::Event { event: (n > 1).then_some(added) };
+    let headers =
+        v1::CommandResponseHeaders { operation: Some(answered(n)), output_sequence_num: n };
+    set::EventsResponse {
+        headers: Some(headers),
+        output: Some(set::EventsOutput { event: Some(event) }),
     }
 }

@@ -7,6 +7,15 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::actions::{GroupAction, NodeAction};
+use crate::primitives::counter::CounterAction;
+use crate::primitives::counter_map::CounterMapAction;
+use crate::primitives::election::ElectionAction;
+use crate::primitives::indexed_map::IndexedMapAction;
+use crate::primitives::lock::LockAction;
+use crate::primitives::map::MapAction;
+use crate::primitives::multi_map::MultiMapAction;
+use crate::primitives::set::SetAction;
+use crate::primitives::value::ValueAction;
 
 const ENDPOINT: &str = "127.0.0.1:5678";
 
@@ -18,7 +27,8 @@ const EXIT_CODES: &str = "Exit codes:\n  \
     0  done\n  \
     1  the cluster rejected it, or there is no such entry\n  \
     2  the command line or the input is wrong\n  \
-    3  no answer: nodes down, unreachable, or without a majority\n\n\
+    3  no answer: nodes down, unreachable, or without a majority; or a lock was lost\n  \
+    `hold` and `campaign` pass on the exit code of their command\n\n\
     Environment:\n  \
     MULTIRAFT_ENDPOINTS  as --endpoints\n  \
     MULTIRAFT_LOG        what to log on standard error, such as debug";
@@ -44,7 +54,7 @@ pub struct Arguments {
     #[arg(long, global = true, default_value = "30s", value_parser = duration)]
     pub timeout: Duration,
 
-    /// Namespace of counters and maps
+    /// Namespace of the primitives
     #[arg(long, global = true, default_value = "default", value_name = "NAME")]
     pub primitive_namespace: String,
 
@@ -73,10 +83,48 @@ pub enum Command {
         #[command(subcommand)]
         action: CounterAction,
     },
+    /// Maps from strings to signed 64-bit numbers
+    #[command(name = "countermap", alias = "counter-map")]
+    CounterMap {
+        #[command(subcommand)]
+        action: CounterMapAction,
+    },
+    /// Elections of a leader among candidates
+    Election {
+        #[command(subcommand)]
+        action: ElectionAction,
+    },
+    /// Maps from strings to bytes that keep the order of their entries
+    #[command(name = "indexedmap", alias = "indexed-map")]
+    IndexedMap {
+        #[command(subcommand)]
+        action: IndexedMapAction,
+    },
+    /// Locks that one client at a time holds
+    Lock {
+        #[command(subcommand)]
+        action: LockAction,
+    },
     /// Maps from strings to bytes
     Map {
         #[command(subcommand)]
         action: MapAction,
+    },
+    /// Maps from strings to sets of strings
+    #[command(name = "multimap", alias = "multi-map")]
+    MultiMap {
+        #[command(subcommand)]
+        action: MultiMapAction,
+    },
+    /// Sets of strings
+    Set {
+        #[command(subcommand)]
+        action: SetAction,
+    },
+    /// Values of bytes, one each
+    Value {
+        #[command(subcommand)]
+        action: ValueAction,
     },
     /// The nodes: what they are, planned absence, what they hold
     Node {
@@ -95,94 +143,6 @@ pub enum Command {
     Dev(DevOptions),
     /// Print completions for a shell
     Completions { shell: clap_complete::Shell },
-}
-
-#[derive(Subcommand)]
-pub enum CounterAction {
-    /// Print the value
-    Get {
-        name: String,
-        /// Accept an older value, from the node that is asked
-        #[arg(long)]
-        local: bool,
-    },
-    /// Set the value
-    Set {
-        name: String,
-        #[arg(allow_negative_numbers = true)]
-        value: i64,
-    },
-    /// Add to the value
-    Increment {
-        name: String,
-        #[arg(default_value_t = 1, allow_negative_numbers = true)]
-        value: i64,
-    },
-    /// Subtract from the value
-    Decrement {
-        name: String,
-        #[arg(default_value_t = 1, allow_negative_numbers = true)]
-        value: i64,
-    },
-}
-
-#[derive(Subcommand)]
-pub enum MapAction {
-    /// Write an entry, whether it is there or not
-    Put {
-        name: String,
-        key: String,
-        value: String,
-        #[command(flatten)]
-        terms: Terms,
-    },
-    /// Print an entry
-    Get {
-        name: String,
-        key: String,
-        /// Accept an older value, from the node that is asked
-        #[arg(long)]
-        local: bool,
-    },
-    /// Write a new entry; rejected when the key is there
-    Insert {
-        name: String,
-        key: String,
-        value: String,
-        /// The entry removes itself after this time, such as 30s
-        #[arg(long, value_parser = duration)]
-        ttl: Option<Duration>,
-    },
-    /// Replace an entry; rejected when the key is not there
-    Update {
-        name: String,
-        key: String,
-        value: String,
-        #[command(flatten)]
-        terms: Terms,
-    },
-    /// Remove an entry
-    Remove {
-        name: String,
-        key: String,
-        /// Version that the entry must have
-        #[arg(long, value_name = "INDEX")]
-        if_index: Option<u64>,
-    },
-    /// Count the entries
-    Size { name: String },
-    /// Remove all entries
-    Clear { name: String },
-}
-
-#[derive(Args, Clone, Copy)]
-pub struct Terms {
-    /// The entry removes itself after this time, such as 30s
-    #[arg(long, value_parser = duration)]
-    pub ttl: Option<Duration>,
-    /// Version that the entry must have
-    #[arg(long, value_name = "INDEX")]
-    pub if_index: Option<u64>,
 }
 
 #[derive(Args, Clone, Copy)]

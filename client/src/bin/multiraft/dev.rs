@@ -10,6 +10,7 @@ use tokio::process::{Child, Command};
 
 use crate::arguments::DevOptions;
 use crate::report::{Failure, Report};
+use crate::signals;
 
 const BOOTSTRAP: &str = "/atomix.multiraft.v1.Node/Bootstrap";
 
@@ -236,17 +237,7 @@ fn early_end(place: &Place, status: &str) -> Failure {
 }
 
 async fn interrupted() -> Failure {
-    use tokio::signal::unix::{SignalKind, signal};
-    let terminated = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut signal) => signal.recv().await,
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminated => {}
-    }
+    signals::next().await;
     Failure::unavailable("interrupted before the nodes were ready")
 }
 

@@ -7,6 +7,7 @@ mod dev;
 mod inspect;
 mod primitives;
 mod report;
+mod signals;
 mod survey;
 mod table;
 mod top;
@@ -51,13 +52,24 @@ async fn run(arguments: Arguments, plugin: bool) -> Result<Report, Failure> {
     if plugin && asks_cluster && arguments.endpoints.is_none() {
         return Err(Failure::usage(arguments::PORT_FORWARD));
     }
-    let reach = arguments.reach();
+    let (reach, output) = (arguments.reach(), arguments.output);
     match arguments.command {
-        Command::Counter { action } => primitives::counter(&reach, action).await,
-        Command::Map { action } => primitives::map(&reach, action).await,
+        Command::Counter { action } => primitives::counter::run(&reach, action).await,
+        Command::CounterMap { action } => {
+            primitives::counter_map::run(&reach, action, output).await
+        }
+        Command::Election { action } => primitives::election::run(&reach, action, output).await,
+        Command::IndexedMap { action } => {
+            primitives::indexed_map::run(&reach, action, output).await
+        }
+        Command::Lock { action } => primitives::lock::run(&reach, action).await,
+        Command::Map { action } => primitives::map::run(&reach, action, output).await,
+        Command::MultiMap { action } => primitives::multi_map::run(&reach, action, output).await,
+        Command::Set { action } => primitives::set::run(&reach, action, output).await,
+        Command::Value { action } => primitives::value::run(&reach, action, output).await,
         Command::Node { action } => node(&reach, action).await,
         Command::Group { action } => group(&reach, action).await,
-        Command::Top(options) => top::run(&reach, options, arguments.output).await,
+        Command::Top(options) => top::run(&reach, options, output).await,
         Command::Dev(options) => dev::run(options, arguments.groups.unwrap_or(16)).await,
         Command::Completions { shell } => {
             let mut command = arguments::command(plugin);

@@ -20,16 +20,23 @@ pub struct Report {
     json: Option<Value>,
     /// What the answer amounts to, where that is bad news.
     failure: Option<Failure>,
+    /// Exit code without a failure.
+    code: u8,
 }
 
 impl Report {
     pub fn new(text: impl Into<Vec<u8>>, json: Value) -> Self {
-        Self { text: text.into(), json: Some(json), failure: None }
+        Self { text: text.into(), json: Some(json), failure: None, code: 0 }
     }
 
     /// Everything was printed already.
     pub fn nothing() -> Self {
-        Self { text: Vec::new(), json: None, failure: None }
+        Self { text: Vec::new(), json: None, failure: None, code: 0 }
+    }
+
+    /// Another program has done the work, and ended so.
+    pub fn ended(code: u8) -> Self {
+        Self { code, ..Self::nothing() }
     }
 
     /// The answer is printed, and the command fails.
@@ -39,10 +46,10 @@ impl Report {
     }
 
     pub fn print(mut self, output: Output) -> ExitCode {
-        let failure = self.failure.take();
+        let (failure, code) = (self.failure.take(), self.code);
         // Whoever reads went away (`| head`): nothing is left to say.
         let _ = self.write(output);
-        failure.map_or(ExitCode::SUCCESS, |failure| failure.print(output))
+        failure.map_or(ExitCode::from(code), |failure| failure.print(output))
     }
 
     /// Writes the answer to standard output.
@@ -78,6 +85,14 @@ impl Failure {
 
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self { code: UNAVAILABLE, kind: "unavailable", message: message.into() }
+    }
+
+    /// Adds what the user can do about it, if that is known.
+    pub fn advised(mut self, advice: &str) -> Self {
+        if !advice.is_empty() {
+            self.message = format!("{}; {advice}", self.message);
+        }
+        self
     }
 
     pub fn print(self, output: Output) -> ExitCode {
@@ -128,6 +143,7 @@ impl From<Error> for Failure {
             Error::Unavailable { .. }
             | Error::SessionExpired { .. }
             | Error::Discovery { .. }
+            | Error::Gap { .. }
             | Error::Closed => Self::unavailable(message),
         }
     }

@@ -1,6 +1,6 @@
 //! `multiraft` as people and scripts use it.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -41,6 +41,39 @@ impl Dev {
             .expect("the program starts")
     }
 
+    /// A command that goes on beside the test.
+    fn start_command(&self, arguments: &str) -> Child {
+        Command::new(nodes::program("multiraft"))
+            .args(arguments.split(' '))
+            .env("MULTIRAFT_ENDPOINTS", &self.endpoints)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts")
+    }
+
+    /// The first line of a command that does not end by itself.
+    fn first_line(&self, arguments: &str) -> String {
+        let mut process = self.start_command(arguments);
+        let mut line = String::new();
+        let mut output = BufReader::new(process.stdout.take().expect("piped"));
+        output.read_line(&mut line).expect("text");
+        terminate(&process);
+        assert!(process.wait().expect("it ends").success());
+        line.trim_end().to_owned()
+    }
+
+    /// Exit code and standard output of a command that reads this.
+    fn with_input(&self, arguments: &str, input: &str) -> (Option<i32>, String) {
+        let mut process = self.start_command(arguments);
+        let mut stdin = process.stdin.take().expect("piped");
+        stdin.write_all(input.as_bytes()).expect("it reads");
+        drop(stdin);
+        let output = process.wait_with_output().expect("it ends");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+    }
+
     /// Standard output of a command that succeeds.
     fn ok(&self, arguments: &str) -> String {
         let output = self.run(arguments);
@@ -55,16 +88,29 @@ impl Dev {
         (code, String::from_utf8(output.stderr).expect("text").trim_end().to_owned())
     }
 
-    fn interrupt(mut self) {
+    fn send_interrupt(&self) -> bool {
         let id = self.process.id().to_string();
-        let sent = Command::new("kill").args(["-INT", &id]).status().expect("kill is there");
-        assert!(sent.success());
+        Command::new("kill").args(["-INT", &id]).status().expect("kill is there").success()
+    }
+
+    fn interrupt(mut self) {
+        assert!(self.send_interrupt());
         let status = self.process.wait().expect("it can be waited for");
         assert!(status.success(), "{status}");
         assert!(!self.data.exists(), "{} is left", self.data.display());
         let error = self.fails("counter get visits --timeout 1s");
         assert_eq!(error.0, 3, "{}", error.1);
         assert!(error.1.contains("check the addresses and that the nodes run"), "{}", error.1);
+    }
+}
+
+impl Drop for Dev {
+    /// Also when the test fails, as it has processes of its own.
+    fn drop(&mut self) {
+        if let Ok(None) = self.process.try_wait() {
+            self.send_interrupt();
+            let _ = self.process.wait();
+        }
     }
 }
 
@@ -86,12 +132,16 @@ fn a_cluster_for_development_serves_commands_until_it_is_interrupted() {
     let json: serde_json::Value =
         serde_json::from_str(&dev.ok("map get users ada -o json")).expect("JSON");
     assert_eq!(json["value"], "analyst");
-    let update = format!("map update users ada countess --if-index {}", json["version"]);
+    let update = format!("map update users ada countess --if-version {}", json["version"]);
     dev.ok(&update);
     assert_eq!(dev.fails(&update).0, 1, "the version is another by now");
     assert_eq!(
         dev.fails("map insert users ada x"),
-        (1, "error: already exists: key: has an entry".into())
+        (
+            1,
+            "error: already exists: key: has an entry; `multiraft map put` or `update` replaces it"
+                .into()
+        )
     );
     dev.ok("map insert users charles engineer --ttl 1h");
     assert_eq!(dev.ok("map size users"), "2");
@@ -99,6 +149,9 @@ fn a_cluster_for_development_serves_commands_until_it_is_interrupted() {
     assert_eq!(dev.fails("map get users ada"), (1, "error: key \"ada\" is not there".into()));
     dev.ok("map clear users");
     assert_eq!(dev.ok("map size users"), "0");
+
+    primitives(&dev);
+    streams(&dev);
 
     let port = dev.endpoints.split([':', ',']).nth(1).expect("host:port,…");
     let (code, error) = dev.fails(&format!("dev --port {port}"));
@@ -115,6 +168,173 @@ fn a_cluster_for_development_serves_commands_until_it_is_interrupted() {
     assert_eq!(dev.fails("counter increment visits many").0, 2);
     assert_eq!(dev.fails("counter get visits --endpoints nowhere").0, 2);
     dev.interrupt();
+}
+
+/// Each primitive as a script uses it.
+fn primitives(dev: &Dev) {
+    let json = |arguments: &str| -> serde_json::Value {
+        serde_json::from_str(&dev.ok(&format!("{arguments} -o json"))).expect("JSON")
+    };
+    assert_eq!(dev.ok("counter update hits 0 3"), "3");
+    assert!(dev.fails("counter update hits 0 3").1.contains("multiraft counter get"));
+
+    assert_eq!(dev.ok("countermap set stock apples 7"), "0");
+    assert_eq!(dev.ok("countermap increment stock apples 3"), "7");
+    assert_eq!(dev.ok("countermap decrement stock apples"), "10");
+    dev.ok("countermap update stock apples 9 -4");
+    dev.ok("countermap insert stock pears 1");
+    assert_eq!(dev.ok("countermap get stock apples"), "-4");
+    assert_eq!(dev.ok("countermap size stock"), "2");
+    assert_eq!(dev.fails("countermap remove stock apples 5").0, 1);
+    dev.ok("countermap remove stock apples -4");
+    assert_eq!(dev.ok("countermap hold stock pears -- echo held"), "held");
+    dev.ok("countermap clear stock");
+
+    assert_eq!(
+        dev.ok("value set motd hello"),
+        format!("version {}", json("value get motd")["version"])
+    );
+    let (code, error) = dev.fails("value update motd x --if-version 1");
+    assert!(code == 1 && error.contains("multiraft value get -o json"), "{error}");
+    dev.ok("value update motd bye --ttl 1h");
+    assert_eq!(dev.ok("value delete motd"), "bye");
+    assert_eq!(dev.fails("value get motd"), (1, "error: value \"motd\" is not there".into()));
+    dev.ok("value insert motd again");
+
+    assert_eq!(dev.ok("set add tags red"), "true");
+    assert_eq!(dev.ok("set add tags red --ttl 1h"), "false");
+    assert_eq!(dev.ok("set contains tags red"), "true");
+    assert_eq!(dev.ok("set size tags"), "1");
+    assert_eq!(dev.ok("set remove tags red"), "true");
+    dev.ok("set clear tags");
+
+    dev.ok("multimap put roles ada admin");
+    assert_eq!(dev.ok("multimap put-all roles ada admin author"), "changed");
+    assert_eq!(dev.ok("multimap put-entries roles ada=admin charles=author"), "changed");
+    assert_eq!(dev.ok("multimap get roles ada"), "admin\nauthor");
+    assert_eq!(dev.ok("multimap contains roles charles author --local"), "true");
+    dev.ok("multimap remove roles ada admin");
+    assert_eq!(dev.fails("multimap remove roles ada admin").0, 1);
+    assert_eq!(dev.ok("multimap remove-all roles ada admin author"), "changed");
+    assert_eq!(dev.ok("multimap remove-entries roles ada=author"), "unchanged");
+    assert_eq!(dev.ok("multimap replace roles charles"), "author");
+    assert_eq!(dev.ok("multimap size roles"), "0");
+    dev.ok("multimap clear roles");
+
+    assert_eq!(dev.ok("indexedmap append queue a first"), "1");
+    assert_eq!(dev.ok("indexedmap append queue b second --ttl 1h"), "2");
+    assert_eq!(dev.ok("indexedmap get queue b"), "2  b  second");
+    dev.ok("indexedmap update queue --by-index 2 other");
+    assert_eq!(json("indexedmap last queue")["value"], "other");
+    assert_eq!(dev.ok("indexedmap first queue"), "1  a  first");
+    assert_eq!(json("indexedmap after queue 1")["place"], 2);
+    assert_eq!(json("indexedmap before queue 2")["key"], "a");
+    assert_eq!(dev.ok("indexedmap remove queue a"), "first");
+    assert_eq!(dev.fails("indexedmap before queue 2"), (1, "error: there is no such entry".into()));
+    assert_eq!(dev.ok("indexedmap size queue"), "1");
+    dev.ok("indexedmap clear queue");
+
+    dev.ok("map transact users --put a=1 --insert b=2 --insert c=3 --put d=4");
+    let (code, error) = dev.fails("map transact users --remove a --update b=x --insert d=5");
+    assert!(code == 1 && error.contains("already exists"), "{error}");
+    assert_eq!(dev.ok("map get users a"), "1");
+    assert_eq!(dev.fails("map transact users").0, 2);
+    assert_eq!(dev.ok("map hold users a b -- printenv MULTIRAFT_MAP"), "users");
+    dev.ok("map clear users");
+
+    assert_eq!(dev.ok("lock status backup"), "free");
+    let token = dev.ok("lock hold backup -- printenv MULTIRAFT_FENCING_TOKEN");
+    assert!(token.parse::<u64>().is_ok(), "{token}");
+    assert_eq!(dev.run("lock hold backup -- sh -c exit\t7").status.code(), Some(7));
+    assert_eq!(
+        dev.run("lock hold backup --no-wait -- sh -c kill\t$$").status.code(),
+        Some(128 + 15)
+    );
+    assert_eq!(dev.fails("lock hold backup").0, 2, "without a command");
+    assert_eq!(dev.fails("lock hold backup -- /no/such/program").0, 2);
+    // Held by another one until it is told to end.
+    let mut holder = dev.start_command("lock hold backup -- sleep 600");
+    eventually(|| dev.ok("lock status backup").starts_with("held, fencing token "));
+    let (code, error) = dev.fails("lock hold backup --no-wait -- true");
+    assert!(code == 1 && error.contains("--wait"), "{error}");
+    assert_eq!(dev.fails("lock hold backup --wait 100ms -- true").0, 1);
+    terminate(&holder);
+    assert_eq!(holder.wait().expect("it ends").code(), Some(128 + 15));
+    assert_eq!(dev.ok("lock status backup"), "free");
+
+    let mut leader = dev.start_command("election campaign job --candidate a -- sleep 600");
+    eventually(|| json("election show job")["leader"] == "a");
+    let mut waiting = dev.start_command("election campaign job --candidate b");
+    eventually(|| json("election show job")["queue"] == serde_json::json!(["b"]));
+    assert_eq!(json("election promote job b")["leader"], "b");
+    assert_eq!(leader.wait().expect("it ends").code(), Some(3), "another one leads");
+    let mut said = String::new();
+    let error = waiting.stderr.take().expect("piped");
+    BufReader::new(error).read_line(&mut said).expect("it says when it leads");
+    assert!(said.starts_with("b leads, term 2"), "{said}");
+    terminate(&waiting);
+    assert!(waiting.wait().expect("it ends").success());
+    assert_eq!(json("election show job")["leader"], serde_json::Value::Null);
+    for change in ["withdraw", "anoint", "demote", "evict"] {
+        dev.ok(&format!("election {change} job nobody"));
+    }
+    let term = dev.ok("election campaign job --candidate c -- printenv MULTIRAFT_FENCING_TOKEN");
+    assert_eq!(term, "3");
+}
+
+/// What is listed and watched, and carried from one map to another.
+fn streams(dev: &Dev) {
+    dev.ok("map transact from --put a=1 --put b=2 --put c=3");
+    let mut entries: Vec<_> = dev.ok("map entries from").lines().map(str::to_owned).collect();
+    entries.sort();
+    assert_eq!(entries, ["a  1", "b  2", "c  3"]);
+    let exported = dev.ok("map export from");
+    assert_eq!(exported.lines().count(), 3, "{exported}");
+    assert_eq!(dev.with_input("map import to", &exported), (Some(0), "3 written".into()));
+    assert_eq!(dev.ok("map get to b"), "2");
+    assert_eq!(dev.with_input("map import to", "no JSON").0, Some(2));
+
+    let mut watch = dev.start_command("map watch to --key b -o json");
+    let mut lines = BufReader::new(watch.stdout.take().expect("piped")).lines();
+    // Until it has begun it sees nothing.
+    let mut n = 0;
+    let (sender, first) = std::sync::mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        let line = lines.next().expect("a change").expect("text");
+        sender.send(()).expect("it is waited for");
+        (line, lines)
+    });
+    eventually(|| {
+        n += 1;
+        dev.ok(&format!("map put to b {n}"));
+        first.try_recv().is_ok()
+    });
+    let (line, mut lines) = reader.join().expect("no panic");
+    let change: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+    assert_eq!((&change["event"], &change["key"]), (&"updated".into(), &"b".into()), "{line}");
+    dev.ok("map remove to b");
+    let removed = lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("removed")));
+    assert!(removed.is_some());
+    terminate(&watch);
+    assert!(watch.wait().expect("it ends").success());
+
+    dev.ok("set add tags red");
+    assert_eq!(dev.ok("set elements tags"), "red");
+    dev.ok("countermap set stock apples 7");
+    assert_eq!(dev.ok("countermap entries stock -o json"), r#"{"key":"apples","value":7}"#);
+    dev.ok("multimap put-all roles ada admin author");
+    assert_eq!(dev.ok("multimap entries roles"), "ada  admin author");
+    dev.ok("indexedmap append queue k v");
+    assert_eq!(dev.ok("indexedmap entries queue").lines().count(), 1);
+    dev.ok("value set motd hello");
+    assert_eq!(dev.first_line("value watch motd"), "hello");
+    dev.ok("election evict job nobody");
+    assert!(dev.first_line("election watch job").starts_with("3  "));
+}
+
+fn terminate(process: &Child) {
+    let sent = Command::new("kill").arg(process.id().to_string()).status();
+    assert!(sent.expect("kill is there").success());
 }
 
 /// What an operator of the system does, on a cluster of three nodes and four groups.
