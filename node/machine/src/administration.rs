@@ -77,6 +77,7 @@ impl Machine {
             for (_, open) in session.commands.cancel_all(Some(primitive_id)) {
                 self.answer(open.waiter, Err(Rejection::Canceled), effects);
             }
+            self.watches.close(session_id, Some(primitive_id), self.index, effects);
         }
         Ok(done())
     }

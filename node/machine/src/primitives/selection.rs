@@ -26,8 +26,10 @@ impl Keys {
     /// The entries in the order of their keys.
     pub fn of<V: Send + Sync>(
         self,
+        watch: bool,
         entries: &OrdMap<Arc<str>, V>,
     ) -> Result<impl Iterator<Item = (&Arc<str>, &V)> + Send, Failure> {
+        check_watch(watch, self.after.is_some() || self.limit > 0)?;
         self.check()?;
         let Self { prefix, start, end, after, limit } = self;
         // Keys with the prefix follow it without a gap.
@@ -52,6 +54,14 @@ impl Keys {
     }
 }
 
+/// A page has no later changes: what would be changed in it is on another page then.
+pub fn check_watch(watch: bool, is_page: bool) -> Result<(), Failure> {
+    if watch && is_page {
+        return Err(Failure::invalid("watch: does not go with after or limit"));
+    }
+    Ok(())
+}
+
 /// A limit of 0 is none.
 pub fn at_most(limit: u32) -> usize {
     if limit == 0 { usize::MAX } else { limit as usize }
@@ -69,7 +79,7 @@ mod tests {
     }
 
     fn found(keys: Keys) -> Vec<String> {
-        keys.of(&entries()).unwrap().map(|(key, _)| key.to_string()).collect()
+        keys.of(false, &entries()).unwrap().map(|(key, _)| key.to_string()).collect()
     }
 
     #[test]
@@ -122,7 +132,7 @@ mod tests {
             (Keys { end: long(), ..Keys::default() }, "end: "),
             (Keys { after: Some(long()), ..Keys::default() }, "after: "),
         ] {
-            let failure = keys.of(&entries()).map(drop).unwrap_err();
+            let failure = keys.of(false, &entries()).map(drop).unwrap_err();
             assert!(failure.message.starts_with(name), "{failure:?}");
         }
     }

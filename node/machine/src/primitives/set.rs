@@ -77,9 +77,9 @@ impl Primitive for Set {
     fn list(&self, operation: u32, input: Bytes) -> Result<Records<'_>, Failure> {
         match operation {
             operation::ELEMENTS => {
-                let wire::ElementsInput { watch: _, prefix, start, end, after, limit } =
+                let wire::ElementsInput { watch, prefix, start, end, after, limit } =
                     decode(input)?;
-                let found = Keys { prefix, start, end, after, limit }.of(&self.elements)?;
+                let found = Keys { prefix, start, end, after, limit }.of(watch, &self.elements)?;
                 Ok(Box::new(found.map(|(element, _)| elements_output(Some(value(element)), false))))
             }
             other => Err(unknown_operation(Service::Set, other)),

@@ -40,7 +40,7 @@ const PLAN_SLACK: usize = 32 << 20;
 pub static TARGETS: [Target; 16] = [
     Target { name: "entry", run: machine::entry, seeds: machine::entries, slack: MACHINE_SLACK },
     Target { name: "input", run: machine::input, seeds: machine::inputs, slack: MACHINE_SLACK },
-    Target { name: "service", run: machine::service, seeds: machine::calls, slack: SLACK },
+    Target { name: "service", run: machine::service, seeds: machine::calls, slack: RESTORE_SLACK },
     Target { name: "filter", run: machine::filter, seeds: machine::filters, slack: MACHINE_SLACK },
     Target {
         name: "snapshot",

@@ -221,8 +221,8 @@ impl CounterMap {
     }
 
     fn entries(&self, input: wire::EntriesInput) -> Result<Records<'_>, Failure> {
-        let wire::EntriesInput { watch: _, prefix, start, end, after, limit } = input;
-        let found = Keys { prefix, start, end, after, limit }.of(&self.entries)?;
+        let wire::EntriesInput { watch, prefix, start, end, after, limit } = input;
+        let found = Keys { prefix, start, end, after, limit }.of(watch, &self.entries)?;
         Ok(Box::new(found.map(|(key, value)| entries_output(key, *value))))
     }
 

@@ -7,7 +7,7 @@ use multiraft_proto::atomix::multiraft::indexedmap::v1 as wire;
 
 use super::{Entry, IndexedMap};
 use crate::primitives::checks::check_key;
-use crate::primitives::selection::at_most;
+use crate::primitives::selection::{at_most, check_watch};
 use crate::primitives::{Failure, Records, Status, encode};
 
 impl IndexedMap {
@@ -46,7 +46,8 @@ impl IndexedMap {
     }
 
     pub fn entries(&self, input: wire::EntriesInput) -> Result<Records<'_>, Failure> {
-        let wire::EntriesInput { watch: _, start, end, after, limit } = input;
+        let wire::EntriesInput { watch, start, end, after, limit } = input;
+        check_watch(watch, after > 0 || limit > 0)?;
         let first = if after > 0 && after >= start { Excluded(after) } else { Included(start) };
         let found = self.entries.range((first, Unbounded));
         let found = found.take_while(move |(index, _)| end == 0 || **index < end);

@@ -171,8 +171,8 @@ impl Map {
     }
 
     fn entries(&self, input: wire::EntriesInput) -> Result<Records<'_>, Failure> {
-        let wire::EntriesInput { watch: _, prefix, start, end, after, limit } = input;
-        let found = Keys { prefix, start, end, after, limit }.of(&self.entries)?;
+        let wire::EntriesInput { watch, prefix, start, end, after, limit } = input;
+        let found = Keys { prefix, start, end, after, limit }.of(watch, &self.entries)?;
         Ok(Box::new(found.map(|(key, entry)| entries_output(key, Some(entry.indexed_value())))))
     }
 
