@@ -13,7 +13,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tonic::service::Routes;
 
-const SESSION_STREAM: &str = "/atomix.multiraft.v1.SessionStream/Open";
+const SESSION_STREAM: &str = "/atomix.multiraft.v1.SessionStream/OpenStream";
 
 pub struct Front {
     pub handle: Handle,

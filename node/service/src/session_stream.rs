@@ -32,7 +32,7 @@ pub async fn serve(
     response.headers_mut().insert(header::CONTENT_TYPE, GRPC);
     let Ok(stream) = respond.send_response(response, false) else { return };
     let calls = handle.calls(SESSION_STREAM_ANSWERS_MAX);
-    let (leaders, next) = (BTreeMap::new(), v1::StreamResponse::default());
+    let (leaders, next) = (BTreeMap::new(), v1::OpenStreamResponse::default());
     let mut served = Served { handle, calls, leaders, next, bytes: 0, stream };
     served.next.window = SESSION_STREAM_WINDOW as u32;
     let status = tokio::select! {
@@ -54,7 +54,7 @@ struct Served {
     /// By partition that there were calls for.
     leaders: BTreeMap<u32, String>,
     /// The message that is being filled, and about how large it is.
-    next: v1::StreamResponse,
+    next: v1::OpenStreamResponse,
     bytes: usize,
     stream: SendStream<Bytes>,
 }

@@ -15,7 +15,7 @@ use tonic::Status;
 use v1::partition_input::Payload;
 use v1::session_input::Payload as InSession;
 
-/// `StreamRequest`, with commands as they go into the log.
+/// `OpenStreamRequest`, with commands as they go into the log.
 #[derive(Clone, PartialEq, Message)]
 pub struct Request {
     #[prost(message, repeated, tag = "1")]

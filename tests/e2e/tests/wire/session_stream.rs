@@ -21,8 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One stream of calls to partition 1.
 struct Client {
-    calls: mpsc::Sender<v1::StreamRequest>,
-    answers: Streaming<v1::StreamResponse>,
+    calls: mpsc::Sender<v1::OpenStreamRequest>,
+    answers: Streaming<v1::OpenStreamResponse>,
     /// Answers that nobody asked for yet.
     early: BTreeMap<u64, Vec<v1::StreamAnswer>>,
     window: u32,
@@ -33,7 +33,7 @@ impl Client {
     async fn open(node: &Channel) -> Self {
         let (calls, requests) = mpsc::channel(64);
         let mut stream = SessionStreamClient::new(node.clone());
-        let opened = stream.open(ReceiverStream::new(requests)).await;
+        let opened = stream.open_stream(ReceiverStream::new(requests)).await;
         let answers = opened.expect("a stream").into_inner();
         let (early, window, leader) = Default::default();
         Self { calls, answers, early, window, leader }
@@ -42,7 +42,7 @@ impl Client {
     async fn send(&self, calls: Vec<(u64, Call)>) {
         let call = |(call_id, call)| v1::StreamCall { call_id, partition_id: 1, call: Some(call) };
         let calls = calls.into_iter().map(call).collect();
-        self.calls.send(v1::StreamRequest { calls }).await.expect("the stream stands");
+        self.calls.send(v1::OpenStreamRequest { calls }).await.expect("the stream stands");
     }
 
     /// The next message of the node.
