@@ -131,7 +131,7 @@ mod tests {
     fn what_is_written_by_hand_decodes_as_the_message() {
         let mut items = BytesMut::new();
         put_command(&mut items, 77, 300, b"input");
-        put_cancel(&mut items, (7, 8), (500, 9));
+        put_cancel(&mut items, (78, 301), (500, 9));
         put_tick(&mut items);
         let entry = LogEntry::decode(&entry(3, 1234, &items)[..]).unwrap();
         assert_eq!((entry.format, entry.term, entry.log_time), (1, 3, 1234));

@@ -8,6 +8,7 @@ mod probe;
 mod processes;
 mod report;
 mod steady;
+mod streamed;
 mod suite;
 
 use std::time::Duration;
@@ -49,6 +50,8 @@ enum Command {
 pub enum System {
     /// Our unary calls: Map.Put and Map.Get, one session per client.
     Ours,
+    /// The same over session streams, one for all clients of a node.
+    Streamed,
     /// etcd's put and range.
     Etcd,
 }
@@ -118,7 +121,7 @@ fn main() -> anyhow::Result<()> {
 
 async fn one(arguments: RunArguments) -> anyhow::Result<()> {
     let program = match arguments.system {
-        System::Ours => processes::OURS,
+        System::Ours | System::Streamed => processes::OURS,
         System::Etcd => processes::ETCD,
     };
     let mut pids = arguments.pids;

@@ -6,16 +6,17 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use multiraft_proto::map;
 use multiraft_proto::map::map_client::MapClient;
 use multiraft_proto::v1;
 use multiraft_proto::v1::node_client::NodeClient;
 use multiraft_proto::v1::partition_client::PartitionClient;
 use multiraft_proto::v1::session_client::SessionClient;
+use multiraft_proto::{map, rpc};
 use tokio::task::AbortHandle;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::load::Plan;
+use crate::streamed::Stream;
 
 const SESSION_TIMEOUT_SECONDS: i64 = 30;
 /// Releases cached answers long before a session may hold no more.
@@ -64,6 +65,9 @@ impl Client {
 /// A session with one group; one map for all.
 struct Session {
     map: MapClient<Channel>,
+    /// What operations go over instead.
+    stream: Option<Rc<Stream>>,
+    primitive: u64,
     partition: PartitionClient<Channel>,
     headers: v1::OperationRequestHeaders,
     group: u32,
@@ -84,6 +88,13 @@ impl Session {
         let number = self.numbers.last.get() + 1;
         self.numbers.last.set(number);
         self.numbers.open.set(Some(number));
+        if let Some(stream) = &self.stream {
+            let input = map::PutInput { key, value: value.to_vec().into(), ..Default::default() };
+            let (of, put) = ((self.session, self.primitive), (number, rpc::map::PUT));
+            stream.command(self.group, of, put, &input).await?;
+            self.numbers.open.set(None);
+            return Ok(());
+        }
         let operation = Some(self.headers);
         let request = map::PutRequest {
             headers: Some(v1::CommandRequestHeaders { operation, sequence_num: number }),
@@ -95,6 +106,12 @@ impl Session {
     }
 
     async fn get(&mut self, key: String) -> anyhow::Result<usize> {
+        if let Some(stream) = &self.stream {
+            let of = (self.session, self.primitive);
+            let got = stream.query(self.group, of, rpc::map::GET, &map::GetInput { key }).await?;
+            let map::GetOutput { value } = got;
+            return Ok(value.map_or(0, |value| value.value.len()));
+        }
         let headers = v1::QueryRequestHeaders {
             operation: Some(self.headers),
             max_received_index: self.session,
@@ -118,7 +135,12 @@ impl Session {
         let _ = self.partition.close_session(request).await;
     }
 
-    async fn open(channel: Channel, group: u32, period: Duration) -> anyhow::Result<Self> {
+    async fn open(
+        channel: Channel,
+        stream: Option<Rc<Stream>>,
+        group: u32,
+        period: Duration,
+    ) -> anyhow::Result<Self> {
         let mut partition = PartitionClient::new(channel.clone());
         let in_partition = v1::PartitionRequestHeaders { partition_id: group };
         let timeout = prost_types::Duration { seconds: SESSION_TIMEOUT_SECONDS, nanos: 0 };
@@ -143,6 +165,8 @@ impl Session {
         let alive = keep_alive(partition.clone(), group, session, numbers.clone(), period);
         Ok(Self {
             map: MapClient::new(channel),
+            stream,
+            primitive,
             partition,
             headers: headers(primitive),
             group,
@@ -202,7 +226,11 @@ fn check(headers: Option<v1::OperationResponseHeaders>) -> anyhow::Result<()> {
 }
 
 /// Clients spread over the groups, each on the nodes that lead its groups unless told otherwise.
-pub async fn connect(endpoints: &[String], plan: &Plan) -> anyhow::Result<Vec<Client>> {
+pub async fn connect(
+    endpoints: &[String],
+    plan: &Plan,
+    streams: bool,
+) -> anyhow::Result<Vec<Client>> {
     let mut nodes = HashMap::new();
     let mut channels = Vec::new();
     let mut leaders = HashMap::new();
@@ -211,7 +239,8 @@ pub async fn connect(endpoints: &[String], plan: &Plan) -> anyhow::Result<Vec<Cl
         let info = info(channel.clone()).await?;
         leaders.extend(info.groups.iter().map(|group| (group.group_id, group.leader)));
         nodes.insert(info.node_id, channels.len());
-        channels.push(channel);
+        let stream = if streams { Some(Stream::open(channel.clone()).await?) } else { None };
+        channels.push((channel, stream));
     }
     // With more groups than clients each of them has several.
     let count = plan.clients.max(plan.groups as usize);
@@ -237,17 +266,22 @@ pub async fn connect(endpoints: &[String], plan: &Plan) -> anyhow::Result<Vec<Cl
 /// One client for each of the groups, on one node.
 pub async fn on(endpoint: &str, groups: &[u32]) -> anyhow::Result<Vec<Client>> {
     let channel = channel(endpoint).await?;
-    let sessions = open(groups.iter().map(|group| (channel.clone(), *group)).collect()).await?;
+    let way = |group: &u32| ((channel.clone(), None), *group);
+    let sessions = open(groups.iter().map(way).collect()).await?;
     Ok(sessions.into_iter().map(|session| Client { sessions: vec![session], turn: 0 }).collect())
 }
 
-async fn open(wanted: Vec<(Channel, u32)>) -> anyhow::Result<Vec<Session>> {
+/// A node's channel, and the stream to it if operations go over that.
+type Way = (Channel, Option<Rc<Stream>>);
+
+async fn open(wanted: Vec<(Way, u32)>) -> anyhow::Result<Vec<Session>> {
     let period =
         if wanted.len() > MANY_SESSIONS { 4 * KEEP_ALIVE_PERIOD } else { KEEP_ALIVE_PERIOD };
     let mut sessions = Vec::with_capacity(wanted.len());
     for some in wanted.chunks(OPENED_AT_ONCE) {
-        let open = |(channel, group): &(Channel, u32)| {
-            tokio::task::spawn_local(Session::open(channel.clone(), *group, period))
+        let open = |((channel, stream), group): &(Way, u32)| {
+            let opened = Session::open(channel.clone(), stream.clone(), *group, period);
+            tokio::task::spawn_local(opened)
         };
         for opened in some.iter().map(open).collect::<Vec<_>>() {
             sessions.push(opened.await??);

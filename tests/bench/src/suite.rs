@@ -83,6 +83,10 @@ enum Part {
     Put,
     /// The same for linearizable gets.
     Get,
+    /// Puts over session streams, beside etcd's unary ones: it has no such thing.
+    PutStreamed,
+    /// Linearizable gets over session streams.
+    GetStreamed,
     /// What a node costs while nothing happens, by count of groups.
     Idle,
     /// 256 clients over more and more groups.
@@ -101,10 +105,12 @@ enum Part {
 
 impl Part {
     /// What clients do in it.
-    fn operation(self) -> Option<Operation> {
+    fn operation(self) -> Option<(System, Operation)> {
         match self {
-            Part::Put => Some(Operation::Put),
-            Part::Get => Some(Operation::Get),
+            Part::Put => Some((System::Ours, Operation::Put)),
+            Part::Get => Some((System::Ours, Operation::Get)),
+            Part::PutStreamed => Some((System::Streamed, Operation::Put)),
+            Part::GetStreamed => Some((System::Streamed, Operation::Get)),
             _ => None,
         }
     }
@@ -148,7 +154,7 @@ impl Suite {
         }
         for part in parts {
             match part {
-                Part::Put | Part::Get => {}
+                Part::Put | Part::Get | Part::PutStreamed | Part::GetStreamed => {}
                 Part::Idle => self.idle().await?,
                 Part::Active => self.active().await?,
                 Part::Sparse => self.sparse().await?,
@@ -161,24 +167,24 @@ impl Suite {
         Ok(())
     }
 
-    async fn load(&mut self, operations: &[Operation]) -> anyhow::Result<()> {
+    async fn load(&mut self, operations: &[(System, Operation)]) -> anyhow::Result<()> {
         let dir = self.arguments.dir.clone();
         let ours = Cluster::ours(&self.node, &dir, 1).await.context("our nodes")?;
         let etcd = Cluster::etcd(&self.etcd, &dir).await.context("etcd")?;
         tokio::time::sleep(SETTLE_TIME).await;
-        for operation in operations.iter().copied() {
+        for (system, operation) in operations.iter().copied() {
             for clients in self.arguments.clients.clone() {
                 let mut pairs = Vec::new();
                 for pair in 1..=self.arguments.pairs {
-                    let a = self.one(System::Ours, operation, &ours, clients).await?;
+                    let a = self.one(system, operation, &ours, clients).await?;
                     let b = self.one(System::Etcd, operation, &etcd, clients).await?;
                     eprintln!(
-                        "{operation:?} {clients} clients, pair {pair}: ours {:.0}/s at {:.1} µs, etcd {:.0}/s at {:.1} µs of CPU",
+                        "{system:?} {operation:?} {clients} clients, pair {pair}: ours {:.0}/s at {:.1} µs, etcd {:.0}/s at {:.1} µs of CPU",
                         a.ops_per_second, a.server_us_per_op, b.ops_per_second, b.server_us_per_op
                     );
                     pairs.push((a, b));
                 }
-                self.add_load(operation, clients, &pairs);
+                self.add_load((system, operation), clients, &pairs);
             }
         }
         Ok(())
@@ -202,11 +208,18 @@ impl Suite {
         measured.with_context(|| format!("{system:?} {operation:?} with {clients} clients"))
     }
 
-    fn add_load(&mut self, operation: Operation, clients: usize, pairs: &[(Measured, Measured)]) {
+    fn add_load(
+        &mut self,
+        (system, operation): (System, Operation),
+        clients: usize,
+        pairs: &[(Measured, Measured)],
+    ) {
         let name = match operation {
             Operation::Put => "put",
             Operation::Get => "linearizable get",
         };
+        let way = if system == System::Streamed { " over a stream" } else { "" };
+        let name = format!("{name}{way}");
         let floors =
             |of: &Measured| [of.floor_before.syncs_per_second, of.floor_after.syncs_per_second];
         let floor: Vec<f64> =
