@@ -62,10 +62,18 @@ impl Calls {
         self.open.len() > self.applied
     }
 
-    /// Commands that may not be in the log yet, or (`all`) any.
-    pub fn keys(&self, all: bool) -> Vec<Key> {
-        let keys = self.open.iter().filter(|(_, command)| all || !command.is_open);
-        keys.map(|(key, _)| *key).collect()
+    /// Commands that may not be in the log yet.
+    pub fn keys(&self) -> Vec<Key> {
+        self.open.iter().filter(|(_, command)| !command.is_open).map(|(key, _)| *key).collect()
+    }
+
+    /// What was applied was not applied here: nothing is known of any command, and each has the whole
+    /// time again.
+    pub fn begin_again(&mut self, now: u64) {
+        self.applied = 0;
+        for command in self.open.values_mut() {
+            (command.is_open, command.since) = (false, now);
+        }
     }
 
     /// A command was applied here and goes on.
@@ -233,6 +241,32 @@ mod tests {
             stuck.iter_mut().for_each(|calls| drop(calls.drain(&mut ctx)));
             assert_eq!(ctx.held, Held::default());
         }
+    }
+
+    #[test]
+    fn a_command_that_was_applied_waits_until_nothing_is_known_of_it_any_more() {
+        let (mut ctx, mut calls) = (context(), Calls::default());
+        let command = Command {
+            reply: Reply::Local { call: 1 },
+            input: Bytes::new(),
+            cancel: None,
+            since: 0,
+            sent: 1,
+            is_open: false,
+            delivered: 0,
+        };
+        calls.insert((1, 1), command, &mut ctx);
+        assert!(calls.deliver((1, 1), 1).is_some_and(|(_, is_new)| is_new));
+        assert!(!calls.any_waits() && calls.keys().is_empty() && calls.sent_before(9).is_empty());
+        assert!(calls.tick(u64::MAX, &mut ctx).is_empty(), "however long that takes");
+        calls.begin_again(100);
+        assert_eq!((calls.keys(), calls.sent_before(9)), (vec![(1, 1)], vec![(1, 1)]));
+        assert!(calls.tick(99, &mut ctx).is_empty());
+        // What it had is not given twice.
+        assert!(calls.deliver((1, 1), 1).is_some_and(|(_, is_new)| !is_new));
+        calls.begin_again(100);
+        assert_eq!(calls.tick(100, &mut ctx).len(), 1);
+        assert_eq!(ctx.held, Held::default());
     }
 
     #[test]
