@@ -33,7 +33,7 @@ release build            | all  | 3 min  | cargo build --release --locked --work
 processes                | all  | 3 min  | MULTIRAFT_BIN=$TARGET/release cargo test --locked -p multiraft-e2e --test processes -- --test-threads=1 --nocapture
 faults                   | all  | 5 min  | MULTIRAFT_BIN=$TARGET/release cargo test --locked -p multiraft-e2e --test faults -- --test-threads=1 --nocapture
 wire                     | all  | 1 min  | MULTIRAFT_BIN=$TARGET/release cargo test --locked -p multiraft-e2e --test wire
-interop                  | all  | 30 s   | MULTIRAFT_BIN=$TARGET/release cargo test --locked -p multiraft-e2e --test interop -- --nocapture
+interop                  | all  | 50 s   | MULTIRAFT_BIN=$TARGET/release cargo test --locked -p multiraft-e2e --test interop -- --nocapture
 contract                 | all  | 5 s    | proto/check.sh
 resource definitions     | all  | 5 s    | scripts/crds.sh --check
 chart                    | all  | 5 s    | charts/check.sh

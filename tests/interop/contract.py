@@ -1,5 +1,6 @@
 """What concerns both wires at once."""
 
+import streams
 from report import expect
 
 
@@ -37,37 +38,12 @@ def an_exact_set_may_stand_for_a_filter(ours):
     counter.begin("Increment", number=6, delta=1).refused("ABORTED")
 
 
-# What an operation can end with; others exist for clients.
-OUTCOMES = set("OK NOT_FOUND ALREADY_EXISTS FORBIDDEN CONFLICT INVALID NOT_SUPPORTED".split())
+def an_exact_set_ends_the_streams_that_it_does_not_hold(ours):
+    def keep_alive(session):
+        request = session.keep_alive_request("", 15)
+        request.input.open_sequence_nums.extend([5, 7, 9, 11])
+        request.input.exact = True
+        session.call("KeepAlive", request)
 
-# What a node can be made to say here. The others mean a defect (INTERNAL), callers that are not
-# told apart yet, or a limit that is too far away.
-CODES = {
-    "M": set(
-        "CANCELLED INVALID_ARGUMENT DEADLINE_EXCEEDED ABORTED OUT_OF_RANGE UNIMPLEMENTED UNAVAILABLE "
-        "DATA_LOSS".split()
-    ),
-}
-CODES["S"] = CODES["M"] | {"NOT_FOUND", "ALREADY_EXISTS"}
+    streams.released(ours, "streams end by an exact set", keep_alive)
 
-
-def every_outcome_and_code_was_seen(clusters):
-    """And no other one: clients of wire M know those of the list."""
-    for cluster in clusters:
-        wire = cluster.wire
-        expect(wire.outcomes == OUTCOMES, f"{wire}: outcomes {sorted(wire.outcomes ^ OUTCOMES)}")
-        # Waiting for members to change meets these.
-        seen = wire.codes - ({"FAILED_PRECONDITION"} if wire.name == "S" else set())
-        expect(seen == CODES[wire.name], f"{wire}: codes {sorted(seen ^ CODES[wire.name])}")
-
-
-def every_unary_call_was_made(clusters):
-    """Every method of the contract that is no stream was called on its wire."""
-    missing = []
-    for cluster in clusters:
-        for path, streaming in cluster.wire.methods():
-            if streaming:
-                print(f"pending {cluster.wire}: {path} is a stream")
-            elif path not in cluster.wire.called:
-                missing.append(path)
-    expect(not missing, f"never called: {', '.join(missing)}")

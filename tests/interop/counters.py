@@ -22,6 +22,19 @@ def a_counter_does_not_wrap(cluster):
     counter("Set", value=INT64_MAX).ok(value=INT64_MAX)
     counter("Increment", delta=1).answered("INVALID")
     counter("Get").ok(value=INT64_MAX)
+    counter("Set", value=-INT64_MAX).ok()
+    counter("Decrement", delta=2).answered("INVALID")
+    counter("Get").ok(value=-INT64_MAX)
+
+
+def a_counter_map_does_not_wrap(cluster):
+    counters = cluster.session().create("CounterMap", "a counter map does not wrap")
+    counters("Set", key="a", value=INT64_MAX).ok()
+    counters("Increment", key="a").answered("INVALID")
+    counters("Set", key="b", value=-INT64_MAX).ok()
+    counters("Decrement", key="b", delta=2).answered("INVALID")
+    counters("Get", key="a").ok(value=INT64_MAX)
+    counters("Get", key="b").ok(value=-INT64_MAX)
 
 
 def a_counter_map_counts_by_key(cluster):

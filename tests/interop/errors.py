@@ -1,7 +1,8 @@
 """Requests that are refused: which gRPC code each gets, and which outcome."""
 
+from answers import PATIENCE, Pending
 from report import expect
-from wire import PATIENCE, PRIMITIVES, Pending
+from wire import PRIMITIVES
 
 # More than a message may have.
 TOO_LARGE = bytes((4 << 20) + 1)

@@ -53,6 +53,8 @@ def a_transaction_is_applied_as_a_whole(cluster):
     update = messages.MapInput(update=messages.UpdateInput(key="a", value=b"3"))
     entries("Apply", inputs=[update, insert]).answered("ALREADY_EXISTS")
     entries("Apply", inputs=[update, update]).answered("CONFLICT")
+    missing = messages.MapInput(remove=messages.RemoveInput(key="none"))
+    entries("Apply", inputs=[update, missing]).answered("NOT_FOUND")
     entries("Apply", inputs=[messages.MapInput(size=messages.SizeInput())]).answered("INVALID")
     expect(entries("Get", key="a").ok().output.value.value == b"1", "a failed one changed a value")
     remove = messages.MapInput(remove=messages.RemoveInput(key="b"))
@@ -70,7 +72,12 @@ def a_transaction_has_two_phases(cluster):
     number = next(session.numbers)
     entries("Prepare", number=number, sequence_num=number, inputs=inputs).ok()
     other("Put", key="a", value=b"2").answered("CONFLICT")
+    other("Insert", key="a", value=b"2").answered("CONFLICT")
+    other("Update", key="a", value=b"2").answered("CONFLICT")
+    other("Remove", key="a").answered("CONFLICT")
     other("Clear").answered("CONFLICT")
+    other("Prepare", sequence_num=1, inputs=inputs).answered("CONFLICT")
+    other("Apply", inputs=inputs).answered("CONFLICT")
     other("Commit", sequence_num=number).answered("NOT_FOUND")
     entries("Get", key="a").answered("NOT_FOUND")
     committed = entries("Commit", sequence_num=number).ok().output.outputs
@@ -81,6 +88,11 @@ def a_transaction_has_two_phases(cluster):
     entries("Abort", sequence_num=number).ok()
     entries("Abort", sequence_num=number).ok()
     other("Put", key="a", value=b"2").ok()
+    insert = messages.MapInput(insert=messages.InsertInput(key="a", value=b"1"))
+    remove = messages.MapInput(remove=messages.RemoveInput(key="none"))
+    read = messages.MapInput(get=messages.GetInput(key="a"))
+    for input, status in ((insert, "ALREADY_EXISTS"), (remove, "NOT_FOUND"), (read, "INVALID")):
+        entries("Prepare", sequence_num=number, inputs=[input]).answered(status)
 
 
 def a_transaction_ends_with_its_session(cluster):

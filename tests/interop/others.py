@@ -9,6 +9,7 @@ def an_election_orders_candidates(cluster):
     election = session.create("LeaderElection", "an election orders candidates")
     last = cluster.session()
     _term(election("GetTerm"), "", [], 0)
+    election("Enter", candidate="").answered("INVALID")
     _term(election("Enter", candidate="a"), "a", [], 1)
     _term(election("Enter", candidate="a"), "a", [], 1)
     _term(election("Enter", candidate="b"), "a", ["b"], 1)

@@ -3,6 +3,7 @@
 import threading
 import time
 import traceback
+from types import FunctionType
 
 
 def expect(holds, otherwise):
@@ -23,14 +24,17 @@ class Report:
         self.only = only
         self.passed = 0
         self.failed = 0
+        # (where, name) of the checks that passed.
+        self.held = set()
         self._one = threading.Lock()
 
-    def check_all(self, cluster, module, always=None):
-        """Runs the checks of a module, in their order."""
+    def check_all(self, cluster, module):
+        """Runs the checks of a module, in their order: its functions that want a cluster and nothing
+        else."""
         for function in vars(module).values():
-            own = getattr(function, "__module__", "") == module.__name__
-            if own and function.__name__[0] != "_":
-                self.check(cluster.wire, function, cluster, always=function is always)
+            own = isinstance(function, FunctionType) and function.__module__ == module.__name__
+            if own and function.__name__[0] != "_" and function.__code__.co_argcount == 1:
+                self.check(cluster.wire, function, cluster)
 
     def check(self, where, function, *arguments, always=False):
         """Runs a check, whose name says what holds."""
@@ -45,6 +49,7 @@ class Report:
             places = [f"\n    {frame.filename}:{frame.lineno} {frame.line}" for frame in frames]
             self._say(f"test {where}: {claim} ... FAILED: {error}{''.join(places)}", failed=1)
         else:
+            self.held.add((str(where), function.__name__))
             self._say(f"test {where}: {claim} ... ok ({time.monotonic() - started:.1f} s)", passed=1)
 
     def _say(self, line, passed=0, failed=0):

@@ -2,12 +2,12 @@
 primitives are called."""
 
 import itertools
-import time
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
 
 import stubs
+from answers import PATIENCE, STREAM, Answer, Pending, PendingAnswer, Stream
 from report import expect
 
 # Package and service of every primitive.
@@ -22,12 +22,6 @@ PRIMITIVES = {
     "Set": "set",
     "Value": "value",
 }
-
-# Sub-messages that an answer may leave out; all others are always there.
-OPTIONAL = ("map.v1.Entry.value", "map.v1.PutOutput.prev_value", "value.v1.SetOutput.prev_value")
-
-# A call may have to wait for an election on a busy machine.
-PATIENCE = 20
 
 
 def seconds(count):
@@ -45,7 +39,8 @@ class Wire:
         # Fields of KeepAliveInput: filter, highest started number, received outputs.
         self.keep_alive = keep_alive
         self.statuses = statuses
-        # Paths of the calls that were made, outcomes in headers and gRPC codes that came back.
+        # Paths of the calls that were made; (service, method, outcome in the headers) and gRPC codes
+        # that came back.
         self.called, self.outcomes, self.codes = set(), set(), set()
 
     def core(self, file):
@@ -67,16 +62,24 @@ class Wire:
     def status_number(self, name):
         return self._statuses().Value(name)
 
+    def statuses_named(self):
+        """Every outcome that headers have a number for."""
+        return self._statuses().keys()
+
+    def codes_named(self):
+        """Every gRPC code but OK."""
+        return (code.name for code in grpc.StatusCode if code is not grpc.StatusCode.OK)
+
     def _statuses(self):
         return getattr(self.core("headers"), self.statuses).Status
 
     def methods(self):
-        """Every call of the wire, and whether its answer is a stream."""
+        """Every call of the wire."""
         own = ["Partition", "Session"] + (["Node"] if self.name == "S" else [])
         for service in [*own, *PRIMITIVES]:
             descriptor = self.module(service)[0].DESCRIPTOR.services_by_name[service]
             for method in descriptor.methods:
-                yield f"{descriptor.full_name}/{method.name}", method.server_streaming
+                yield f"{descriptor.full_name}/{method.name}"
 
     def spec(self, kind, name, namespace=""):
         session = self.core("session")
@@ -109,21 +112,13 @@ def wires():
     }
 
 
-class Refused(Exception):
-    """A call that was answered with a gRPC code."""
-
-    def __init__(self, method, error):
-        super().__init__(f"{method}: {error.code().name}: {error.details()}")
-        self.code = error.code().name
-        self.words = error.details()
-
-
 class Cluster:
     """The nodes, through one wire. Calls go to each node in turn, as the stock driver's do, and for
     the partition that the wire has to itself."""
 
-    def __init__(self, wire, partition, endpoints):
-        self.wire, self.partition, self.endpoints = wire, partition, endpoints
+    def __init__(self, wire, partition, endpoints, processes):
+        self.wire, self.partition = wire, partition
+        self.endpoints, self.processes = endpoints, processes
         self._turn = itertools.cycle(range(len(endpoints)))
         self._channels = {}
 
@@ -140,46 +135,28 @@ class Cluster:
 
     def begin(self, service, method, request, partition=1, node=None, channel=None, **options):
         """Starts a call; its end is asked of what is returned."""
+        call = self._method(service, method, request, partition, node, channel)
+        options.setdefault("timeout", PATIENCE)
+        return Pending(self.wire, f"{self.wire} {service}/{method}", call.future(request, **options))
+
+    def open(self, service, method, request, partition=1, node=None, channel=None, **options):
+        """Starts a call that is answered by a stream; returns its responses."""
+        call = self._method(service, method, request, partition, node, channel)
+        options.setdefault("timeout", STREAM)
+        return call(request, **options)
+
+    def _method(self, service, method, request, partition, node, channel):
         _, clients = self.wire.module(service)
         if channel is None:
             channel = self.channel(next(self._turn) if node is None else node, partition)
         self.wire.called.add(f"{request.DESCRIPTOR.file.package}.{service}/{method}")
-        stub = getattr(clients, f"{service}Stub")(channel)
-        options.setdefault("timeout", PATIENCE)
-        future = getattr(stub, method).future(request, **options)
-        return Pending(self.wire, f"{self.wire} {service}/{method}", future)
+        return getattr(getattr(clients, f"{service}Stub")(channel), method)
 
     def call(self, *arguments, **options):
         return self.begin(*arguments, **options).response()
 
     def session(self, partition=None, timeout=30, node=None):
         return Session(self, partition or self.partition, timeout, node)
-
-
-class Pending:
-    """A call on its way."""
-
-    def __init__(self, wire, method, future):
-        self.wire, self.method, self.future = wire, method, future
-
-    def response(self):
-        try:
-            return self.future.result()
-        except grpc.FutureCancelledError:
-            raise AssertionError(f"{self.method}: was given up") from None
-        except grpc.RpcError as error:
-            self.wire.codes.add(error.code().name)
-            raise Refused(self.method, error) from None
-
-    def refused(self, code, words=""):
-        """The call ends with this code."""
-        try:
-            response = self.response()
-        except Refused as refusal:
-            expect(refusal.code == code, f"{refusal}, not {code}")
-            expect(words in refusal.words, f"{refusal}: lacks {words!r}")
-        else:
-            raise AssertionError(f"{self.method}: answered {response}, not {code}")
 
 
 class Session:
@@ -245,6 +222,12 @@ class Session:
         return self.begin_operation(*arguments, **options).answer()
 
     def begin_operation(self, service, method, primitive, input, number=None, **options):
+        request = self.operation_request(service, method, primitive, input, number)
+        options.setdefault("node", self.node)
+        pending = self.cluster.begin(service, method, request, self.partition, **options)
+        return PendingAnswer(self, pending, request.headers.sequence_num)
+
+    def operation_request(self, service, method, primitive, input, number):
         messages, _ = self.wire.module(service)
         request = getattr(messages, f"{method}Request")()
         request.input.CopyFrom(input)
@@ -252,85 +235,7 @@ class Session:
         request.headers.sequence_num = next(self.numbers) if number is None else number
         if hasattr(request.headers, "max_received_index"):
             request.headers.max_received_index = self.index
-        options.setdefault("node", self.node)
-        pending = self.cluster.begin(service, method, request, self.partition, **options)
-        return PendingAnswer(self, pending, request.headers.sequence_num)
-
-
-class PendingAnswer:
-    """An operation on its way."""
-
-    def __init__(self, session, pending, number):
-        self.session, self.pending, self.number = session, pending, number
-
-    def answer(self):
-        return Answer(self.session, self.pending.method, self.pending.response())
-
-    def refused(self, code, words=""):
-        self.pending.refused(code, words)
-
-    def waits(self, time_s=0.3):
-        """The call is still open after a while."""
-        time.sleep(time_s)
-        expect(not self.pending.future.done(), f"{self.pending.method} does not wait")
-
-
-class Answer:
-    """A response with its headers read, every level of which must be there."""
-
-    def __init__(self, session, method, response):
-        wire = session.wire
-        self.method, self.response = method, response
-        headers = response.headers
-        level, path = response, ["headers", "operation", "session", wire.session, "partition"]
-        for name in path:
-            expect(level.HasField(name), f"{method}: the response lacks {name} of {path}: {response}")
-            level = getattr(level, name)
-        self.index = level.index
-        self.status = wire.status(headers.operation.status)
-        wire.outcomes.add(self.status)
-        self.message = headers.operation.message
-        self.output = response.output
-        self.number = getattr(headers, "output_sequence_num", None)
-        wanted = 0 if method.endswith("Primitive") else 1
-        expect(self.number in (None, wanted), f"{method}: output number {self.number}, not {wanted}")
-        expect(self.index >= session.id, f"{method}: index {self.index} is before the session")
-        session.index = max(session.index, self.index)
-        if self.status == "OK":
-            expect(response.HasField("output"), f"{method}: OK without an output")
-            expect(self.message == "", f"{method}: OK with the message {self.message!r}")
-            complete(method, self.output)
-
-    def ok(self, **fields):
-        """OK, with these fields in the output."""
-        return self.answered("OK", **fields)
-
-    def answered(self, status, **fields):
-        said = f"{self.method}: {self.status} {self.message!r} {self.output}"
-        expect(self.status == status, f"{said}, not {status}")
-        expect(status == "OK" or self.message != "", f"{said}: says no reason")
-        for name, wanted in fields.items():
-            value = getattr(self.output, name)
-            value = list(value) if isinstance(wanted, list) else value
-            expect(value == wanted, f"{self.method}: {name} is {value!r}, not {wanted!r}")
-        return self
-
-
-def complete(method, message):
-    """All sub-messages are there: clients reach fields through them."""
-    for field in message.DESCRIPTOR.fields:
-        if field.message_type is None:
-            continue
-        if field.is_repeated:
-            for part in getattr(message, field.name):
-                complete(method, part)
-        elif message.HasField(field.name):
-            complete(method, getattr(message, field.name))
-        elif field.containing_oneof is not None:
-            one = field.containing_oneof.name
-            expect(message.WhichOneof(one), f"{method}: {one} is not set in {message}")
-        else:
-            expect(field.full_name.endswith(OPTIONAL), f"{method}: the output lacks {field.name}")
+        return request
 
 
 class Primitive:
@@ -348,6 +253,16 @@ class Primitive:
         return self.session.begin_operation(
             self.kind, method, self.id, message, number=number, **(options or {})
         )
+
+    def stream(self, method, number=None, options=None, **input):
+        """Opens a stream, on the session's node unless another is named."""
+        session = self.session
+        message = getattr(self.messages(), f"{method}Input")(**input)
+        request = session.operation_request(self.kind, method, self.id, message, number)
+        options = {"node": session.node} | (options or {})
+        responses = session.cluster.open(self.kind, method, request, session.partition, **options)
+        name = f"{session.wire} {self.kind}/{method}"
+        return Stream(session, name, responses, request.headers.sequence_num)
 
     def messages(self):
         return self.session.wire.module(self.kind)[0]

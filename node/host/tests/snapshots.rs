@@ -92,3 +92,43 @@ fn a_member_that_was_away_and_one_that_is_new_are_given_a_snapshot() {
         }
     });
 }
+
+#[test]
+fn a_snapshot_that_cannot_be_sent_is_told_of_and_a_newer_one_is_sent() {
+    run(async {
+        let dirs: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+        let mut nodes = Vec::new();
+        for dir in &dirs {
+            nodes.push(start(dir.path(), 0).await);
+        }
+        bootstrap(&nodes.iter().collect::<Vec<_>>(), 1).await;
+        let mut client = Client::open(&nodes[0].handle, 1).await;
+        fill(&mut client, &nodes[0], 100).await;
+        let away = nodes.remove(2).stop().await;
+        fill(&mut client, &nodes[0], 3_000).await;
+        let leader = nodes[0].handle.info().await.unwrap().groups[0].leader;
+        let leads = nodes.iter().position(|node| node.node_id == leader).unwrap();
+        let mut events = nodes[leads].handle.watch(Vec::new());
+        // Behind a new one no other is written for a while, which would be there after all.
+        let mut created = false;
+        while !created {
+            client.increment(&nodes[0].handle).await;
+            while let Ok(v1::Event { event, .. }) = events.try_recv() {
+                created |= matches!(event, Some(Event::SnapshotCreated(_)));
+            }
+        }
+        for file in std::fs::read_dir(dirs[leads].path().join("snapshots")).unwrap() {
+            std::fs::remove_file(file.unwrap().path()).unwrap();
+        }
+        let back = start(dirs[2].path(), away).await;
+        let to = back.node_id;
+        see(&mut events, |e| matches!(e, Event::SendSnapshotStarted(s) if s.to == to)).await;
+        see(&mut events, |e| matches!(e, Event::SendSnapshotAborted(s) if s.to == to)).await;
+        fill(&mut client, &nodes[0], 5_000).await;
+        see(&mut events, |e| matches!(e, Event::SendSnapshotCompleted(s) if s.to == to)).await;
+        wait(&back.handle, |g| g.index >= 5_000).await;
+        for node in nodes.into_iter().chain([back]) {
+            node.stop().await;
+        }
+    });
+}

@@ -23,11 +23,17 @@ async fn python_calls_all_of_both_wires() {
     let repository = Path::new(&folder).join("../..");
     let python = python(&repository);
     let mut nodes = Nodes::prepared(3);
-    nodes.nodes.iter_mut().for_each(Node::start);
+    for node in &mut nodes.nodes {
+        // Snapshots are part of what is looked at.
+        node.arguments = ["--snapshot-log-bytes", "65536"].map(str::to_owned).into();
+        node.start();
+    }
     for node in &nodes.nodes {
         node.info().await;
     }
     let script = repository.join("tests/interop/run.py");
-    let ended = Command::new(python).arg(script).args(nodes.endpoints()).status();
+    let process = |node: &Node| format!("{}={}", node.address(), node.pid());
+    let processes = nodes.nodes.iter().map(process);
+    let ended = Command::new(python).arg(script).args(processes).status();
     assert!(ended.expect("Python runs").success(), "a check failed: see above");
 }
