@@ -256,7 +256,7 @@ mod tests {
     fn outputs_that_come_before_their_command_began_here_are_left_to_its_beginning() {
         let (mut ctx, mut calls, key) = (context(), Calls::default(), (1, 0));
         calls.insert(key, command(0, 0), &mut ctx);
-        let mut deliver = |calls: &mut Calls, numbers: &[u64]| -> Vec<u64> {
+        let deliver = |calls: &mut Calls, numbers: &[u64]| -> Vec<u64> {
             let is_next = |n: &&u64| calls.deliver(key, **n).is_some_and(|(_, is_next)| is_next);
             numbers.iter().filter(is_next).copied().collect()
         };
