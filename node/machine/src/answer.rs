@@ -87,8 +87,14 @@ pub enum Effect {
         number: u64,
         answer: Answer,
     },
-    /// The command of (`origin`, `number`) has been applied, and has no output yet.
-    Waits {
+    /// A command of (`origin`, `number`) that goes on was applied. What follows for it are the outputs
+    /// that its client has not acknowledged, from the first of them, then each that comes about.
+    Begins {
+        origin: u64,
+        number: u64,
+    },
+    /// (`origin`, `number`) is told no more of its command: another call repeated it.
+    Replaced {
         origin: u64,
         number: u64,
     },

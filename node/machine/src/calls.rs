@@ -223,9 +223,7 @@ impl Machine {
             }
             Ok(Step::Open) => {
                 session.commands.open(command.sequence_num, Open { waiter, primitive_id });
-                if emitted.iter().all(|one| one.command != command) {
-                    effects.push(waiter.waits());
-                }
+                effects.push(waiter.begins());
                 return self.deliver(emitted, effects);
             }
         };

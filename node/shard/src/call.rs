@@ -54,7 +54,7 @@ impl Context {
         }
     }
 
-    /// A command waits in the log, with no output yet.
+    /// A command goes on, be it with no output yet.
     pub fn tell_waits(&mut self, group: u32, reply: Reply) {
         if let Reply::Peer { node, number } = reply {
             proxy::send_waits(self, node, group, number);

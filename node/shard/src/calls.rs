@@ -21,7 +21,7 @@ pub(crate) struct Held {
 /// The open commands of one group.
 #[derive(Debug, Default)]
 pub(crate) struct Calls {
-    open: BTreeMap<Key, Command>,
+    pub(crate) open: BTreeMap<Key, Command>,
     /// Of the open commands, with what each takes beside its input.
     bytes: usize,
     /// How many of them were applied here and go on.
@@ -62,34 +62,42 @@ impl Calls {
         self.open.len() > self.applied
     }
 
-    /// Commands that may not be in the log yet.
-    pub fn keys(&self) -> Vec<Key> {
-        self.open.iter().filter(|(_, command)| !command.is_open).map(|(key, _)| *key).collect()
+    /// Commands that were not applied here yet.
+    pub fn waiting(&self) -> Vec<Key> {
+        let keys = self.open.iter().filter(|(_, command)| !command.is_open);
+        keys.map(|(key, _)| *key).collect()
     }
 
-    /// What was applied was not applied here: nothing is known of any command, and each has the whole
-    /// time again.
-    pub fn begin_again(&mut self, now: u64) {
-        self.applied = 0;
-        for command in self.open.values_mut() {
-            (command.is_open, command.since) = (false, now);
-        }
-    }
-
-    /// A command was applied here and goes on.
-    pub fn found(&mut self, key: Key) -> Option<Reply> {
+    /// A command was applied here, and its outputs follow.
+    pub fn begun(&mut self, key: Key) -> Option<Reply> {
         let command = self.open.get_mut(&key)?;
         self.applied += usize::from(!std::mem::replace(&mut command.is_open, true));
         Some(command.reply)
     }
 
-    /// The caller gets this output of a command, unless it has it already (false).
+    /// The caller gets this output of a command that goes on, unless it has it already (false). One
+    /// that comes before the command began here is none for it: others before it are missing, and
+    /// all of them follow when it begins.
     pub fn deliver(&mut self, key: Key, sequence: u64) -> Option<(Reply, bool)> {
-        let reply = self.found(key)?;
         let command = self.open.get_mut(&key)?;
-        let is_new = sequence > command.delivered;
-        command.delivered = command.delivered.max(sequence);
-        Some((reply, is_new))
+        let is_next = command.is_open && sequence > command.delivered;
+        if is_next {
+            command.delivered = sequence;
+        }
+        Some((command.reply, is_next))
+    }
+
+    /// Whether outputs before this one, the command's last, are missing here.
+    pub fn lacks(&self, key: Key, sequence: u64) -> bool {
+        sequence > 1 && self.open.get(&key).is_some_and(|command| !command.is_open)
+    }
+
+    /// Entries were skipped: nothing has begun here any more.
+    pub fn skipped(&mut self, now: u64) {
+        self.applied = 0;
+        for command in self.open.values_mut().filter(|command| command.is_open) {
+            (command.is_open, command.since) = (false, now);
+        }
     }
 
     /// The session with a node ended: it asks again for what goes on.
@@ -208,24 +216,25 @@ mod tests {
         Context::new(identity, NodeFacts::default(), Now::default())
     }
 
+    fn command(call: u64, bytes: usize) -> Command {
+        Command {
+            reply: Reply::Local { call },
+            input: Bytes::from(vec![0; bytes]),
+            cancel: None,
+            since: 0,
+            sent: 0,
+            is_open: false,
+            delivered: 0,
+        }
+    }
+
     /// Commands of this size until one is refused; how many there are.
     fn fill(calls: &mut Calls, bytes: usize, ctx: &mut Context) -> u64 {
         for number in 0.. {
             if calls.admit(1, bytes, ctx).is_err() {
                 return number;
             }
-            let input = Bytes::from(vec![0; bytes]);
-            let reply = Reply::Local { call: number };
-            let command = Command {
-                reply,
-                input,
-                cancel: None,
-                since: 0,
-                sent: 0,
-                is_open: false,
-                delivered: 0,
-            };
-            calls.insert((1, number), command, ctx);
+            calls.insert((1, number), command(number, bytes), ctx);
         }
         unreachable!("a queue is bounded")
     }
@@ -244,29 +253,22 @@ mod tests {
     }
 
     #[test]
-    fn a_command_that_was_applied_waits_until_nothing_is_known_of_it_any_more() {
-        let (mut ctx, mut calls) = (context(), Calls::default());
-        let command = Command {
-            reply: Reply::Local { call: 1 },
-            input: Bytes::new(),
-            cancel: None,
-            since: 0,
-            sent: 1,
-            is_open: false,
-            delivered: 0,
+    fn outputs_that_come_before_their_command_began_here_are_left_to_its_beginning() {
+        let (mut ctx, mut calls, key) = (context(), Calls::default(), (1, 0));
+        calls.insert(key, command(0, 0), &mut ctx);
+        let deliver = |calls: &mut Calls, numbers: &[u64]| -> Vec<u64> {
+            let is_next = |n: &&u64| calls.deliver(key, **n).is_some_and(|(_, is_next)| is_next);
+            numbers.iter().filter(is_next).copied().collect()
         };
-        calls.insert((1, 1), command, &mut ctx);
-        assert!(calls.deliver((1, 1), 1).is_some_and(|(_, is_new)| is_new));
-        assert!(!calls.any_waits() && calls.keys().is_empty() && calls.sent_before(9).is_empty());
-        assert!(calls.tick(u64::MAX, &mut ctx).is_empty(), "however long that takes");
-        calls.begin_again(100);
-        assert_eq!((calls.keys(), calls.sent_before(9)), (vec![(1, 1)], vec![(1, 1)]));
-        assert!(calls.tick(99, &mut ctx).is_empty());
-        // What it had is not given twice.
-        assert!(calls.deliver((1, 1), 1).is_some_and(|(_, is_new)| !is_new));
-        calls.begin_again(100);
-        assert_eq!(calls.tick(100, &mut ctx).len(), 1);
-        assert_eq!(ctx.held, Held::default());
+        assert_eq!(deliver(&mut calls, &[4]), [] as [u64; 0]);
+        assert!(calls.lacks(key, 5) && !calls.lacks(key, 1));
+        assert!(calls.begun(key).is_some());
+        assert_eq!(deliver(&mut calls, &[3, 4, 5]), [3, 4, 5]);
+        calls.skipped(9);
+        assert_eq!((calls.waiting(), calls.any_waits()), (vec![key], true));
+        assert_eq!(deliver(&mut calls, &[8]), [] as [u64; 0]);
+        assert!(calls.begun(key).is_some());
+        assert_eq!(deliver(&mut calls, &[4, 5, 6, 7, 8, 9]), [6, 7, 8, 9]);
     }
 
     #[test]

@@ -102,7 +102,7 @@ impl Replica {
     /// Sends every open command again that may not be in the log: the leader changed, or the way to
     /// it broke. Replicas recognise what they applied already.
     pub fn dispatch_all(&mut self, ctx: &mut Context) {
-        for key in self.calls.keys() {
+        for key in self.calls.waiting() {
             self.dispatch(key, ctx);
         }
     }
@@ -112,7 +112,7 @@ impl Replica {
     pub fn dispatch_skipped(&mut self, ctx: &mut Context) {
         let reason = format!("group {} went on by a snapshot here: ask again", self.id);
         self.end_watches(&reason, ctx);
-        self.calls.begin_again(ctx.now.micros);
+        self.calls.skipped(ctx.now.micros);
         self.dispatch_all(ctx);
     }
 

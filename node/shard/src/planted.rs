@@ -1,6 +1,7 @@
 //! Defects put in on purpose, for the simulation to find: one that finds none proves nothing.
 //! Built with feature `planted` only, which no shipped program enables.
 
+use crate::calls::Calls;
 use crate::context::Context;
 use crate::io::Remembered;
 use crate::memory::Memory;
@@ -22,6 +23,8 @@ pub enum Defect {
     SleepsOn,
     /// A snapshot lacks the newest entry of those that it claims to contain.
     SnapshotsOlderState,
+    /// When the leader changes, streams lose their next output.
+    StreamsSkipOutputs,
     /// A member that went back behind what it acknowledged is not refused.
     IgnoresMemory,
     /// A member that lost its disk is not refused.
@@ -61,10 +64,24 @@ impl Replica {
         self.planted == Some(Defect::SleepsOn)
     }
 
+    /// The leader changed.
+    pub(crate) fn planted_skip(&mut self) {
+        if self.planted == Some(Defect::StreamsSkipOutputs) {
+            self.calls.planted_skip();
+        }
+    }
+
     pub(crate) fn planted_tick(&mut self, ctx: &Context) {
         if self.planted == Some(Defect::ExpiresByLocalClock) {
             self.machine.expire_by(ctx.now.unix_millis, &mut Vec::new());
         }
+    }
+}
+
+impl Calls {
+    /// What goes on has been delivered up to one output more than it has.
+    fn planted_skip(&mut self) {
+        self.open.values_mut().for_each(|command| command.delivered += u64::from(command.is_open));
     }
 }
 

@@ -297,9 +297,17 @@ impl Replica {
     fn carry_out(&mut self, effect: Effect, ctx: &mut Context) {
         let (origin, number, answer) = match effect {
             Effect::Answer { origin, number, answer } => (origin, number, answer),
-            Effect::Waits { origin, number } => {
-                if let Some(reply) = self.calls.found((origin, number)) {
+            Effect::Begins { origin, number } => {
+                if let Some(reply) = self.calls.begun((origin, number)) {
                     ctx.tell_waits(self.id, reply);
+                }
+                return;
+            }
+            Effect::Replaced { origin, number } => {
+                if let Some(command) = self.calls.remove((origin, number), ctx) {
+                    let reason = "another call asked for the outputs of this command";
+                    let e = CallError::Unavailable(reason.to_owned());
+                    ctx.answer(self.id, command.reply, Err(e));
                 }
                 return;
             }
@@ -310,8 +318,9 @@ impl Replica {
             return;
         }
         let key = (origin, number);
-        let reply = match not_last(&answer) {
-            None => match self.calls.ended(key, ctx) {
+        let reply = match order(&answer) {
+            (sequence, true) if self.calls.lacks(key, sequence) => None,
+            (_, true) => match self.calls.ended(key, ctx) {
                 Some(command) => Some(command.reply),
                 None => {
                     let reply = self.watchers.get(key);
@@ -319,7 +328,7 @@ impl Replica {
                     reply
                 }
             },
-            Some(sequence) => match self.calls.deliver(key, sequence) {
+            (sequence, false) => match self.calls.deliver(key, sequence) {
                 Some((reply, is_new)) => Some(reply).filter(|_| is_new),
                 None => self.watchers.get(key),
             },
@@ -368,6 +377,8 @@ impl Replica {
         }
         if leader != 0 && term > self.led_term {
             self.led_term = term;
+            #[cfg(feature = "planted")]
+            self.planted_skip();
             ctx.counters.leader_changes += u64::from(is_news);
         }
         let event = LeaderUpdatedEvent { group_id: self.id, term, leader };
@@ -431,10 +442,10 @@ fn member_nodes(group: &Group) -> BTreeMap<u64, u64> {
     group.configuration().members.iter().map(|m| (m.member_id, m.node_id)).collect()
 }
 
-/// Number of an output that others follow.
-fn not_last(answer: &Answer) -> Option<u64> {
+/// (number, none follows) of an output.
+fn order(answer: &Answer) -> (u64, bool) {
     match answer.result {
-        Ok(Output::Operation { sequence, last: false, .. }) => Some(sequence),
-        _ => None,
+        Ok(Output::Operation { sequence, last, .. }) => (sequence, last),
+        _ => (0, true),
     }
 }

@@ -5,9 +5,11 @@
 use bytes::Bytes;
 use fastrand::Rng;
 use multiraft_machine::{Answer, Body, Output, Query, Rejection, Status};
-use multiraft_proto::{counter, map, rpc, v1};
+use multiraft_proto::{counter, lock, map, rpc, v1};
 use multiraft_shard::{CallError, Consistency, Input};
 use prost::Message as _;
+
+use crate::standing::{Hold, Kind, Standing};
 
 /// Longer than any run: such a session never ends.
 const LASTING_SECONDS: i64 = 3_600;
@@ -24,11 +26,19 @@ pub enum Step {
     OpenSession,
     CreateCounter,
     CreateMap,
+    CreateLock,
     Increment,
     Read,
-    Put { register: u64, value: u64 },
-    Get { register: u64 },
+    Put {
+        register: u64,
+        value: u64,
+    },
+    Get {
+        register: u64,
+    },
     KeepAlive,
+    /// The lock.
+    Release,
 }
 
 /// What an answer means for the client.
@@ -52,21 +62,32 @@ pub enum Done {
     Put(map::PutOutput),
     Got(Option<map::IndexedValue>),
     Kept,
+    Released,
 }
 
 pub struct Client {
     pub group: u32,
     number: u64,
-    rng: Rng,
+    pub(crate) rng: Rng,
     pub step: Step,
     timeout_seconds: i64,
     pub session_id: u64,
     counter_id: u64,
-    map_id: u64,
+    pub map_id: u64,
+    pub lock_id: u64,
     /// Index at which the session had its primitives; a node that is not there yet knows neither.
     ready_at: u64,
-    /// Number of the present or last command.
+    /// Number of the present or last command that is no standing one.
     pub sequence: u64,
+    /// Highest number so far.
+    pub last: u64,
+    subscribes: bool,
+    locks: bool,
+    /// By [`Kind`].
+    pub standing: [Standing; 2],
+    pub hold: Hold,
+    /// It held the lock after the faults had ended.
+    has_locked: bool,
     /// When the present operation began.
     pub started: u64,
     /// When the session was last known to be kept.
@@ -87,6 +108,7 @@ impl Client {
         let mut rng = Rng::with_seed(seed ^ (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let group = rng.u32(1..=groups);
         let timeout_seconds = if rng.bool() { LASTING_SECONDS } else { rng.i64(2..8) };
+        let (subscribes, locks) = (rng.bool(), rng.bool());
         Client {
             group,
             number,
@@ -96,8 +118,15 @@ impl Client {
             session_id: 0,
             counter_id: 0,
             map_id: 0,
+            lock_id: 0,
             ready_at: 0,
             sequence: 0,
+            last: 0,
+            subscribes,
+            locks,
+            standing: Default::default(),
+            hold: Hold::Free,
+            has_locked: false,
             started: 0,
             kept: 0,
             written: 0,
@@ -125,19 +154,26 @@ impl Client {
             }),
             Step::CreateCounter => self.create(rpc::counter::TYPE, "counter"),
             Step::CreateMap => self.create(rpc::map::TYPE, "map"),
+            Step::CreateLock => self.create(rpc::lock::TYPE, "lock"),
+            Step::Release => {
+                let input = lock::ReleaseInput {}.encode_to_vec();
+                self.operate(self.sequence, self.lock_id, rpc::lock::RELEASE, input)
+            }
             Step::Increment => {
                 let input = counter::IncrementInput { delta: 1 }.encode_to_vec();
-                self.operate(self.counter_id, rpc::counter::INCREMENT, input)
+                self.operate(self.sequence, self.counter_id, rpc::counter::INCREMENT, input)
             }
             Step::Put { register, value } => {
                 let value = Bytes::copy_from_slice(&value.to_be_bytes());
                 let input = map::PutInput { key: key(register), value, ..Default::default() };
-                self.operate(self.map_id, rpc::map::PUT, input.encode_to_vec())
+                self.operate(self.sequence, self.map_id, rpc::map::PUT, input.encode_to_vec())
             }
             Step::KeepAlive => Payload::KeepAlive(v1::KeepAliveInput {
                 session_id: self.session_id,
-                last_command_sequence_num: self.sequence,
+                last_command_sequence_num: self.last,
                 exact: true,
+                open_sequence_nums: self.open_numbers(),
+                output_stream_sequence_nums: self.acknowledged().collect(),
                 ..Default::default()
             }),
         };
@@ -155,30 +191,37 @@ impl Client {
     }
 
     fn create(&self, service: &str, name: &str) -> v1::partition_input::Payload {
-        self.command(v1::session_input::Payload::CreateService(v1::CreateServiceInput {
+        let create = v1::session_input::Payload::CreateService(v1::CreateServiceInput {
             service: service.into(),
             namespace: String::new(),
             name: name.into(),
-        }))
+        });
+        self.command(self.sequence, create)
     }
 
-    fn operate(
+    pub(crate) fn operate(
         &self,
+        sequence: u64,
         primitive: u64,
         operation: u32,
         input: Vec<u8>,
     ) -> v1::partition_input::Payload {
-        self.command(v1::session_input::Payload::ServiceInput(v1::ServiceInput {
+        let call = v1::session_input::Payload::ServiceInput(v1::ServiceInput {
             service_id: primitive,
             operation,
             payload: input.into(),
-        }))
+        });
+        self.command(sequence, call)
     }
 
-    fn command(&self, payload: v1::session_input::Payload) -> v1::partition_input::Payload {
+    fn command(
+        &self,
+        sequence_num: u64,
+        payload: v1::session_input::Payload,
+    ) -> v1::partition_input::Payload {
         v1::partition_input::Payload::SessionInput(v1::SessionInput {
             session_id: self.session_id,
-            sequence_num: self.sequence,
+            sequence_num,
             payload: Some(payload),
         })
     }
@@ -186,7 +229,10 @@ impl Client {
     /// The present operation is a command that executes once.
     pub fn is_numbered(&self) -> bool {
         use Step::*;
-        matches!(self.step, CreateCounter | CreateMap | Increment | Put { .. })
+        matches!(
+            self.step,
+            CreateCounter | CreateMap | CreateLock | Increment | Put { .. } | Release
+        )
     }
 
     /// Takes an answer to the present operation.
@@ -195,7 +241,7 @@ impl Client {
         let output = match &answer.result {
             Ok(output) => output.clone(),
             Err(Rejection::TooManyCommands | Rejection::TooManySessions) => return Heard::Nothing,
-            Err(Rejection::UnknownSession { .. }) if self.timeout_seconds < LASTING_SECONDS => {
+            Err(Rejection::UnknownSession { .. }) if self.may_end() => {
                 return Heard::SessionLost;
             }
             Err(rejection) => {
@@ -213,7 +259,18 @@ impl Client {
             }
             (Output::SessionKept, Step::KeepAlive) => {
                 self.kept = self.started;
+                if let Hold::GivenUp { operation, over } = &mut self.hold {
+                    *over = self.operation > *operation;
+                }
                 return Done::Kept;
+            }
+            (Output::Operation { status, .. }, Step::Release) => {
+                // Who gave up waiting does not know.
+                let knows = matches!(self.hold, Hold::Held { .. });
+                let is_sound = status == Status::Ok || status == Status::Conflict && !knows;
+                assert!(is_sound, "[lock] session {} was to hold it: {status:?}", self.session_id);
+                self.hold = Hold::Free;
+                return Done::Released;
             }
             (Output::Operation { status: Status::Ok, body, .. }, step) => (body, step),
             // The only failure there is: the register was never written.
@@ -229,6 +286,10 @@ impl Client {
             }
             (Step::CreateMap, Body::PrimitiveCreated { primitive_id }) => {
                 (self.map_id, self.ready_at) = (primitive_id, index);
+                Done::Primitive
+            }
+            (Step::CreateLock, Body::PrimitiveCreated { primitive_id }) => {
+                (self.lock_id, self.ready_at) = (primitive_id, index);
                 Done::Primitive
             }
             (Step::Increment, Body::Payload(bytes)) => {
@@ -251,28 +312,84 @@ impl Client {
     /// What a client must never do: the command looks like another one.
     pub fn renumber(&mut self) {
         self.sequence += u64::from(self.is_numbered());
+        self.last = self.last.max(self.sequence);
+    }
+
+    /// Its session may end by itself.
+    pub fn may_end(&self) -> bool {
+        self.timeout_seconds < LASTING_SECONDS
     }
 
     /// Begins a new session in place of one that ended.
     pub fn begin_again(&mut self, now: u64) {
-        (self.step, self.sequence, self.ready_at) = (Step::OpenSession, 0, 0);
-        self.finale = None;
+        self.forget_session();
+        self.step = Step::OpenSession;
         self.started = now;
         self.operation += 1;
     }
 
+    pub(crate) fn forget_session(&mut self) {
+        (self.sequence, self.last, self.ready_at) = (0, 0, 0);
+        Kind::ALL.into_iter().for_each(|kind| self.drop_standing(kind));
+        (self.hold, self.has_locked, self.finale) = (Hold::Free, false, None);
+    }
+
     /// Begins the next operation. In the end everything is read once more, then the client is done.
-    pub fn next(&mut self, now: u64, ends: bool) {
-        self.step = match self.step {
-            Step::OpenSession => Step::CreateCounter,
-            Step::CreateCounter => Step::CreateMap,
-            _ if ends => self.last_reads(),
-            _ if self.needs_keeping(now) => Step::KeepAlive,
-            _ => self.any_step(),
-        };
-        self.sequence += u64::from(self.is_numbered());
+    /// `newest` is the index of the newest change of the map that any client knows of.
+    pub fn next(&mut self, now: u64, ends: bool, newest: u64) {
+        self.step = self.next_step(now, ends, newest);
+        if self.is_numbered() {
+            self.last += 1;
+            self.sequence = self.last;
+        }
         self.started = now;
         self.operation += 1;
+    }
+
+    fn next_step(&mut self, now: u64, ends: bool, newest: u64) -> Step {
+        match self.step {
+            Step::OpenSession => return Step::CreateCounter,
+            Step::CreateCounter => return Step::CreateMap,
+            Step::CreateMap if self.locks => return Step::CreateLock,
+            _ => {}
+        }
+        if self.subscribes && self.standing(Kind::Stream).sequence == 0 {
+            self.stand(Kind::Stream);
+        }
+        if self.needs_keeping(now) {
+            return Step::KeepAlive;
+        }
+        if let Some(step) = self.lock_step(now, ends) {
+            return step;
+        }
+        if !ends {
+            return self.any_step();
+        }
+        let lags = self.subscribes && self.standing(Kind::Stream).index < newest;
+        if lags || self.locks && !self.has_locked {
+            return Step::KeepAlive;
+        }
+        self.last_reads()
+    }
+
+    /// Whether it is to wait for the lock from now on.
+    pub fn wants_lock(&mut self, ends: bool) -> bool {
+        let can = self.locks && self.hold == Hold::Free && self.knows_lock();
+        can && if ends { !self.has_locked } else { self.rng.u32(..4) == 0 }
+    }
+
+    fn knows_lock(&self) -> bool {
+        !matches!(
+            self.step,
+            Step::OpenSession | Step::CreateCounter | Step::CreateMap | Step::CreateLock
+        )
+    }
+
+    /// It waits no more: the lock is its own until some time.
+    pub fn granted(&mut self, now: u64, ends: bool) {
+        self.drop_standing(Kind::Lock);
+        self.has_locked = ends;
+        self.hold = Hold::Held { until: now + self.rng.u64(..2_000_000) };
     }
 
     /// Four times in each timeout, as clients do.
@@ -324,13 +441,19 @@ impl Client {
         self.rng.usize(..nodes)
     }
 
+    /// Gives up waiting for the lock.
+    pub fn give_up(&mut self) {
+        self.drop_standing(Kind::Lock);
+        self.hold = Hold::GivenUp { operation: self.operation, over: false };
+    }
+
     /// Whether to tell the node that an unanswered attempt is of no interest any more.
     pub fn abandons(&mut self) -> bool {
         self.rng.u32(..3) == 0
     }
 }
 
-fn key(register: u64) -> String {
+pub(crate) fn key(register: u64) -> String {
     format!("register-{register}")
 }
 

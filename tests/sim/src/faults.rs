@@ -112,6 +112,7 @@ impl World {
             self.disconnect(caller, id);
         }
         self.invariants.died(place);
+        self.serves_no_more(place);
         self.at(micros, Event::Start { node: place });
         true
     }

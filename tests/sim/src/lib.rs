@@ -5,6 +5,7 @@
 //! threads, no system calls, no unordered maps. After every step the [`invariants`] are checked,
 //! at the end what the clients saw.
 
+mod calls;
 mod client;
 mod disk;
 mod faults;
@@ -22,6 +23,8 @@ mod schedule;
 mod script;
 mod shrink;
 mod snapshots;
+mod standing;
+mod subscriptions;
 mod trace;
 mod world;
 

@@ -1,6 +1,6 @@
 //! What the clients of each group saw, for the checkers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use multiraft_check::indexed::{Action, Attempt, Call, Version};
@@ -9,8 +9,9 @@ use multiraft_check::{counter, indexed, register};
 use multiraft_machine::{Answer, Body, Output};
 use multiraft_proto::map;
 
-use crate::client::{Client, Done, Step};
+use crate::client::{Client, Done, Step, key};
 use crate::report::Report;
+use crate::subscriptions::{Locks, Streams};
 
 /// What clients saw of one group, without indexes.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +36,8 @@ struct Seen {
     attempts: Vec<Attempt>,
     calls: Vec<Call>,
     outputs: Outputs,
+    streams: Streams,
+    locks: Locks,
 }
 
 impl Oracle {
@@ -44,6 +47,14 @@ impl Oracle {
             let attempt = Attempt { register, value, started: client.started };
             self.groups.entry(client.group).or_default().attempts.push(attempt);
         }
+    }
+
+    pub fn streams(&mut self, group: u32) -> &mut Streams {
+        &mut self.groups.entry(group).or_default().streams
+    }
+
+    pub fn locks(&mut self, group: u32) -> &mut Locks {
+        &mut self.groups.entry(group).or_default().locks
     }
 
     /// An answer to a command of a session came, be it to an attempt that was given up.
@@ -77,6 +88,7 @@ impl Oracle {
             }
             (Done::Put(output), Step::Put { register, value }) => {
                 assert_eq!(output.index, index, "[answer] a put states its own index");
+                seen.streams.answered(index, key(register), value);
                 let previous = output.prev_value.as_ref().map(version);
                 Action::Write { register, value, previous }
             }
@@ -107,6 +119,9 @@ impl Oracle {
                 .unwrap_or_else(|fault| panic!("[counter] group {group}: {fault:?}"));
             indexed::check(&seen.attempts, &seen.calls)
                 .unwrap_or_else(|fault| panic!("[index] group {group}: {fault:?}"));
+            let made: BTreeSet<_> =
+                seen.attempts.iter().map(|a| (key(a.register), a.value)).collect();
+            seen.streams.judge(|key, value| made.contains(&(key.to_owned(), value)));
             let puts = seen.calls.iter().filter(|c| matches!(c.action, Action::Write { .. }));
             let puts = puts.count() as u64;
             report.increments += increments;
@@ -159,7 +174,7 @@ fn version(value: &map::IndexedValue) -> Version {
     Version { value: number(&value.value), index: value.index }
 }
 
-fn number(value: &Bytes) -> u64 {
+pub(crate) fn number(value: &Bytes) -> u64 {
     let bytes = value.as_ref().try_into().expect("clients write eight bytes");
     u64::from_be_bytes(bytes)
 }

@@ -58,6 +58,8 @@ defects! {
     SleepsOn,
     /// A snapshot lacks the newest entry of those that it claims to contain.
     SnapshotsOlderState,
+    /// When the leader changes, streams lose their next output.
+    StreamsSkipOutputs,
 }
 
 impl Defect {
@@ -80,6 +82,7 @@ impl Defect {
             Defect::IgnoresMemory => InShard::IgnoresMemory,
             Defect::SleepsOn => InShard::SleepsOn,
             Defect::SnapshotsOlderState => InShard::SnapshotsOlderState,
+            Defect::StreamsSkipOutputs => InShard::StreamsSkipOutputs,
             _ => return,
         };
         shard.plant(defect);

@@ -59,6 +59,14 @@ report! {
     /// Answers to a command that had been answered before.
     repeated_answers,
     lost_sessions,
+    /// Events that subscribers were told.
+    stream_outputs,
+    /// Subscriptions that went on at another node.
+    streams_resumed,
+    /// Events that came again and were dropped.
+    outputs_repeated,
+    locks_granted,
+    waits_abandoned,
     /// Machines that were looked at.
     machines_compared,
 }
@@ -66,7 +74,7 @@ report! {
 /// What must really have happened in 1,000 runs of 2,000 ticks, or they show too little.
 type Floor = (&'static str, u64, fn(&Report) -> u64);
 
-const FLOORS: [Floor; 8] = [
+const FLOORS: [Floor; 13] = [
     ("partitions", 1_000, |r| r.partitions),
     ("crashes", 2_000, |r| r.crashes),
     ("power losses", 1_000, |r| r.power_losses),
@@ -75,10 +83,15 @@ const FLOORS: [Floor; 8] = [
     ("membership changes", 300, |r| r.membership_changes),
     ("crashes at steps", 300, |r| r.crashes_at_steps),
     ("disks set back or lost", 100, |r| r.roll_backs + r.wiped_disks + r.lost_disks),
+    ("stream outputs", 50_000, |r| r.stream_outputs),
+    ("streams resumed", 3_000, |r| r.streams_resumed),
+    ("outputs repeated", 20_000, |r| r.outputs_repeated),
+    ("locks granted", 10_000, |r| r.locks_granted),
+    ("waits abandoned", 1_500, |r| r.waits_abandoned),
 ];
 
 impl Report {
-    /// Faults that happened less often than runs of so many ticks must see them; a few short runs may
+    /// What happened less often than runs of so many ticks must see them; a few short runs may
     /// see anything.
     pub fn missed_floors(&self) -> Vec<String> {
         if self.ticks < 1_000_000 {

@@ -1,8 +1,8 @@
 //! A small cluster that a test leads step by step, in the same simulated world.
 
-use multiraft_machine::Query;
+use multiraft_machine::{Answer, Query};
 use multiraft_proto::v1::{self, GroupConfig, GroupState};
-use multiraft_shard::{AdminRequest, Consistency, GroupSpec, Input, Wanted};
+use multiraft_shard::{AdminRequest, CallError, Consistency, GroupSpec, Input, Wanted};
 use prost::Message as _;
 
 use crate::disk::Unsynced;
@@ -162,18 +162,32 @@ impl Script {
 
     /// Opens a session through a node, which writes to the log; returns the call's number.
     pub fn send_write(&mut self, node: usize, group: u32) -> u64 {
-        let call = self.number();
         let open = v1::OpenSessionInput {
             timeout: Some(prost_types::Duration { seconds: 3_600, nanos: 0 }),
         };
-        let payload = Some(v1::partition_input::Payload::OpenSession(open));
-        let input = v1::PartitionInput { payload }.encode_to_vec().into();
+        self.send(node, group, v1::partition_input::Payload::OpenSession(open))
+    }
+
+    /// Sends any input through a node; returns the call's number.
+    pub fn send(&mut self, node: usize, group: u32, payload: v1::partition_input::Payload) -> u64 {
+        let call = self.number();
+        let input = v1::PartitionInput { payload: Some(payload) }.encode_to_vec().into();
         self.world.input(node, Input::Command { call, group, input, cancel: None });
         call
     }
 
     pub fn is_answered(&self, call: u64) -> bool {
-        self.world.answers.get(&call).is_some_and(Result::is_ok)
+        self.answers(call).iter().any(Result::is_ok)
+    }
+
+    /// All that a call was answered so far.
+    pub fn answers(&self, call: u64) -> &[Result<Answer, CallError>] {
+        self.world.answers.get(&call).map_or(&[], Vec::as_slice)
+    }
+
+    /// Snapshots that were sent to a member so far.
+    pub fn transfers(&self) -> u64 {
+        self.world.report.transfers
     }
 
     /// Writes through a node and waits for the answer; returns the microseconds that it took.

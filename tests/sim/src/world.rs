@@ -7,11 +7,10 @@ use fastrand::Rng;
 use multiraft_machine::Answer;
 use multiraft_proto::v1::{GroupPhase, GroupState};
 use multiraft_shard::limits::TICK_MICROS;
-use multiraft_shard::{
-    AdminRequest, CallError, Consistency, FetchEntries, GroupSpec, Input, Member,
-};
+use multiraft_shard::{AdminRequest, CallError, FetchEntries, GroupSpec, Input, Member};
 
-use crate::client::{Client, Heard};
+use crate::calls::Attempt;
+use crate::client::Client;
 use crate::disk::Unsynced;
 use crate::invariants::{Invariants, led};
 use crate::moves::Moves;
@@ -19,19 +18,16 @@ use crate::network::Network;
 use crate::node::{Node, member};
 use crate::options::Options;
 use crate::oracle::{History, Oracle};
-use crate::planted::Defect;
 use crate::renewal::Renewal;
 use crate::report::Report;
 use crate::schedule::FORMING_MICROS;
 use crate::snapshots::Transfer;
+use crate::standing::Kind;
 use crate::trace::Trace;
 
 /// After the last fault all clients must have their answers within this time: elections, lost
 /// sessions, 15 s calls and the replacement of a disk included.
 const SETTLE_MICROS: u64 = 180_000_000;
-
-/// A client that is refused an answer asks again after this long.
-const RETRY_MICROS: u64 = 50_000;
 
 /// All machines are compared this often.
 const COMPARE_MICROS: u64 = 5_000_000;
@@ -93,6 +89,18 @@ pub(crate) enum Event {
         operation: u64,
         attempt: u64,
     },
+    /// The client asks for a standing command, or asks again at another node.
+    Stand {
+        client: usize,
+        kind: Kind,
+        attempt: u64,
+    },
+    /// The client leaves the node that serves its standing command.
+    Leave {
+        client: usize,
+        kind: Kind,
+        attempt: u64,
+    },
     /// The next of the schedule.
     Fault {
         number: usize,
@@ -113,15 +121,6 @@ pub(crate) enum Event {
     },
 }
 
-/// A call under way.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Attempt {
-    client: usize,
-    operation: u64,
-    /// (session, number) of a command that executes once.
-    command: Option<(u64, u64)>,
-}
-
 pub(crate) struct World {
     pub options: Options,
     pub rng: Rng,
@@ -131,11 +130,11 @@ pub(crate) struct World {
     pub nodes: Vec<Node>,
     pub network: Network,
     pub transfers: Vec<Option<Transfer>>,
-    clients: Vec<Client>,
+    pub clients: Vec<Client>,
     /// By (place, boot, call).
     pub calls: BTreeMap<(usize, u64, u64), Attempt>,
-    call: u64,
-    oracle: Oracle,
+    pub call: u64,
+    pub oracle: Oracle,
     pub moves: Moves,
     pub renewal: Option<Renewal>,
     /// The place whose groups are to be formed on an empty disk, and they.
@@ -146,8 +145,8 @@ pub(crate) struct World {
     /// Items in all frames so far: everything but heartbeats between nodes.
     pub items: u64,
     /// Answers to calls of a script, by number.
-    pub answers: BTreeMap<u64, Result<Answer, CallError>>,
-    healed: bool,
+    pub answers: BTreeMap<u64, Vec<Result<Answer, CallError>>>,
+    pub healed: bool,
 }
 
 /// Runs to the end.
@@ -303,6 +302,10 @@ impl World {
             Event::Cut { from, to } if self.may_fail() => self.network.cut(from, to),
             Event::Join { from, to } => self.join(from, to),
             Event::Send { client, operation, attempt } => self.send(client, operation, attempt),
+            Event::Stand { client, kind, attempt } => self.stand(client, kind, attempt),
+            Event::Leave { client, kind, attempt } if !self.healed => {
+                self.leave(client, kind, attempt);
+            }
             Event::Fault { number } if !self.healed => {
                 let (_, fault) = self.options.faults[number].clone();
                 self.fault(fault);
@@ -331,6 +334,7 @@ impl World {
             | Event::SnapshotWritten { .. }
             | Event::Dial { .. }
             | Event::Cut { .. }
+            | Event::Leave { .. }
             | Event::Fault { .. }
             | Event::CrashAtStep { .. }
             | Event::Change
@@ -411,87 +415,6 @@ impl World {
             self.describe()
         );
         self.at(TICK_MICROS, Event::CheckLed { group, since });
-    }
-
-    // ----------------------------------------------------------------------------- clients
-
-    fn send(&mut self, client: usize, operation: u64, attempt: u64) {
-        let one = &mut self.clients[client];
-        if one.done || one.operation != operation || one.attempt != attempt {
-            return;
-        }
-        one.attempt += 1;
-        let attempt = one.attempt;
-        let (place, patience) = (one.place(self.nodes.len()), one.patience());
-        let abandons = one.abandons();
-        self.call += 1;
-        if self.options.planted == Some(Defect::RenumbersRepeated) {
-            one.renumber();
-        }
-        let mut input = one.request(self.call);
-        if let Input::Query { consistency, .. } = &mut input
-            && self.options.planted == Some(Defect::SkipsReadIndex)
-        {
-            *consistency = Consistency::Local;
-        }
-        let command = one.is_numbered().then_some((one.session_id, one.sequence));
-        let group = one.group;
-        let key = (place, self.nodes[place].boot, self.call);
-        self.calls.insert(key, Attempt { client, operation, command });
-        self.input(place, input);
-        if abandons {
-            self.give_up(client, place, group, key.2);
-        }
-        self.at(patience, Event::Send { client, operation, attempt });
-    }
-
-    /// Tells the node that one of the client's earlier attempts is of no interest any more.
-    fn give_up(&mut self, client: usize, place: usize, group: u32, newest: u64) {
-        let of_place = self.calls.range((place, 0, 0)..(place + 1, 0, 0));
-        let boot = self.nodes[place].boot;
-        let stale = |((_, b, call), attempt): &(&(usize, u64, u64), &Attempt)| {
-            *b == boot && *call != newest && attempt.client == client
-        };
-        let Some((_, _, call)) = of_place.filter(stale).map(|(key, _)| *key).next() else { return };
-        self.input(place, Input::Abandon { call, group, keeps: false });
-    }
-
-    pub fn answered(&mut self, key: (usize, u64, u64), result: Result<Answer, CallError>) {
-        let Some(Attempt { client, operation, command }) = self.calls.remove(&key) else {
-            self.answers.insert(key.2, result);
-            return;
-        };
-        let one = &mut self.clients[client];
-        if let (Ok(answer), Some(command)) = (&result, command) {
-            self.oracle.output(one.group, command, answer);
-        }
-        if operation != one.operation || one.done {
-            return;
-        }
-        match one.answered(&result) {
-            // A node that cannot answer says so at once: another one is tried.
-            Heard::Nothing => {
-                let (operation, attempt) = (one.operation, one.attempt);
-                return self.at(RETRY_MICROS, Event::Send { client, operation, attempt });
-            }
-            Heard::SessionLost => {
-                self.oracle.unknown(one);
-                self.report.lost_sessions += 1;
-                one.begin_again(self.now);
-            }
-            Heard::Done(done) => {
-                let index = result.map_or(0, |answer| answer.index);
-                self.oracle.done(one, &done, index, self.now);
-                // It is begun when it is sent, after the pause.
-                let pause = one.pause(self.options.shape.pause_micros, self.healed);
-                one.next(self.now + pause, self.healed);
-                self.oracle.begun(one);
-                let (operation, attempt) = (one.operation, one.attempt);
-                return self.at(pause, Event::Send { client, operation, attempt });
-            }
-        }
-        let (operation, attempt) = (one.operation, one.attempt);
-        self.at(0, Event::Send { client, operation, attempt });
     }
 
     fn judge(mut self) -> (Report, BTreeMap<u32, History>) {

@@ -87,7 +87,7 @@ fn no_seed_breaks_a_promise() {
     });
     println!("seeds {first} to {}\n{sum}", first + count - 1);
     let missed = sum.missed_floors();
-    assert!(missed.is_empty(), "too few faults happened for these seeds to show much: {missed:?}");
+    assert!(missed.is_empty(), "too little happened for these seeds to show much: {missed:?}");
 }
 
 fn threads() -> usize {

@@ -31,8 +31,12 @@ impl Waiter {
         Effect::Answer { origin: self.origin, number: self.number, answer }
     }
 
-    pub fn waits(self) -> Effect {
-        Effect::Waits { origin: self.origin, number: self.number }
+    pub fn begins(self) -> Effect {
+        Effect::Begins { origin: self.origin, number: self.number }
+    }
+
+    fn replaced(self) -> Effect {
+        Effect::Replaced { origin: self.origin, number: self.number }
     }
 
     pub fn digest(&self, digest: &mut Digest) {
@@ -199,15 +203,15 @@ impl Commands {
         effects: &mut Vec<Effect>,
     ) {
         let Some(command) = self.cached.get(&sequence_num) else { return };
+        effects.push(waiter.begins());
         effects.extend(command.outputs.iter().map(|output| waiter.answer(output.clone())));
         match command.phase {
             Phase::Complete => {}
             Phase::Open => {
                 if let Some(open) = self.open.get_mut(&sequence_num) {
-                    open.waiter = waiter;
-                }
-                if command.outputs.is_empty() {
-                    effects.push(waiter.waits());
+                    let before = std::mem::replace(&mut open.waiter, waiter);
+                    // It may be the one that somebody waits at: a copy of an earlier call came late.
+                    effects.extend((before != waiter).then(|| before.replaced()));
                 }
             }
             Phase::Canceled => {
@@ -404,6 +408,17 @@ mod tests {
             released_through => *released_through += 1,
             awaited => awaited.insert(1),
         });
+    }
+
+    #[test]
+    fn a_command_that_another_call_repeats_begins_there_and_the_earlier_call_is_told() {
+        let (mut commands, mut effects) = (Commands::default(), Vec::new());
+        commands.open(1, Open { waiter: waiter(), primitive_id: 3 });
+        let other = Waiter { origin: 3, number: 4 };
+        for again in [other, other] {
+            commands.repeat(1, again, 9, &mut effects);
+        }
+        assert_eq!(effects, [other.begins(), waiter().replaced(), other.begins()]);
     }
 
     #[test]

@@ -150,7 +150,8 @@ fn a_restored_machine_is_the_same_and_goes_on_the_same() {
         input(9, partition_input::Payload::OpenSession(OpenSessionInput::default())),
     ];
     let effects = apply(&mut machine, 3_500, items.clone());
-    assert_eq!(effects.len(), 7, "{effects:?}");
+    let answers = effects.iter().filter(|effect| matches!(effect, Effect::Answer { .. }));
+    assert_eq!(answers.count(), 7, "{effects:?}");
     assert_eq!(apply(&mut restored, 3_500, items), effects);
     assert_eq!(restored.digest(), machine.digest());
     for time in [8_600, 31_000, 62_000] {

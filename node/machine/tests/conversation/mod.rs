@@ -261,14 +261,14 @@ impl Conversation {
         if effects.iter().any(|effect| is_refused(effect, number)) {
             assert_eq!(self.machine.primitives_digest(), before, "refused, but not undone");
         }
-        effects.into_iter().filter(|effect| !matches!(effect, Effect::Waits { .. })).collect()
+        effects.into_iter().filter(|effect| !is_note(effect)).collect()
     }
 
     /// An effect in words.
     fn read(&mut self, effect: Effect) -> String {
         let (number, answer) = match effect {
             Effect::Answer { number, answer, .. } => (number, answer),
-            Effect::Waits { .. } => return String::new(),
+            Effect::Begins { .. } | Effect::Replaced { .. } => return String::new(),
             Effect::SessionEnded { session_id, expired } => {
                 let is_ended = |(_, session): &(&String, &(u64, u64))| session.0 == session_id;
                 let who = self.sessions.iter().find(is_ended).map(|(who, _)| who.clone());
@@ -345,6 +345,11 @@ fn copy(machine: &Machine) -> Machine {
     let copy = restore.finish().unwrap();
     assert_eq!(copy.digest(), machine.digest());
     copy
+}
+
+/// It says where answers go, and nothing to a client.
+fn is_note(effect: &Effect) -> bool {
+    matches!(effect, Effect::Begins { .. } | Effect::Replaced { .. })
 }
 
 fn is_refused(effect: &Effect, call: u64) -> bool {
