@@ -161,7 +161,7 @@ def _write_snapshots(cluster, leader):
     """Writes more than nodes keep in a log."""
     session = cluster.session(partition=CHANGING, node=leader)
     value = session.create("Value", "large")
-    for _ in range(24):
+    for _ in range(20):
         value("Set", value=bytes(256 << 10)).ok()
     session.close()
 

@@ -26,6 +26,7 @@ def main(nodes_given):
     import events
     import nodes
     import outage
+    import session_stream
     import vectors
     from wire import Cluster, wires
 
@@ -46,6 +47,7 @@ def main(nodes_given):
     for check in nodes.CHECKS:
         report.check(ours.wire, check, ours)
     report.check_all(ours, administration)
+    report.check_all(ours, session_stream)
     with ThreadPoolExecutor() as pool:
         parts = [(part, cluster) for cluster in (theirs, ours) for part in (everything, waits)]
         list(pool.map(lambda part: part[0](report, part[1]), parts))

@@ -15,11 +15,7 @@ _generated = tempfile.TemporaryDirectory(prefix="multiraft-stubs-")
 
 def generate():
     """Generates all stubs into a folder that ends with the process."""
-    files = [
-        str(path.relative_to(CONTRACT))
-        for folder in FOLDERS
-        for path in sorted((CONTRACT / folder).rglob("*.proto"))
-    ]
+    files = [file for folder in FOLDERS for file in _files(folder)]
     arguments = [
         "protoc",
         f"-I{CONTRACT}",
@@ -31,6 +27,17 @@ def generate():
     if protoc.main(arguments) != 0:
         sys.exit("interop: grpcio-tools cannot compile the contract")
     sys.path.insert(0, _generated.name)
+
+
+def _files(folder):
+    return [str(path.relative_to(CONTRACT)) for path in sorted((CONTRACT / folder).rglob("*.proto"))]
+
+
+def services_of(package):
+    """Every service of a package and of those within it."""
+    for path in _files(package.replace(".", "/")):
+        module = import_module(path.removesuffix(".proto").replace("/", ".") + "_pb2")
+        yield from module.DESCRIPTOR.services_by_name.values()
 
 
 def messages(package, file):

@@ -22,6 +22,8 @@ PRIMITIVES = {
     "Set": "set",
     "Value": "value",
 }
+# Files of services that are not named after them.
+FILES = {"SessionStream": "stream"}
 
 
 def seconds(count):
@@ -52,7 +54,7 @@ class Wire:
             name = PRIMITIVES[service]
             package, file = f"{self.package}.{name}.v1", name
         else:
-            package, file = f"{self.package}.v1", service.lower()
+            package, file = f"{self.package}.v1", FILES.get(service, service.lower())
         return stubs.messages(package, file), stubs.services(package, file)
 
     def status(self, number):
@@ -75,11 +77,8 @@ class Wire:
 
     def methods(self):
         """Every call of the wire."""
-        own = ["Partition", "Session"] + (["Node"] if self.name == "S" else [])
-        for service in [*own, *PRIMITIVES]:
-            descriptor = self.module(service)[0].DESCRIPTOR.services_by_name[service]
-            for method in descriptor.methods:
-                yield f"{descriptor.full_name}/{method.name}"
+        for service in stubs.services_of(self.package):
+            yield from (f"{service.full_name}/{method.name}" for method in service.methods)
 
     def spec(self, kind, name, namespace=""):
         session = self.core("session")
@@ -135,21 +134,21 @@ class Cluster:
 
     def begin(self, service, method, request, partition=1, node=None, channel=None, **options):
         """Starts a call; its end is asked of what is returned."""
-        call = self._method(service, method, request, partition, node, channel)
+        call = self._method(service, method, partition, node, channel)
         options.setdefault("timeout", PATIENCE)
         return Pending(self.wire, f"{self.wire} {service}/{method}", call.future(request, **options))
 
     def open(self, service, method, request, partition=1, node=None, channel=None, **options):
         """Starts a call that is answered by a stream; returns its responses."""
-        call = self._method(service, method, request, partition, node, channel)
+        call = self._method(service, method, partition, node, channel)
         options.setdefault("timeout", STREAM)
         return call(request, **options)
 
-    def _method(self, service, method, request, partition, node, channel):
+    def _method(self, service, method, partition, node, channel):
         _, clients = self.wire.module(service)
         if channel is None:
             channel = self.channel(next(self._turn) if node is None else node, partition)
-        self.wire.called.add(f"{request.DESCRIPTOR.file.package}.{service}/{method}")
+        self.wire.called.add(f"{self.wire.module(service)[0].DESCRIPTOR.package}.{service}/{method}")
         return getattr(getattr(clients, f"{service}Stub")(channel), method)
 
     def call(self, *arguments, **options):
