@@ -23,6 +23,22 @@ async fn see(events: &mut Receiver<v1::Event>, wanted: impl Fn(&Event) -> bool) 
     panic!("the stream ended");
 }
 
+/// Increments until an event that is told meanwhile is wanted.
+async fn fill_until(
+    client: &mut Client,
+    node: &Running,
+    events: &mut Receiver<v1::Event>,
+    wanted: impl Fn(&Event) -> bool,
+) {
+    let mut seen = false;
+    while !seen {
+        client.increment(&node.handle).await;
+        while let Ok(event) = events.try_recv() {
+            seen |= event.event.as_ref().is_some_and(&wanted);
+        }
+    }
+}
+
 #[test]
 fn a_log_is_trimmed_and_a_restart_begins_with_the_snapshot() {
     run(async {
@@ -105,18 +121,13 @@ fn a_snapshot_that_cannot_be_sent_is_told_of_and_a_newer_one_is_sent() {
         let mut client = Client::open(&nodes[0].handle, 1).await;
         fill(&mut client, &nodes[0], 100).await;
         let away = nodes.remove(2).stop().await;
-        fill(&mut client, &nodes[0], 3_000).await;
+        fill(&mut client, &nodes[0], 1_000).await;
         let leader = nodes[0].handle.info().await.unwrap().groups[0].leader;
         let leads = nodes.iter().position(|node| node.node_id == leader).unwrap();
         let mut events = nodes[leads].handle.watch(Vec::new());
         // Behind a new one no other is written for a while, which would be there after all.
-        let mut created = false;
-        while !created {
-            client.increment(&nodes[0].handle).await;
-            while let Ok(v1::Event { event, .. }) = events.try_recv() {
-                created |= matches!(event, Some(Event::SnapshotCreated(_)));
-            }
-        }
+        let created = |e: &Event| matches!(e, Event::SnapshotCreated(_));
+        fill_until(&mut client, &nodes[0], &mut events, created).await;
         for file in std::fs::read_dir(dirs[leads].path().join("snapshots")).unwrap() {
             std::fs::remove_file(file.unwrap().path()).unwrap();
         }
@@ -124,9 +135,10 @@ fn a_snapshot_that_cannot_be_sent_is_told_of_and_a_newer_one_is_sent() {
         let to = back.node_id;
         see(&mut events, |e| matches!(e, Event::SendSnapshotStarted(s) if s.to == to)).await;
         see(&mut events, |e| matches!(e, Event::SendSnapshotAborted(s) if s.to == to)).await;
-        fill(&mut client, &nodes[0], 5_000).await;
-        see(&mut events, |e| matches!(e, Event::SendSnapshotCompleted(s) if s.to == to)).await;
-        wait(&back.handle, |g| g.index >= 5_000).await;
+        let completed = |e: &Event| matches!(e, Event::SendSnapshotCompleted(s) if s.to == to);
+        fill_until(&mut client, &nodes[0], &mut events, completed).await;
+        let count = client.increment(&nodes[0].handle).await;
+        wait(&back.handle, |g| g.index >= count as u64).await;
         for node in nodes.into_iter().chain([back]) {
             node.stop().await;
         }
