@@ -21,6 +21,8 @@ pub(crate) struct Attempt {
     pub command: Option<(u64, u64)>,
     /// It is a standing command.
     pub kind: Option<Kind>,
+    /// To a node without a member of the group: another one answers.
+    pub is_passed_on: bool,
 }
 
 impl World {
@@ -51,7 +53,8 @@ impl World {
         if one.step == Step::Release {
             self.oracle.locks(group).released(one.session_id);
         }
-        self.calls.insert(key, Attempt { client, operation, command, kind: None });
+        let (kind, is_passed_on) = (None, self.is_passed_on(place, group));
+        self.calls.insert(key, Attempt { client, operation, command, kind, is_passed_on });
         self.input(place, input);
         if abandons {
             self.give_up(client, place, group, key.2);
@@ -79,13 +82,13 @@ impl World {
         if is_last(&result) {
             self.calls.remove(&key);
         }
-        let Attempt { client, operation, command, kind } = attempt;
+        let Attempt { client, operation, command, kind, is_passed_on } = attempt;
         let one = &mut self.clients[client];
         if let (Ok(answer), Some(command)) = (&result, command) {
             self.oracle.output(one.group, command, answer);
         }
         if let Some(kind) = kind {
-            return self.said(key, client, kind, &result);
+            return self.said(key, is_passed_on, client, kind, &result);
         }
         if operation != one.operation || one.done {
             return;
@@ -168,12 +171,19 @@ impl World {
             Kind::Lock => one.rng.u64(10_000..3_000_000),
         };
         let operation = one.operation;
-        self.calls.insert(key, Attempt { client, operation, command, kind: Some(kind) });
+        let is_passed_on = self.is_passed_on(place, self.clients[client].group);
+        let began = Attempt { client, operation, command, kind: Some(kind), is_passed_on };
+        self.calls.insert(key, began);
         self.input(place, input);
         if let Some(earlier) = standing.at.filter(|_| tells) {
             self.abandon(earlier, keeps);
         }
         self.at(leaves, Event::Leave { client, kind, attempt });
+    }
+
+    fn is_passed_on(&self, place: usize, group: u32) -> bool {
+        let life = self.nodes[place].life.as_ref();
+        life.is_none_or(|life| life.shard.group_state(group).is_none())
     }
 
     fn abandon(&mut self, (place, boot, call): CallKey, keeps: bool) {
@@ -218,6 +228,7 @@ impl World {
     fn said(
         &mut self,
         key: CallKey,
+        is_passed_on: bool,
         client: usize,
         kind: Kind,
         result: &Result<Answer, CallError>,
@@ -251,7 +262,7 @@ impl World {
                 self.report.locks_granted += 1;
                 let held = Held { session_id, index };
                 let (over, newest) = self.oracle.locks(group).granted(held, token, floor);
-                let place = (newest == held).then_some(key.0);
+                let place = (newest == held && !is_passed_on).then_some(key.0);
                 for held in over {
                     self.assert_ended(group, held, newest.index, place);
                 }
@@ -260,7 +271,7 @@ impl World {
     }
 
     /// The lock of this session was granted to another one at an index, as the node at `place` has
-    /// just applied: it has ended by then. What time brings about raises no index, so a machine of
+    /// just applied (`None`: nobody knows which): it has ended by then. What time brings about raises no index, so a machine of
     /// another node at the same index proves nothing.
     fn assert_ended(&self, group: u32, held: Held, index: u64, place: Option<usize>) {
         for node in &self.nodes {
