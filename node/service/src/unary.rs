@@ -137,7 +137,7 @@ async fn next_message(body: &mut RecvStream, rest: &mut BytesMut) -> Result<Opti
         let Some(chunk) = chunk(body).await? else {
             return match rest.is_empty() {
                 true => Ok(None),
-                false => Err(Status::invalid_argument("the request ends within a message")),
+                false => Err(Status::invalid_argument("the request ends before its message does")),
             };
         };
         if rest.is_empty()
