@@ -187,14 +187,19 @@ async fn within<R>(
     tokio::time::timeout(time, call).await.unwrap_or_else(|_| Err(silent()))
 }
 
+async fn ready(channel: &Channel) -> Result<Grpc<Channel>, Status> {
+    let mut grpc = Grpc::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    grpc.ready().await.map_err(|error| Status::from_error(error.into()))?;
+    Ok(grpc)
+}
+
 /// One try on one node.
 pub async fn unary<Q, R>(channel: &Channel, path: &'static str, request: Q) -> Result<R, Status>
 where
     Q: prost::Message + 'static,
     R: prost::Message + Default + 'static,
 {
-    let mut grpc = Grpc::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
-    grpc.ready().await.map_err(|error| Status::from_error(error.into()))?;
+    let mut grpc = ready(channel).await?;
     let path = http::uri::PathAndQuery::from_static(path);
     let codec = tonic_prost::ProstCodec::default();
     Ok(grpc.unary(tonic::Request::new(request), path, codec).await?.into_inner())
@@ -210,8 +215,7 @@ where
     Q: prost::Message + 'static,
     R: prost::Message + Default + 'static,
 {
-    let mut grpc = Grpc::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
-    grpc.ready().await.map_err(|error| Status::from_error(error.into()))?;
+    let mut grpc = ready(channel).await?;
     let path = http::uri::PathAndQuery::from_static(path);
     let codec = tonic_prost::ProstCodec::default();
     Ok(grpc.server_streaming(tonic::Request::new(request), path, codec).await?.into_inner())

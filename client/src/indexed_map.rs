@@ -153,17 +153,17 @@ impl IndexedMap {
         Ok(found(answer)?.map(|output| output.map(|o: wire::NextEntryOutput| entry(o.entry))))
     }
 
-    /// Changes of one key, or of all keys, from now on: those made after this returned are in it. It goes on at another node
-    /// when one fails, and tells nothing twice; it ends with [`Error::SessionExpired`] when the client
-    /// was cut off for too long.
+    /// Changes of one key, or of all keys, from now on: those made after this returned are in it.
+    /// It goes on at another node when one fails, and tells nothing twice; it ends with
+    /// [`Error::SessionExpired`] when the client was cut off for too long.
     pub async fn events(&self, key: Option<&str>) -> Result<Stream<Change<IndexedEntry>>, Error> {
         let input = wire::EventsInput { key: key.unwrap_or_default().into(), ..Default::default() };
         let outputs = self.0.subscribe(self.0.home(), operation::EVENTS, &input).await?;
         Ok(meant(outputs, |output: wire::EventsOutput| change(output.event?)))
     }
 
-    /// All entries of one point in time, in their order. It ends with an error when a node fails on the way; then read
-    /// again.
+    /// All entries of one point in time, in their order. It ends with an error when a node fails on
+    /// the way; then read again.
     pub fn entries(&self) -> Stream<IndexedEntry> {
         let input = wire::EntriesInput::default();
         let outputs = self.0.list(self.0.home(), operation::ENTRIES, &input);

@@ -129,9 +129,9 @@ impl Map {
         Ok(answers.map(|_: Vec<wire::ClearOutput>| ()))
     }
 
-    /// Changes of one key, or of all keys, from now on: those made after this returned are in it. It goes on at another node
-    /// when one fails, and tells nothing twice; it ends with [`Error::SessionExpired`] when the client
-    /// was cut off for too long.
+    /// Changes of one key, or of all keys, from now on: those made after this returned are in it.
+    /// It goes on at another node when one fails, and tells nothing twice; it ends with
+    /// [`Error::SessionExpired`] when the client was cut off for too long.
     pub async fn events(&self, key: Option<&str>) -> Result<Stream<Event<Versioned>>, Error> {
         let positions = key.map_or(self.0.all(), |key| vec![self.0.cluster.position(key)]);
         let input = wire::EventsInput { key: key.unwrap_or_default().into(), ..Default::default() };
@@ -139,8 +139,8 @@ impl Map {
         Ok(meant(outputs, |output: wire::EventsOutput| event(output.event?)))
     }
 
-    /// All entries, partition by partition: each is of one point in time, in the order of keys. It ends with an error when a node fails on the way; then read
-    /// again.
+    /// All entries, partition by partition: each is of one point in time, in the order of keys. It
+    /// ends with an error when a node fails on the way; then read again.
     pub fn entries(&self) -> Stream<(String, Versioned)> {
         let input = wire::EntriesInput::default();
         let outputs = self.0.list(self.0.all(), operation::ENTRIES, &input);

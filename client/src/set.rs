@@ -70,8 +70,8 @@ impl Set {
         Ok(meant(outputs, |output: wire::EventsOutput| change(output.event?)))
     }
 
-    /// All elements, as [`crate::Map::entries`] lists entries. It ends with an error when a node fails on the way; then read
-    /// again.
+    /// All elements, as [`crate::Map::entries`] lists entries. It ends with an error when a node
+    /// fails on the way; then read again.
     pub fn elements(&self) -> Stream<String> {
         let input = wire::ElementsInput::default();
         let outputs = self.0.list(self.0.all(), operation::ELEMENTS, &input);

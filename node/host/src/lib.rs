@@ -24,7 +24,7 @@ pub use multiraft_shard::{
     GroupSpec, List, Member, Role, Wanted,
 };
 pub use node::{Broken, Node, Options, StartError};
-pub use streams::{Calls, Part, is_last};
+pub use streams::{Calls, Part};
 // For tests of what may be on disk.
 #[doc(hidden)]
 pub use multiraft_shard::NodeFacts;

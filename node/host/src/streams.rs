@@ -123,7 +123,7 @@ impl Calls {
     /// The next part of any call; behind its last none follows.
     ///
     /// # Errors
-    /// The answers are read too slowly, or the node is stopping: all calls are over.
+    /// The answers are read too slowly: all calls are over.
     pub async fn next(&mut self) -> Result<(u64, Part), CallError> {
         loop {
             // A sender is kept here, so there is always another part to wait for.
@@ -185,7 +185,7 @@ impl Shared {
 }
 
 /// Whether no other part follows.
-pub fn is_last(part: &Part) -> bool {
+pub(crate) fn is_last(part: &Part) -> bool {
     match part {
         Part::List(list) => !list.goes_on,
         Part::Answer(Answer { result: Ok(Output::Operation { last, .. }), .. }) => *last,

@@ -95,6 +95,13 @@ pub struct Reading {
     pub consistency: Consistency,
 }
 
+pub fn consistency(asked: v1::Consistency, otherwise: Consistency) -> Consistency {
+    match asked {
+        v1::Consistency::Linearizable => otherwise,
+        v1::Consistency::Local => Consistency::Local,
+    }
+}
+
 /// `otherwise`: when the headers do not ask for a local answer.
 pub fn query(
     operation: u32,
@@ -103,10 +110,7 @@ pub fn query(
 ) -> Result<Reading, Status> {
     let headers = request.headers.ok_or_else(|| missing("headers"))?;
     let Target { group, session_id, primitive_id } = target(headers.operation.as_ref())?;
-    let consistency = match headers.consistency() {
-        v1::Consistency::Linearizable => otherwise,
-        v1::Consistency::Local => Consistency::Local,
-    };
+    let consistency = consistency(headers.consistency(), otherwise);
     let sequence_num = headers.sequence_num;
     let query = Query { session_id, primitive_id, operation, input: request.input, sequence_num };
     Ok(Reading { group, query, max_received_index: headers.max_received_index, consistency })

@@ -6,20 +6,18 @@ use crate::limits::{
 };
 use crate::stream::stopped;
 use crate::stream_calls::{self, Request, RequestedCall, answer, refused};
-use crate::unary::{GRPC, Messages, OK, STATUS, put_framed, send_reserved};
+use crate::unary::{self, Messages, put_framed, send_reserved};
 use bytes::{Bytes, BytesMut};
 use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
-use http::{HeaderMap, Response, header};
 use multiraft_host::{Calls, Handle, List, Part};
-use multiraft_machine::{Answer, Body, Output, Status as OperationStatus};
 use multiraft_proto::v1;
 use prost::Message as _;
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
-use tonic::{Code, Status};
+use tonic::Status;
 
 /// Serves until the client ends the stream, is gone, or the node stops.
 pub async fn serve(
@@ -28,9 +26,7 @@ pub async fn serve(
     stopping: watch::Receiver<bool>,
     respond: &mut SendResponse<Bytes>,
 ) {
-    let mut response = Response::new(());
-    response.headers_mut().insert(header::CONTENT_TYPE, GRPC);
-    let Ok(stream) = respond.send_response(response, false) else { return };
+    let Ok(stream) = unary::begin(respond) else { return };
     let calls = handle.calls(SESSION_STREAM_ANSWERS_MAX);
     let (leaders, next) = (BTreeMap::new(), v1::OpenStreamResponse::default());
     let mut served = Served { handle, calls, leaders, next, bytes: 0, stream };
@@ -131,21 +127,11 @@ impl Served {
     }
 
     async fn put_list(&mut self, id: u64, list: &List) -> Result<(), h2::Error> {
-        let index = list.machine.index();
-        let output = |body, last| {
-            let (status, message) = (OperationStatus::Ok, String::new());
-            let result = Ok(Output::Operation { sequence: 0, status, message, body, last });
-            answer(id, Answer { index, result })
-        };
-        // The group has found before that it can be listed.
-        for payload in list.machine.list(&list.query).into_iter().flatten() {
-            self.push(output(Body::Payload(payload), false));
+        for given in list.answers() {
+            self.push(answer(id, given));
             if self.bytes >= STREAM_BATCH_BYTES {
                 self.flush().await?;
             }
-        }
-        if !list.goes_on {
-            self.push(output(Body::None, true));
         }
         Ok(())
     }
@@ -178,13 +164,6 @@ impl Served {
 
     async fn end(&mut self, status: Status) -> Result<(), h2::Error> {
         self.flush().await?;
-        let mut trailers = HeaderMap::new();
-        if status.code() == Code::Ok {
-            trailers.insert(STATUS, OK);
-        } else {
-            // Fails only for metadata that are no header: we set none.
-            let _ = status.add_header(&mut trailers);
-        }
-        self.stream.send_trailers(trailers)
+        unary::end(&mut self.stream, &status)
     }
 }

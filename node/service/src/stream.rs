@@ -3,11 +3,10 @@
 use crate::limits::{REOPEN_PAUSE, STREAM_BATCH_BYTES};
 use crate::primitives::{Operation, command_response, query_response};
 use crate::status::call_error;
-use crate::unary::{GRPC, OK, STATUS, ended, message, put_framed, send_reserved};
+use crate::unary::{self, ended, message, put_framed, send_reserved};
 use bytes::{Bytes, BytesMut};
 use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
-use http::{HeaderMap, Response, header};
 use multiraft_host::{Calls, List, Part};
 use multiraft_machine::{Answer, Body, Output, Rejection, Status as OperationStatus};
 use multiraft_proto::rpc::Kind;
@@ -111,33 +110,44 @@ impl Writer<'_> {
     async fn put(&mut self, part: Part) -> Result<Option<Status>, h2::Error> {
         let answer = match part {
             Part::Broken(error) => return Ok(Some(call_error(&error))),
-            Part::List(list) => {
-                self.put_list(&list).await?;
-                return Ok((!list.goes_on).then(|| Status::ok("")));
-            }
+            Part::List(list) => return self.put_list(&list).await,
             Part::Answer(answer) => answer,
         };
+        Ok(self.put_answer(answer))
+    }
+
+    async fn put_list(&mut self, list: &List) -> Result<Option<Status>, h2::Error> {
+        for answer in list.answers() {
+            if let Some(status) = self.put_answer(answer) {
+                return Ok(Some(status));
+            }
+            if self.batch.len() >= STREAM_BATCH_BYTES {
+                self.flush().await?;
+            }
+        }
+        Ok(None)
+    }
+
+    fn put_answer(&mut self, answer: Answer) -> Option<Status> {
         match &answer.result {
             // Closed by its session: an end as any other.
-            Err(Rejection::Canceled) => return Ok(Some(Status::ok(""))),
+            Err(Rejection::Canceled) => return Some(Status::ok("")),
             Ok(Output::Operation {
                 status: OperationStatus::Ok,
                 body: Body::None,
                 last: true,
                 ..
-            }) => {
-                return Ok(Some(Status::ok("")));
-            }
+            }) => return Some(Status::ok("")),
             _ => {}
         }
         let last = !matches!(answer.result, Ok(Output::Operation { last: false, .. }));
-        if let Err(status) = self.put_answer(answer) {
-            return Ok(Some(status));
+        match self.put_response(answer) {
+            Err(status) => Some(status),
+            Ok(()) => last.then(|| Status::ok("")),
         }
-        Ok(last.then(|| Status::ok("")))
     }
 
-    fn put_answer(&mut self, answer: Answer) -> Result<(), Status> {
+    fn put_response(&mut self, answer: Answer) -> Result<(), Status> {
         let Operation { wire, rpc, .. } = self.call;
         match rpc.kind {
             Kind::Command => put_framed(&mut self.batch, &command_response(wire, answer)?),
@@ -146,28 +156,10 @@ impl Writer<'_> {
         Ok(())
     }
 
-    async fn put_list(&mut self, list: &List) -> Result<(), h2::Error> {
-        let index = list.machine.index();
-        // The group has found before that it can be listed.
-        for payload in list.machine.list(&list.query).into_iter().flatten() {
-            let (status, message, body) =
-                (OperationStatus::Ok, String::new(), Body::Payload(payload));
-            let output = Output::Operation { sequence: 0, status, message, body, last: false };
-            let put = self.put_answer(Answer { index, result: Ok(output) });
-            debug_assert!(put.is_ok(), "an output is an answer");
-            if self.batch.len() >= STREAM_BATCH_BYTES {
-                self.flush().await?;
-            }
-        }
-        Ok(())
-    }
-
     /// Begins the response when something is there, or known to come.
     fn begin(&mut self) -> Result<&mut SendStream<Bytes>, h2::Error> {
         if self.stream.is_none() {
-            let mut response = Response::new(());
-            response.headers_mut().insert(header::CONTENT_TYPE, GRPC);
-            self.stream = Some(self.respond.send_response(response, false)?);
+            self.stream = Some(unary::begin(self.respond)?);
         }
         Ok(self.stream.as_mut().expect("set above"))
     }
@@ -190,14 +182,6 @@ impl Writer<'_> {
         if status.code() != Code::Ok && self.stream.is_none() {
             return self.respond.send_response(status.into_http(), true).map(drop);
         }
-        let stream = self.begin()?;
-        let mut trailers = HeaderMap::new();
-        if status.code() == Code::Ok {
-            trailers.insert(STATUS, OK);
-        } else {
-            // Fails only for metadata that are no header: we set none.
-            let _ = status.add_header(&mut trailers);
-        }
-        stream.send_trailers(trailers)
+        unary::end(self.begin()?, &status)
     }
 }

@@ -1,5 +1,6 @@
 //! Calls as they come over a session stream, and their answers.
 
+use crate::envelope;
 use crate::status::{missing, output};
 use bytes::Bytes;
 use multiraft_host::{Calls, Consistency};
@@ -53,10 +54,7 @@ pub fn begin(calls: &mut Calls, id: u64, group: u32, call: RequestedCall) -> Res
         }
         (None, Some(query)) => {
             let rpc = operation(query.operation, Kind::Query)?;
-            let consistency = match query.consistency() {
-                v1::Consistency::Linearizable => Consistency::Linearizable,
-                v1::Consistency::Local => Consistency::Local,
-            };
+            let consistency = envelope::consistency(query.consistency(), Consistency::Linearizable);
             let v1::StreamQuery {
                 session_id, primitive_id, operation, input, sequence_num, ..
             } = query;
@@ -75,7 +73,7 @@ pub fn begin(calls: &mut Calls, id: u64, group: u32, call: RequestedCall) -> Res
 /// (session, sequence number) of a command that has them. What the machine would reject is refused
 /// before it is proposed.
 fn check_command(input: &Bytes) -> Result<Option<(u64, u64)>, Status> {
-    let input: v1::PartitionInput = crate::envelope::decode(input.clone())?;
+    let input: v1::PartitionInput = envelope::decode(input.clone())?;
     let input = match input.payload.ok_or_else(|| missing("command.payload"))? {
         Payload::SessionInput(input) => input,
         Payload::KeepAlive(input) => {

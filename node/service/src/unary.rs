@@ -10,13 +10,13 @@ use http::{HeaderMap, HeaderValue, Response, header};
 use prost::Message;
 use std::future::poll_fn;
 use std::time::Duration;
-use tonic::Status;
+use tonic::{Code, Status};
 
 /// Compressed flag and length, before every message.
 const PREFIX_BYTES: usize = 5;
-pub const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
-pub const STATUS: &str = "grpc-status";
-pub const OK: HeaderValue = HeaderValue::from_static("0");
+const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+const STATUS: &str = "grpc-status";
+const OK: HeaderValue = HeaderValue::from_static("0");
 
 /// An encoded message behind its prefix.
 pub struct Framed(Bytes);
@@ -69,10 +69,30 @@ async fn send(
         Ok(framed) => framed,
         Err(status) => return respond.send_response(status.into_http(), true).map(drop),
     };
+    let mut stream = begin(respond)?;
+    send_data(&mut stream, bytes).await?;
+    end_well(&mut stream)
+}
+
+/// Begins a response that has messages, or may have some.
+pub fn begin(respond: &mut SendResponse<Bytes>) -> Result<SendStream<Bytes>, h2::Error> {
     let mut response = Response::new(());
     response.headers_mut().insert(header::CONTENT_TYPE, GRPC);
-    let mut stream = respond.send_response(response, false)?;
-    send_data(&mut stream, bytes).await?;
+    respond.send_response(response, false)
+}
+
+/// Ends a response that has begun.
+pub fn end(stream: &mut SendStream<Bytes>, status: &Status) -> Result<(), h2::Error> {
+    if status.code() == Code::Ok {
+        return end_well(stream);
+    }
+    let mut trailers = HeaderMap::new();
+    // Fails only for metadata that are no header: we set none.
+    let _ = status.add_header(&mut trailers);
+    stream.send_trailers(trailers)
+}
+
+fn end_well(stream: &mut SendStream<Bytes>) -> Result<(), h2::Error> {
     let mut trailers = HeaderMap::with_capacity(1);
     trailers.insert(STATUS, OK);
     stream.send_trailers(trailers)

@@ -4,7 +4,7 @@
 use crate::{AdminError, CallError, Fence, GroupSpec, Wanted};
 use bytes::Bytes;
 use multiraft_group::{Entry, HardState};
-use multiraft_machine::{Answer, Machine, Query};
+use multiraft_machine::{Answer, Body, Machine, Output, Query, Status};
 use multiraft_proto::v1::event::Event;
 use multiraft_proto::v1::{CheckDisruptionResponse, ForceRecoverResponse, GroupConfig};
 
@@ -241,6 +241,22 @@ pub struct List {
     pub query: Query,
     /// Further answers follow behind the list's outputs: what changed since.
     pub goes_on: bool,
+}
+
+impl List {
+    /// An answer for each output, and a last one without an output unless the query goes on.
+    pub fn answers(&self) -> impl Iterator<Item = Answer> + Send + '_ {
+        let index = self.machine.index();
+        let answer = move |body, last| {
+            let (status, message) = (Status::Ok, String::new());
+            let result = Ok(Output::Operation { sequence: 0, status, message, body, last });
+            Answer { index, result }
+        };
+        // What cannot be listed was refused before there was a view.
+        let outputs = self.machine.list(&self.query).into_iter().flatten();
+        let end = (!self.goes_on).then(|| answer(Body::None, true));
+        outputs.map(move |payload| answer(Body::Payload(payload), false)).chain(end)
+    }
 }
 
 /// One record: everything of a round that must be durable together.

@@ -152,18 +152,11 @@ fn sequence(result: &Result<Answer, CallError>) -> u64 {
 
 /// A list in whole: the other node may hold back its client, but not us.
 pub(crate) fn send_list(ctx: &mut Context, node: u64, group: u32, number: u64, list: &List) {
-    let index = list.machine.index();
-    let output = |body, last| {
-        let (status, message) = (Status::Ok, String::new());
-        Ok(Answer {
-            index,
-            result: Ok(Output::Operation { sequence: 0, status, message, body, last }),
-        })
-    };
     let mut bytes = 0;
-    // Refused before already, if at all.
-    for payload in list.machine.list(&list.query).into_iter().flatten() {
-        bytes += payload.len();
+    for answer in list.answers() {
+        if let Ok(Output::Operation { body: Body::Payload(payload), .. }) = &answer.result {
+            bytes += payload.len();
+        }
         if bytes > PROXY_LIST_BYTES_MAX {
             let host = &ctx.identity.client_address;
             let reason = format!(
@@ -173,10 +166,7 @@ pub(crate) fn send_list(ctx: &mut Context, node: u64, group: u32, number: u64, l
             );
             return send_answer(ctx, node, group, number, Err(CallError::Overloaded(reason)));
         }
-        send_answer(ctx, node, group, number, output(Body::Payload(payload), false));
-    }
-    if !list.goes_on {
-        send_answer(ctx, node, group, number, output(Body::None, true));
+        send_answer(ctx, node, group, number, Ok(answer));
     }
 }
 
