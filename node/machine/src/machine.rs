@@ -15,7 +15,7 @@ use crate::quotas::Quotas;
 use crate::remembered::Remembered;
 use crate::session::Session;
 use crate::timers::{Owner, Timer, Timers};
-use crate::watches::{Changes, Watches};
+use crate::watches::{Changes, Selection, Watches};
 
 /// State of one group. Cloning is O(1); the clone is a view that later entries do not touch.
 #[derive(Clone, Debug, Default)]
@@ -243,13 +243,15 @@ impl Machine {
     /// # Errors
     /// There are too many of them.
     pub fn watch(&mut self, query: &Query, waiter: Waiter) -> Result<bool, Answer> {
+        let Some(selection) = Selection::of(query) else { return Ok(false) };
         if self.watches.len() >= WATCHES_MAX {
             let message = format!("watch: {WATCHES_MAX} queries watch this group here already");
             let failure = Failure::new(Status::Conflict, message);
             let result = Ok(operation_output(0, Err(failure)));
             return Err(Answer { index: self.index, result });
         }
-        Ok(self.watches.insert(query, waiter))
+        self.watches.insert(query, selection, waiter);
+        Ok(true)
     }
 
     /// The caller went away.

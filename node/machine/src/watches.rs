@@ -42,7 +42,7 @@ pub(crate) enum At<'a> {
 
 /// Which changes a watcher is told of: those of what its query lists.
 #[derive(Clone, Debug)]
-enum Selection {
+pub(crate) enum Selection {
     Keys { prefix: String, start: String, end: String },
     Indexes { start: u64, end: u64 },
     All,
@@ -77,8 +77,9 @@ impl Changes {
 
 impl Selection {
     /// Of a query that streams; `None` when it does not go on.
-    fn of(operation: u32, input: Bytes) -> Option<Self> {
-        match operation {
+    pub fn of(query: &Query) -> Option<Self> {
+        let input = query.input.clone();
+        match query.operation {
             rpc::election::WATCH | rpc::value::WATCH => Some(Self::All),
             rpc::indexedmap::ENTRIES => {
                 let indexedmap::EntriesInput { watch, start, end, .. } =
@@ -116,18 +117,14 @@ impl Watches {
         !self.by_primitive.is_empty() && self.of_primitive(primitive_id).next().is_some()
     }
 
-    /// Lets the caller of a query be told, if the query goes on (true).
-    pub fn insert(&mut self, query: &Query, waiter: Waiter) -> bool {
-        let Some(selection) = Selection::of(query.operation, query.input.clone()) else {
-            return false;
-        };
+    /// Lets the caller of a query be told.
+    pub fn insert(&mut self, query: &Query, selection: Selection, waiter: Waiter) {
         let Query { session_id, primitive_id, sequence_num, .. } = *query;
         let watch = Watch { session_id, primitive_id, sequence_num, waiter };
         self.remove(waiter);
         self.by_primitive.insert((primitive_id, waiter));
         self.by_session.insert(watch);
         self.by_waiter.insert(waiter, (watch, Arc::new(selection)));
-        true
     }
 
     pub fn remove(&mut self, waiter: Waiter) {
@@ -223,5 +220,30 @@ impl Watches {
 impl Watch {
     fn first_of(session_id: u64) -> Self {
         Self { session_id, primitive_id: 0, sequence_num: 0, waiter: Waiter::FIRST }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::WATCHES_MAX;
+    use crate::machine::Machine;
+
+    #[test]
+    fn one_watcher_too_many_is_refused_and_a_list_that_ends_is_not() {
+        let mut machine = Machine::new();
+        let query = |operation| {
+            let (session_id, primitive_id, sequence_num) = (1, 1, 0);
+            Query { session_id, primitive_id, operation, input: Bytes::new(), sequence_num }
+        };
+        let waiter = |number: usize| Waiter { origin: 1, number: number as u64 };
+        for number in 0..WATCHES_MAX {
+            assert_eq!(machine.watch(&query(rpc::value::WATCH), waiter(number)), Ok(true));
+        }
+        let other = waiter(WATCHES_MAX);
+        assert!(machine.watch(&query(rpc::value::WATCH), other).is_err());
+        assert_eq!(machine.watch(&query(rpc::map::ENTRIES), other), Ok(false));
+        machine.unwatch(waiter(0));
+        assert_eq!(machine.watch(&query(rpc::value::WATCH), other), Ok(true));
     }
 }
