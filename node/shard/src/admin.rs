@@ -293,23 +293,14 @@ impl Shard {
         }
         self.ask_joins();
         self.settle_all_changes();
-        let reachable = self.reachable_nodes();
         let mut answers = Vec::new();
         let asking = self.awake.iter().chain(self.leaves.keys()).copied();
         for id in asking.collect::<BTreeSet<u32>>() {
+            let Some(ask) = self.ask_of(id) else { continue };
+            let neighbours = self.neighbours(id);
             let Some(replica) = self.replicas.get_mut(&id) else { continue };
-            let member_id = replica.group.member_id();
-            let ask = if self.leaves.contains_key(&id) {
-                ask::Ask::Leave(member_id)
-            } else if replica.wants_promotion() {
-                ask::Ask::Promote(member_id)
-            } else if replica.is_forlorn(now) {
-                ask::Ask::Present(member_id)
-            } else {
-                continue;
-            };
             let holders = self.directory.holders(id);
-            if let Some(answer) = replica.ask_leader(ask, &reachable, holders, &mut self.ctx) {
+            if let Some(answer) = replica.ask_leader(ask, &neighbours, holders, &mut self.ctx) {
                 answers.push((id, answer));
             }
         }
@@ -318,6 +309,20 @@ impl Shard {
         }
         let asked: Vec<u32> = self.leaves.keys().copied().collect();
         asked.into_iter().for_each(|id| self.mark(id));
+    }
+
+    /// What a group's leader has to be asked for.
+    fn ask_of(&mut self, id: u32) -> Option<ask::Ask> {
+        let replica = self.replicas.get_mut(&id)?;
+        let member_id = replica.group.member_id();
+        if self.leaves.contains_key(&id) {
+            return Some(ask::Ask::Leave(member_id));
+        }
+        if replica.wants_promotion() {
+            return Some(ask::Ask::Promote(member_id));
+        }
+        let is_forlorn = replica.is_forlorn(self.ctx.now.micros);
+        is_forlorn.then_some(ask::Ask::Present(member_id))
     }
 
     fn ask_joins(&mut self) {

@@ -30,6 +30,15 @@ pub(crate) struct Waiting {
     deadline: u64,
 }
 
+/// Nodes in session, as far as one group is concerned.
+#[derive(Debug)]
+pub(crate) struct Neighbours {
+    /// Their member of the group, if they have one, is not refused for its disk.
+    pub sound: BTreeSet<u64>,
+    /// Of these, those that take leaderships.
+    pub willing: BTreeSet<u64>,
+}
+
 pub(crate) type Changes = BTreeMap<u32, Vec<Waiting>>;
 
 impl Shard {
@@ -44,7 +53,7 @@ impl Shard {
         let facts = self.check_fence(fence)?;
         self.store_facts(facts);
         let own_node = self.ctx.node_id();
-        let (connected, reachable) = (self.connected_nodes(), self.reachable_nodes());
+        let neighbours = self.neighbours(id);
         let replica = self.open_replica(id)?;
         if let Some(answer) = replica.holds(&wanted, own_node) {
             self.answer_durably(token, answer);
@@ -59,7 +68,7 @@ impl Shard {
                 )));
             }
             let replica = self.open_replica(id)?;
-            replica.start_change(&wanted, version, &connected, &reachable)?;
+            replica.start_change(&wanted, version, &neighbours)?;
             self.mark(id);
         }
         let patience = match wanted {
@@ -79,16 +88,13 @@ impl Shard {
         })
     }
 
-    /// Nodes in session.
-    pub(crate) fn connected_nodes(&self) -> BTreeSet<u64> {
-        self.ctx.peers.iter().filter(|(_, p)| p.pair.is_up()).map(|(n, _)| *n).collect()
-    }
-
-    /// Nodes in session that take leaderships.
-    pub(crate) fn reachable_nodes(&self) -> BTreeSet<u64> {
-        let mut nodes = self.connected_nodes();
-        nodes.retain(|n| !self.directory.is_draining(*n));
-        nodes
+    /// Whom this node can count on in a group.
+    pub(crate) fn neighbours(&self, group: u32) -> Neighbours {
+        let peers = self.ctx.peers.iter().filter(|(_, p)| p.pair.is_up()).map(|(n, _)| *n);
+        let sound = peers.filter(|n| !self.ctx.refused.contains(&(*n, group)));
+        let sound: BTreeSet<u64> = sound.collect();
+        let willing = sound.iter().copied().filter(|n| !self.directory.is_draining(*n)).collect();
+        Neighbours { sound, willing }
     }
 
     /// Answers the calls whose change is done, or can no more be done by this member.
@@ -182,8 +188,7 @@ impl Replica {
         &mut self,
         wanted: &Wanted,
         version: u64,
-        connected: &BTreeSet<u64>,
-        reachable: &BTreeSet<u64>,
+        neighbours: &Neighbours,
     ) -> Result<(), AdminError> {
         let id = self.id;
         if !self.group.is_leader() {
@@ -202,10 +207,10 @@ impl Replica {
             )));
         }
         let change = match wanted {
-            Wanted::Leader(node) => return self.start_transfer(*node, reachable),
+            Wanted::Leader(node) => return self.start_transfer(*node, &neighbours.willing),
             Wanted::Learner(member) => self.addition(member)?,
             Wanted::Voter(member_id) => self.promotion(*member_id)?,
-            Wanted::Removed(member_id) => self.removal(*member_id, connected, reachable)?,
+            Wanted::Removed(member_id) => self.removal(*member_id, neighbours)?,
         };
         self.group.propose_change(&change).map_err(|e| match e {
             multiraft_group::ProposeError::ChangeInFlight => {
@@ -247,37 +252,41 @@ impl Replica {
         Ok(Change::Put(Member { role: Role::Voter, ..member.clone() }))
     }
 
-    fn removal(
-        &mut self,
-        member_id: u64,
-        connected: &BTreeSet<u64>,
-        reachable: &BTreeSet<u64>,
-    ) -> Result<Change, AdminError> {
-        let member = self.present(member_id)?;
-        let (id, is_voter) = (self.id, member.role == Role::Voter);
-        let voters = self.group.configuration().voters();
-        let left: Vec<u64> =
-            voters.filter(|m| m.member_id != member_id).map(|m| m.member_id).collect();
-        if is_voter && left.is_empty() {
-            return Err(failed(format!("member_id {member_id}: is the last voter of group {id}")));
-        }
-        let connected = self.connected_voters(connected);
-        let connected = connected.into_iter().filter(|m| left.contains(m)).count();
-        if is_voter && connected <= left.len() / 2 {
-            return Err(failed(format!(
-                "member_id {member_id}: of the {} voters that group {id} would be left with only \
-                 {connected} are connected",
-                left.len()
-            )));
-        }
+    fn removal(&mut self, member_id: u64, neighbours: &Neighbours) -> Result<Change, AdminError> {
+        let id = self.id;
+        self.present(member_id)?;
+        self.check_removal(member_id, neighbours).map_err(failed)?;
         if member_id == self.group.member_id() {
-            self.hand_over(reachable);
+            self.hand_over(&neighbours.willing);
             return Err(unavailable(format!(
                 "member_id {member_id}: leads group {id} and is handing that over; repeat at the \
                  next leader"
             )));
         }
         Ok(Change::Remove { member_id })
+    }
+
+    /// Whether the group can go on without a member of it; if not, the reason.
+    pub fn check_removal(&self, member_id: u64, neighbours: &Neighbours) -> Result<(), String> {
+        let (id, configuration) = (self.id, self.group.configuration());
+        if configuration.member(member_id).is_none_or(|m| m.role != Role::Voter) {
+            return Ok(());
+        }
+        let left = configuration.voters().count() - 1;
+        if left == 0 {
+            return Err(format!(
+                "member_id {member_id}: is the last voter of group {id}: deleting the group needs \
+                 another way"
+            ));
+        }
+        let sound = self.sound_voters(neighbours).into_iter().filter(|m| *m != member_id).count();
+        if sound <= left / 2 {
+            return Err(format!(
+                "member_id {member_id}: of the {left} voters that group {id} would be left with \
+                 only {sound} are connected and sound"
+            ));
+        }
+        Ok(())
     }
 
     fn present(&self, member_id: u64) -> Result<&Member, AdminError> {
@@ -287,10 +296,10 @@ impl Replica {
         })
     }
 
-    fn start_transfer(&mut self, node: u64, reachable: &BTreeSet<u64>) -> Result<(), AdminError> {
+    fn start_transfer(&mut self, node: u64, willing: &BTreeSet<u64>) -> Result<(), AdminError> {
         let id = self.id;
         if node == 0 {
-            if self.hand_over(reachable) {
+            if self.hand_over(willing) {
                 return Ok(());
             }
             return Err(failed(format!(
@@ -302,7 +311,7 @@ impl Replica {
             return Err(failed(format!("to: node {node} has no voter of group {id}")));
         };
         // raft would leave a leader without followers in office for as long as it is asked.
-        if !reachable.contains(&node) {
+        if !willing.contains(&node) {
             return Err(failed(format!("to: node {node} is not connected, or it drains")));
         }
         self.group.transfer(member.member_id);
@@ -317,12 +326,12 @@ impl Replica {
         (*matched > 0).then(|| self.group.last_index().saturating_sub(*matched))
     }
 
-    /// Voters on connected nodes, this one included: member ids. raft's own record of who was active
-    /// stands still while a group rests.
-    pub fn connected_voters(&self, connected: &BTreeSet<u64>) -> Vec<u64> {
+    /// Voters on connected nodes that nobody refuses, this one included: member ids. raft's own
+    /// record of who was active stands still while a group rests.
+    pub fn sound_voters(&self, neighbours: &Neighbours) -> Vec<u64> {
         let own = self.group.member_id();
         let voters = self.group.configuration().voters();
-        let hears = |m: &&Member| m.member_id == own || connected.contains(&m.node_id);
+        let hears = |m: &&Member| m.member_id == own || neighbours.sound.contains(&m.node_id);
         voters.filter(hears).map(|m| m.member_id).collect()
     }
 }

@@ -1,6 +1,7 @@
 //! Planned absence: leaderships go to caught-up members before a node stops, some at a time, and
 //! a probe says what would be in danger if it stopped now.
 
+use crate::changes::Neighbours;
 use crate::io::AdminAnswer;
 use crate::limits::{DRAIN_LAG_MAX, HAND_OVER_MICROS, HAND_OVERS_AT_ONCE};
 use crate::replica::Replica;
@@ -50,8 +51,8 @@ impl Shard {
     /// could lead, for it is not worth waiting for the rest.
     pub(crate) fn hand_over_all(&mut self, token: u64) {
         self.set_draining(true);
-        let reachable = self.reachable_nodes();
-        let led = self.replicas.values().filter(|r| r.heir(&reachable).is_some());
+        let led =
+            self.replicas.values().filter(|r| r.heir(&self.neighbours(r.id).willing).is_some());
         let led = led.map(|r| r.id).collect();
         self.ctx.out.admin.push((token, Ok(AdminAnswer::Led(led))));
     }
@@ -93,10 +94,10 @@ impl Shard {
     }
 
     fn drain_some(&mut self) {
-        let reachable = self.reachable_nodes();
         while self.drain.in_flight.len() < HAND_OVERS_AT_ONCE {
             let Some(id) = self.drain.queue.pop_first() else { return };
-            let handed = self.replicas.get_mut(&id).is_some_and(|r| r.hand_over(&reachable));
+            let willing = self.neighbours(id).willing;
+            let handed = self.replicas.get_mut(&id).is_some_and(|r| r.hand_over(&willing));
             if handed {
                 let deadline = self.ctx.now.micros + HAND_OVER_MICROS;
                 self.drain.in_flight.insert(id, deadline);
@@ -109,7 +110,6 @@ impl Shard {
     pub(crate) fn check_disruption(&self, node: u64, lag_max: u64) -> AdminAnswer {
         let node = if node == 0 { self.ctx.node_id() } else { node };
         let lag_max = if lag_max == 0 { DRAIN_LAG_MAX } else { lag_max };
-        let connected = self.connected_nodes();
         let mut answer = CheckDisruptionResponse::default();
         for replica in self.replicas.values().filter(|r| !r.is_closed()) {
             let concerned = replica.group.configuration().on_node(node).is_some();
@@ -117,7 +117,7 @@ impl Shard {
                 continue;
             }
             answer.checked_groups += 1;
-            answer.groups.extend(replica.disruption(node, &connected, lag_max));
+            answer.groups.extend(replica.disruption(node, &self.neighbours(replica.id), lag_max));
         }
         AdminAnswer::Disruption(answer)
     }
@@ -127,7 +127,7 @@ impl Replica {
     fn disruption(
         &self,
         node: u64,
-        connected: &BTreeSet<u64>,
+        neighbours: &Neighbours,
         lag_max: u64,
     ) -> Option<GroupDisruption> {
         let danger = |reason: Reason, nodes| {
@@ -136,11 +136,11 @@ impl Replica {
         if !self.group.is_leader() {
             return danger(Reason::NoLeader, Vec::new());
         }
-        let (connected, own) = (self.connected_voters(connected), self.group.member_id());
+        let (sound, own) = (self.sound_voters(neighbours), self.group.member_id());
         let voters: Vec<_> = self.group.configuration().voters().collect();
         let majority = voters.len() / 2 + 1;
         let others = || voters.iter().filter(|m| m.node_id != node);
-        let missing = others().filter(|m| !connected.contains(&m.member_id));
+        let missing = others().filter(|m| !sound.contains(&m.member_id));
         let missing: Vec<u64> = missing.map(|m| m.node_id).collect();
         let stays = others().count() - missing.len();
         if stays < majority && voters.iter().any(|m| m.node_id == node) {
@@ -156,20 +156,20 @@ impl Replica {
     }
 
     /// On the leader: the voter on one of these nodes that has most of the log.
-    fn heir(&self, reachable: &BTreeSet<u64>) -> Option<u64> {
+    fn heir(&self, willing: &BTreeSet<u64>) -> Option<u64> {
         let configuration = self.group.configuration();
         let own = self.group.member_id();
         let is_candidate = |id: u64| {
             let member = configuration.member(id).filter(|m| m.role == Role::Voter && id != own);
-            member.is_some_and(|m| reachable.contains(&m.node_id))
+            member.is_some_and(|m| willing.contains(&m.node_id))
         };
         let candidates = self.group.progress().into_iter().filter(|(id, _, _)| is_candidate(*id));
         candidates.max_by_key(|(id, matched, _)| (*matched, *id)).map(|(id, _, _)| id)
     }
 
     /// Hands leadership over. False: this member does not lead, or nobody takes it.
-    pub fn hand_over(&mut self, reachable: &BTreeSet<u64>) -> bool {
-        let heir = self.heir(reachable);
+    pub fn hand_over(&mut self, willing: &BTreeSet<u64>) -> bool {
+        let heir = self.heir(willing);
         if let Some(member_id) = heir {
             self.group.transfer(member_id);
         }

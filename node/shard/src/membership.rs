@@ -4,6 +4,7 @@
 //! lost or repeated. Nothing of it needs to be remembered but the learner's wish to be promoted,
 //! which is stored with its configuration.
 
+use crate::changes::Neighbours;
 use crate::context::Context;
 use crate::frame::ItemKind;
 use crate::limits::{FORLORN_MICROS, PROMOTE_LAG_MAX};
@@ -15,7 +16,7 @@ use std::collections::BTreeSet;
 
 impl Replica {
     /// What the leader says to an ask; `None` = not now (not the leader, or a step is under way).
-    pub fn answer_ask(&mut self, ask: Ask, reachable: &BTreeSet<u64>) -> Option<AskAnswer> {
+    pub fn answer_ask(&mut self, ask: Ask, neighbours: &Neighbours) -> Option<AskAnswer> {
         if !self.group.is_settled() || self.is_closed() {
             return None;
         }
@@ -23,7 +24,7 @@ impl Replica {
             ask::Ask::Join(wire) => self.ask_join(Member::from_wire(&wire))?,
             ask::Ask::Promote(member_id) => self.ask_promote(member_id)?,
             ask::Ask::Present(member_id) => self.left(member_id)?,
-            ask::Ask::Leave(member_id) => self.ask_leave(member_id, reachable)?,
+            ask::Ask::Leave(member_id) => self.ask_leave(member_id, neighbours)?,
         };
         Some(AskAnswer { answer: Some(answer) })
     }
@@ -61,24 +62,15 @@ impl Replica {
         None
     }
 
-    fn ask_leave(
-        &mut self,
-        member_id: u64,
-        reachable: &BTreeSet<u64>,
-    ) -> Option<ask_answer::Answer> {
-        let configuration = self.group.configuration();
-        let Some(member) = configuration.member(member_id) else {
+    fn ask_leave(&mut self, member_id: u64, neighbours: &Neighbours) -> Option<ask_answer::Answer> {
+        if self.group.configuration().member(member_id).is_none() {
             return self.left(member_id);
-        };
-        if member.role == Role::Voter && configuration.voters().count() == 1 {
-            return Some(refused(format!(
-                "member {member_id} is the last voter of group {}: deleting the group needs \
-                 another way",
-                self.id
-            )));
+        }
+        if let Err(reason) = self.check_removal(member_id, neighbours) {
+            return Some(refused(reason));
         }
         if member_id == self.group.member_id() {
-            self.hand_over(reachable);
+            self.hand_over(&neighbours.willing);
         } else {
             self.propose_change(&Change::Remove { member_id });
         }
@@ -125,13 +117,13 @@ impl Replica {
     pub fn ask_leader(
         &mut self,
         ask: ask::Ask,
-        reachable: &BTreeSet<u64>,
+        neighbours: &Neighbours,
         holders: &[u64],
         ctx: &mut Context,
     ) -> Option<AskAnswer> {
         let ask = Ask { ask: Some(ask) };
         if self.group.is_leader() {
-            return self.answer_ask(ask, reachable);
+            return self.answer_ask(ask, neighbours);
         }
         // Nobody tells a removed member who leads next: the leader that it knows may have been
         // removed after it.

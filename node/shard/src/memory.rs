@@ -7,6 +7,7 @@
 //! terms it may be, so nothing is concluded from a higher term.
 
 use crate::io::Remembered;
+use crate::item::Promise;
 use crate::limits::MEMORY_MICROS_MAX;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,6 +17,10 @@ pub(crate) struct Memory {
     /// Changed since the last record.
     changed: BTreeSet<(u64, u32)>,
     written: u64,
+    /// By (group, node): of members that the group's configuration does not have here yet. Nobody
+    /// repeats what was said before the configuration came. Lost with the process: its peers
+    /// introduce themselves anew.
+    early: BTreeMap<(u32, u64), Promise>,
     #[cfg(feature = "planted")]
     pub(crate) planted: Option<crate::planted::Defect>,
 }
@@ -41,6 +46,17 @@ impl Memory {
             self.known.insert(key, new);
             self.changed.insert(key);
         }
+    }
+
+    /// A member that this node does not know yet said what it holds.
+    pub fn promised_early(&mut self, group: u32, node: u64, promise: Promise) {
+        self.early.insert((group, node), promise);
+    }
+
+    /// What was said early in a group whose configuration changed: (node, promise).
+    pub fn take_early(&mut self, group: u32) -> Vec<(u64, Promise)> {
+        let all = self.early.extract_if((group, 0)..=(group, u64::MAX), |_, _| true);
+        all.map(|((_, node), promise)| (node, promise)).collect()
     }
 
     /// The member left for good: its node may join again with an empty log. Returns what has to be

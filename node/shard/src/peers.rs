@@ -177,7 +177,17 @@ impl Shard {
     }
 
     fn promised(&mut self, from: u64, group: u32, payload: &[u8]) {
-        let Some(promise) = Promise::decode(payload) else { return };
+        if let Some(promise) = Promise::decode(payload) {
+            self.hear_promise(from, group, promise);
+        }
+    }
+
+    /// Of a member that this node has yet to hear of, the promise is kept until then.
+    pub(crate) fn hear_promise(&mut self, from: u64, group: u32, promise: Promise) {
+        let Some(replica) = self.replicas.get(&group) else { return };
+        if promise.member_id > replica.group.configuration().member_id_max {
+            return self.memory.promised_early(group, from, promise);
+        }
         self.remember(from, group, promise.member_id, (promise.term, promise.index));
     }
 
@@ -308,9 +318,9 @@ impl Shard {
         if !joins && self.ctx.refused.contains(&(from, group)) {
             return;
         }
-        let reachable = self.reachable_nodes();
+        let neighbours = self.neighbours(group);
         let Some(replica) = self.replicas.get_mut(&group) else { return };
-        if let Some(answer) = replica.answer_ask(ask, &reachable) {
+        if let Some(answer) = replica.answer_ask(ask, &neighbours) {
             self.ctx.send(from, ItemKind::AskAnswer, group, &answer.encode_to_vec());
         }
         self.mark(group);

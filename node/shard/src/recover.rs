@@ -22,7 +22,7 @@ impl Shard {
             return Err(AdminError::new(AdminErrorKind::InvalidArgument, message));
         }
         let facts = self.check_fence(fence)?;
-        let connected = self.connected_nodes();
+        let neighbours = self.neighbours(id);
         let replica = self.replicas.get_mut(&id).filter(|r| r.group.member_id() == member_id);
         let Some(replica) = replica else {
             let message = format!("member_id {member_id}: is not on this node in group {id}");
@@ -48,10 +48,10 @@ impl Shard {
                 return Err(failed(format!("member_id {member_id}: was removed from group {id}")));
             }
             let voters = replica.group.configuration().voters().count();
-            let here = replica.connected_voters(&connected).len();
+            let here = replica.sound_voters(&neighbours).len();
             if replica.group.leader() != 0 || 2 * here > voters {
                 return Err(failed(format!(
-                    "group_id {id}: {here} of {voters} voters are connected; while there is a \
+                    "group_id {id}: {here} of {voters} voters are connected and sound; while there is a \
                      majority, change members instead"
                 )));
             }

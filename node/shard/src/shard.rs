@@ -403,6 +403,9 @@ impl Shard {
             self.ctx.record().memory.extend(forgotten);
             self.ctx.refused.remove(&(node, id));
         }
+        for (node, promise) in self.memory.take_early(id) {
+            self.hear_promise(node, id, promise);
+        }
     }
 
     /// Beside each change of leader goes what clients need of it.

@@ -131,6 +131,21 @@ impl Script {
         self.world.start(node);
     }
 
+    /// Keeps a copy of what the disk holds for certain now.
+    pub fn copy_disk(&mut self, node: usize) {
+        self.world.nodes[node].copy = Some(self.world.nodes[node].disk.copy());
+    }
+
+    /// The node dies and comes back on the copy of its disk.
+    pub fn roll_back(&mut self, node: usize) {
+        self.kill(node);
+        let copy = self.world.nodes[node].copy.take();
+        let place = &mut self.world.nodes[node];
+        (place.disk, place.set_back) = (copy.expect("copied before"), place.set_back + 1);
+        self.world.invariants.set_back = Some(node);
+        self.start(node);
+    }
+
     pub fn pause(&mut self, node: usize, micros: u64) {
         self.world.nodes[node].paused_until = self.world.now + micros;
     }

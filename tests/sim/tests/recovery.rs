@@ -1,6 +1,7 @@
-//! A group that lost its majority for good is recovered by force, and what was lost stays out.
+//! A group that lost its majority for good is recovered by force, and what was lost stays out. A
+//! member whose disk went back stays out too, and nobody counts on it.
 
-use multiraft_shard::{AdminRequest, Fence};
+use multiraft_shard::{AdminRequest, Fence, Wanted};
 use multiraft_sim::Script;
 
 const SECOND: u64 = 1_000_000;
@@ -66,4 +67,72 @@ fn a_recovery_is_refused_while_there_is_a_majority_and_survives_a_restart() {
     script.until("it leads again", |s| s.leader(1) == Some(survivor));
     assert_eq!(script.configuration(1).expect("led").members.len(), 1);
     script.write(survivor, 1);
+}
+
+fn is_closed(script: &Script, node: usize) -> bool {
+    script.state(node, 1).is_some_and(|state| state.phase() == Script::CLOSED)
+}
+
+#[test]
+fn nobody_leaves_while_those_that_stay_are_not_a_sound_majority() {
+    let mut script = Script::new(5, 3, 3, 1);
+    let leader = script.leader(1).expect("led");
+    let (older, leaving) = ((leader + 1) % 3, (leader + 2) % 3);
+    script.copy_disk(older);
+    for _ in 0..3 {
+        script.write(leader, 1);
+    }
+    script.run_for(3 * SECOND);
+    script.roll_back(older);
+    script.until("it is refused", |s| is_closed(s, older));
+    script.admin(leaving, AdminRequest::Leave { group: 1, fence: None });
+    let member_id = script.state(leaving, 1).expect("a member").member_id;
+    script.change(1, Wanted::Removed(member_id));
+    script.run_for(5 * SECOND);
+    assert_eq!(script.configuration(1).expect("led").members.len(), 3);
+    script.write(leaving, 1);
+    let member_id = script.state(older, 1).expect("a member").member_id;
+    script.change(1, Wanted::Removed(member_id));
+    script.until("the other is removed", |s| s.configuration(1).expect("led").members.len() == 2);
+    script.admin(leaving, AdminRequest::Leave { group: 1, fence: None });
+    script.until("it left", |s| s.state(leaving, 1).is_none());
+}
+
+#[test]
+fn a_peer_that_hears_late_of_a_member_refuses_its_older_disk_as_the_others_do() {
+    let mut script = Script::new(5, 4, 3, 1);
+    let outside = (0..4).find(|n| script.state(*n, 1).is_none()).expect("one holds nothing");
+    let leader = script.leader(1).expect("led");
+    let mut others = (0..4).filter(|n| *n != leader && *n != outside);
+    let (late, other) = (others.next().expect("three"), others.next().expect("three"));
+    script.kill(late);
+    script.join(outside, 1, 4);
+    script.until("it votes", |s| {
+        let members = s.configuration(1).expect("led").members;
+        members.iter().any(|m| m.member_id == 4 && m.role == 1)
+    });
+    script.copy_disk(outside);
+    for _ in 0..3 {
+        script.write(leader, 1);
+    }
+    script.run_for(3 * SECOND);
+    // Nobody but the new member speaks to it, and then nobody but the others.
+    for node in [leader, other] {
+        script.cut(node, late);
+    }
+    script.start(late);
+    script.run_for(3 * SECOND);
+    for node in [leader, other] {
+        script.mend(node, late);
+    }
+    script.until("it knows the new member", |s| {
+        let index = s.state(leader, 1).expect("a member").index;
+        s.state(late, 1).is_some_and(|state| state.index == index)
+    });
+    script.run_for(3 * SECOND);
+    for node in [leader, other] {
+        script.cut(node, outside);
+    }
+    script.roll_back(outside);
+    script.until("it is refused", |s| is_closed(s, outside));
 }
