@@ -110,7 +110,8 @@ pub struct Group {
     applied: u64,
     /// Messages that wait for an earlier or their own record: (ready number, wrote, messages).
     outstanding: VecDeque<(u64, bool, Vec<Message>)>,
-    /// Highest (term, index) that this member acknowledged as durable in that term.
+    /// Highest (term, index) that this member acknowledged as durable in that term; after a start,
+    /// what it may have acknowledged before.
     acknowledged: (u64, u64),
     /// A snapshot that was installed and is not recorded yet: (ready number, index).
     installing: Option<(u64, u64)>,
@@ -167,6 +168,7 @@ impl Group {
         let mut node = RawNode::new(&config, store, &logger)
             .expect("the configuration is constant and the log was verified when it was opened");
         node.set_batch_append(true);
+        let acknowledged = never_cut(&node);
         let mut group = Group {
             node,
             member_id,
@@ -174,7 +176,7 @@ impl Group {
             configuration,
             applied,
             outstanding: VecDeque::new(),
-            acknowledged: (0, 0),
+            acknowledged,
             installing: None,
             state_changed: false,
             fetching: None,
@@ -431,6 +433,14 @@ pub enum StepError {
     /// and a part of it lost them.
     #[error("the sender has committed what this leader never had")]
     LogsContradict,
+}
+
+/// (term, index) of that part of a log that its term cannot cut any more: all of it when its end is of
+/// this term, for then it is a part of that leader's log; else what is committed.
+fn never_cut(node: &RawNode<LogStorage>) -> (u64, u64) {
+    let (term, log) = (node.raft.term, &node.raft.raft_log);
+    let is_of_term = log.last_term() == term;
+    (term, if is_of_term { log.last_index() } else { log.committed })
 }
 
 fn acknowledged_index(message: &Message) -> Option<u64> {
