@@ -110,7 +110,6 @@ fn a_member_that_was_away_and_one_that_is_new_are_given_a_snapshot() {
 }
 
 #[test]
-#[ignore = "now and then the newer snapshot is not sent for over a minute; not understood yet"]
 fn a_snapshot_that_cannot_be_sent_is_told_of_and_a_newer_one_is_sent() {
     run(async {
         let dirs: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
@@ -130,7 +129,8 @@ fn a_snapshot_that_cannot_be_sent_is_told_of_and_a_newer_one_is_sent() {
         let created = |e: &Event| matches!(e, Event::SnapshotCreated(_));
         fill_until(&mut client, &nodes[0], &mut events, created).await;
         for file in std::fs::read_dir(dirs[leads].path().join("snapshots")).unwrap() {
-            std::fs::remove_file(file.unwrap().path()).unwrap();
+            // An older one may go by itself meanwhile.
+            let _ = std::fs::remove_file(file.unwrap().path());
         }
         let back = start(dirs[2].path(), away).await;
         let to = back.node_id;

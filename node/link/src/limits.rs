@@ -22,6 +22,11 @@ pub const TRANSFER_TIMEOUT: Duration = Duration::from_secs(10);
 /// An offered snapshot may wait this long for its turn, and for being verified at the end.
 pub const OFFER_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// While a transfer waits for its peer's word, the peer's machine is asked this often whether it is
+/// there, and given up when it leaves so many questions open.
+pub const KEEPALIVE_PERIOD: Duration = Duration::from_secs(3);
+pub const KEEPALIVE_PROBES: u32 = 3;
+
 /// Bytes of an offer: a raft message that names a configuration of some dozen members.
 pub const OFFER_BYTES_MAX: usize = 1 << 20;
 

@@ -10,8 +10,12 @@
 //! Integers are big-endian. A connection that breaks is made anew by the next offer, and goes on
 //! where it broke when the file is the same.
 
-use crate::limits::{CONNECT_TIMEOUT, OFFER_BYTES_MAX, OFFER_TIMEOUT, TRANSFER_TIMEOUT};
+use crate::limits::{
+    CONNECT_TIMEOUT, KEEPALIVE_PERIOD, KEEPALIVE_PROBES, OFFER_BYTES_MAX, OFFER_TIMEOUT,
+    TRANSFER_TIMEOUT,
+};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use rustix::net::sockopt;
 use std::io::{Error, ErrorKind, Result};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -99,6 +103,7 @@ impl Outgoing {
     /// The peer cannot be reached, or does not want the snapshot.
     pub async fn offer(address: &str, offer: &Offer) -> Result<Self> {
         let mut stream = within(CONNECT_TIMEOUT, TcpStream::connect(address)).await?;
+        notice_a_vanished_peer(&stream)?;
         let encoded = offer.encode();
         let mut head = BytesMut::from(&SNAPSHOT_PREFACE[..]);
         head.put_u32(encoded.len() as u32);
@@ -163,6 +168,14 @@ impl Incoming {
     pub async fn finish(mut self, taken: bool) -> Result<()> {
         within(TRANSFER_TIMEOUT, self.stream.write_u8(u8::from(taken))).await
     }
+}
+
+/// A machine that vanishes says no word, and its member is fed nothing until its transfer ends.
+fn notice_a_vanished_peer(stream: &TcpStream) -> Result<()> {
+    sockopt::set_tcp_keepidle(stream, KEEPALIVE_PERIOD)?;
+    sockopt::set_tcp_keepintvl(stream, KEEPALIVE_PERIOD)?;
+    sockopt::set_tcp_keepcnt(stream, KEEPALIVE_PROBES)?;
+    Ok(sockopt::set_socket_keepalive(stream, true)?)
 }
 
 async fn within<T>(limit: Duration, io: impl Future<Output = Result<T>>) -> Result<T> {

@@ -100,14 +100,10 @@ impl Calls {
         }
     }
 
-    /// The session with a node ended: it asks again for what goes on.
-    pub fn forget_open_of(&mut self, node: u64, ctx: &mut Context) {
-        if self.applied > 0 {
-            let is_of = |c: &mut Command| {
-                c.is_open && matches!(c.reply, Reply::Peer { node: peer, .. } if peer == node)
-            };
-            self.take_if(is_of, ctx);
-        }
+    /// The session with a node ended: it asks again for all that it wants. What would begin meanwhile
+    /// would be told to nobody, and missing later.
+    pub fn forget_peer(&mut self, node: u64, ctx: &mut Context) {
+        self.take_if(|c| matches!(c.reply, Reply::Peer { node: peer, .. } if peer == node), ctx);
     }
 
     /// Those that were applied here and go on.

@@ -55,7 +55,7 @@ impl Shard {
             let led = replica.leader_node() == node;
             let leads = replica.group.is_leader();
             replica.session_broke(node, &self.ctx);
-            replica.forget_streams_of(node, &mut self.ctx);
+            replica.forget_calls_of(node, &mut self.ctx);
             if led || leads {
                 self.mark(id);
             }

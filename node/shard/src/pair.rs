@@ -54,6 +54,8 @@ pub struct Pair {
     dead: bool,
     heard: u64,
     replied: u64,
+    /// Since when the peer has not heard us although we are connected.
+    unheard_since: Option<u64>,
 }
 
 impl Pair {
@@ -70,6 +72,7 @@ impl Pair {
             dead: false,
             heard: now,
             replied: 0,
+            unheard_since: None,
         }
     }
 
@@ -159,6 +162,16 @@ impl Pair {
             false => PAIR_SILENCE_UNCONNECTED_MICROS,
         };
         self.silence(now) >= enough
+    }
+
+    /// Whether our connection leads nowhere, for too long now: we may well hear a peer that began anew
+    /// while our end of the connection to the one before it waits for a word that it is gone.
+    pub fn is_unheard(&mut self, now: u64) -> bool {
+        if self.up || !self.is_connected() {
+            self.unheard_since = None;
+            return false;
+        }
+        now >= *self.unheard_since.get_or_insert(now) + PAIR_SILENCE_MICROS
     }
 
     /// Microseconds since the peer was heard.

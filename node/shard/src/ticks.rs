@@ -91,8 +91,8 @@ impl Shard {
                 peer.pair.forgive_silence(now.saturating_sub(2 * TICK_MICROS));
             }
             let died = peer.pair.check_silence(now);
-            let silent = peer.pair.is_silent(now) && peer.pair.is_connected();
-            if died || silent && redial_again {
+            let is_unheard = peer.pair.is_unheard(now);
+            if died || is_unheard && redial_again {
                 self.ctx.out.links.push(LinkCommand::Redial { node });
             }
             if died {

@@ -65,11 +65,11 @@ impl Watchers {
 
 impl Replica {
     /// The session with a node ended: whoever it asked for is told by it.
-    pub fn forget_streams_of(&mut self, node: u64, ctx: &mut Context) {
+    pub fn forget_calls_of(&mut self, node: u64, ctx: &mut Context) {
         let is_of =
             |reply: &Reply| matches!(reply, Reply::Peer { node: peer, .. } if *peer == node);
         self.watchers.take_if(is_of, &mut self.machine);
-        self.calls.forget_open_of(node, ctx);
+        self.calls.forget_peer(node, ctx);
     }
 
     pub fn end_watches(&mut self, reason: &str, ctx: &mut Context) {

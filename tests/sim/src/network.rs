@@ -17,6 +17,8 @@ struct Connection {
     frames: VecDeque<(u64, Bytes)>,
     /// The sender still has it; else what is under way may arrive late.
     open: bool,
+    /// What goes in never comes out, and the sender is not told.
+    stalled: bool,
 }
 
 #[derive(Debug, Default)]
@@ -61,9 +63,16 @@ impl Network {
 
     pub fn open(&mut self, from: u64, to: u64) {
         self.made += 1;
-        let connection = Connection { from, to, frames: VecDeque::new(), open: true };
+        let connection =
+            Connection { from, to, frames: VecDeque::new(), open: true, stalled: false };
         self.connections.insert(self.made, connection);
         self.current.insert((from, to), self.made);
+    }
+
+    /// Whoever the present connection leads to is gone without a word. One that is made anew is sound.
+    pub fn stall(&mut self, from: u64, to: u64) {
+        let id = self.current.get(&(from, to)).expect("it is open");
+        self.connections.get_mut(id).expect("the current one exists").stalled = true;
     }
 
     /// The sender drops its connection. What is under way arrives later, or never.
@@ -103,7 +112,7 @@ impl Network {
         rng: &mut Rng,
     ) -> Option<(u64, u64)> {
         let id = *self.current.get(&(from, to))?;
-        let connection = self.connections.get_mut(&id).expect("the current one exists");
+        let connection = self.connections.get_mut(&id).filter(|c| !c.stalled)?;
         let delay = if rng.u32(..100) == 0 { rng.u64(..300_000) } else { rng.u64(50..2_000) };
         let before = connection.frames.back().map_or(0, |(at, _)| *at);
         let at = (now + delay).max(before);

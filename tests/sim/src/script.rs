@@ -163,6 +163,11 @@ impl Script {
         self.world.join(from, to);
     }
 
+    /// The connection from one node to another leads nowhere, until it is made anew.
+    pub fn stall(&mut self, from: usize, to: usize) {
+        self.world.network.stall(self.id(from), self.id(to));
+    }
+
     /// A connection breaks and is made anew.
     pub fn disconnect(&mut self, from: usize, to: usize) {
         self.world.disconnect(self.id(from), self.id(to));

@@ -335,3 +335,21 @@ fn after_a_minority_is_lost_for_good_the_rest_rests() {
     script.run_for(20 * SECOND);
     assert_eq!(script.items() - before, 0);
 }
+
+#[test]
+fn a_connection_that_leads_nowhere_is_made_anew_although_its_node_is_heard() {
+    // A node that began anew spoke to a leader whose own connection still led to the node before.
+    let mut script = resting(3, 3, 10);
+    let leader = script.leader(1).expect("led");
+    let other = (leader + 1) % 3;
+    script.stall(leader, other);
+    script.run_for(SECOND);
+    let hears = |s: &Script| s.state(other, 1).is_some_and(|state| state.leader != 0);
+    script.until("it has a leader", hears);
+    for _ in 0..3 {
+        script.write(other, 1);
+        script.run_for(SECOND);
+    }
+    let (own, led) = (script.state(other, 1), script.state(script.leader(1).expect("led"), 1));
+    assert_eq!(own.expect("a member").index, led.expect("a member").index);
+}
