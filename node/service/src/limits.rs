@@ -40,6 +40,10 @@ pub const SESSION_STREAM_WINDOW: usize = 4096;
 /// Who leads is looked up this often for clients with session streams.
 pub const LEADERS_PERIOD: Duration = Duration::from_secs(1);
 
+/// Partitions of one session stream whose leaders its client is told of; calls of others are passed on
+/// all the same.
+pub const SESSION_STREAM_LEADERS_MAX: usize = 1024;
+
 /// What is there of a stream leaves in pieces of about this size.
 pub const STREAM_BATCH_BYTES: usize = 32 << 10;
 

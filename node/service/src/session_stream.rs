@@ -2,7 +2,8 @@
 //! one future, so that a client that does not read is not read from either.
 
 use crate::limits::{
-    LEADERS_PERIOD, SESSION_STREAM_ANSWERS_MAX, SESSION_STREAM_WINDOW, STREAM_BATCH_BYTES,
+    LEADERS_PERIOD, SESSION_STREAM_ANSWERS_MAX, SESSION_STREAM_LEADERS_MAX, SESSION_STREAM_WINDOW,
+    STREAM_BATCH_BYTES,
 };
 use crate::stream::stopped;
 use crate::stream_calls::{self, Request, RequestedCall, answer, refused};
@@ -94,7 +95,7 @@ impl Served {
             let (id, group) = (call.call_id, call.partition_id);
             if let Err(status) = self.begin(call) {
                 self.push(refused(id, &status));
-            } else if group != 0 {
+            } else if group != 0 && self.leaders.len() < SESSION_STREAM_LEADERS_MAX {
                 self.leaders.entry(group).or_default();
             }
         }
