@@ -347,7 +347,10 @@ impl Replica {
         ctx: &mut Context,
     ) -> Result<multiraft_group::Stepped, StepError> {
         let stepped = self.group.step(message, suspect)?;
-        self.nodes.insert(stepped.from, node);
+        // A member passes on what another one asks, in that one's name.
+        if self.group.configuration().member(stepped.from).is_none() {
+            self.nodes.insert(stepped.from, node);
+        }
         if stepped.forgot_leader {
             self.vote_asked(ctx);
         }
