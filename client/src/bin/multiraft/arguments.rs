@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::actions::{GroupAction, NodeAction};
+use crate::actions::{GroupAction, NodeAction, PrimitiveAction, QuotaAction, SessionAction};
 use crate::primitives::counter::CounterAction;
 use crate::primitives::counter_map::CounterMapAction;
 use crate::primitives::election::ElectionAction;
@@ -135,6 +135,21 @@ pub enum Command {
     Group {
         #[command(subcommand)]
         action: GroupAction,
+    },
+    /// Sessions of clients: who they are, and their end
+    Session {
+        #[command(subcommand)]
+        action: SessionAction,
+    },
+    /// Primitives of all types: what there is, and its end
+    Primitive {
+        #[command(subcommand)]
+        action: PrimitiveAction,
+    },
+    /// Limits of what namespaces may take
+    Quota {
+        #[command(subcommand)]
+        action: QuotaAction,
     },
     /// Watch the cluster: who leads, how much, how fast, how far behind
     #[command(after_help = TOP_HELP)]
