@@ -35,8 +35,8 @@ const DESTROY_HELP: &str = "Whoever waits for it is canceled, and sessions that 
     FORBIDDEN: their clients are to be started anew.\n\nExample:\n  \
     multiraft primitive destroy map users";
 
-const QUOTA_HELP: &str = "What is there already stays; what would pass a limit is refused with \
-    RESOURCE_EXHAUSTED.\n\nExample:\n  \
+const QUOTA_HELP: &str = "What is there already stays; what would pass a limit is refused as \
+    invalid.\n\nExample:\n  \
     multiraft quota set shop --primitives 1000 --bytes 67108864";
 
 #[derive(Subcommand)]

@@ -152,6 +152,7 @@ fn a_cluster_for_development_serves_commands_until_it_is_interrupted() {
 
     primitives(&dev);
     streams(&dev);
+    contents(&dev);
 
     let port = dev.endpoints.split([':', ',']).nth(1).expect("host:port,…");
     let (code, error) = dev.fails(&format!("dev --port {port}"));
@@ -280,6 +281,55 @@ fn primitives(dev: &Dev) {
     }
     let term = dev.ok("election campaign job --candidate c -- printenv MULTIRAFT_FENCING_TOKEN");
     assert_eq!(term, "3");
+}
+
+/// What is in the groups, as administrators see and end it.
+fn contents(dev: &Dev) {
+    let json = |arguments: &str| -> serde_json::Value {
+        serde_json::from_str(&dev.ok(&format!("{arguments} -o json"))).expect("JSON")
+    };
+    let primitives = || json("primitive list").as_array().expect("a list").clone();
+    let find = |of: &str, name: &str| {
+        primitives().into_iter().find(|one| one["type"] == of && one["name"] == name)
+    };
+    dev.ok("map transact doomed --put a=1 --put b=2 --put c=3");
+    dev.ok("counter set doomed 5");
+    let map = find("map", "doomed").expect("it is listed");
+    assert_eq!((&map["entries"], &map["namespace"]), (&3.into(), &"default".into()), "{map}");
+    let destroyed = json("primitive destroy map doomed");
+    assert_eq!(destroyed["groups"], map["groups"]);
+    assert!(find("map", "doomed").is_none());
+    assert_eq!(dev.ok("map size doomed"), "0");
+    assert_eq!(dev.ok("counter get doomed"), "5", "another type of the same name");
+    let (code, error) = dev.fails("primitive destroy map nowhere");
+    assert!(code == 1 && error.contains("multiraft primitive list"), "{error}");
+
+    let mut holder = dev.start_command("lock hold ended -- sleep 600");
+    eventually(|| dev.ok("lock status ended").starts_with("held, "));
+    let lock = find("lock", "ended").expect("it is listed");
+    let group = lock["groups"][0].as_u64().expect("a number");
+    let sessions = json(&format!("session list --group {group}"));
+    let session = sessions.as_array().expect("a list").last().expect("the holder's").clone();
+    assert_eq!(session["group"], group, "{session}");
+    dev.ok(&format!("session expire {group} {}", session["session"]));
+    assert_eq!(dev.ok("lock status ended"), "free");
+    assert_eq!(holder.wait().expect("it notices").code(), Some(3), "its lock was lost");
+    assert_eq!(dev.fails("session list --group 77").0, 1);
+
+    dev.ok("quota set shop --primitives 1 --bytes 1000");
+    dev.ok("counter set one 1 --primitive-namespace shop");
+    let quota = json("quota list")[0].clone();
+    assert_eq!((&quota["namespace"], &quota["bytes"]["limit"]), (&"shop".into(), &1000.into()));
+    let of_same_group = (0..).map(|n| format!("two-{n}")).find(|name| {
+        multiraft_client::position(name.as_bytes(), 4) == multiraft_client::position(b"one", 4)
+    });
+    let second =
+        format!("counter set {} 1 --primitive-namespace shop", of_same_group.expect("one"));
+    let (code, error) = dev.fails(&second);
+    assert!(code == 1 && error.contains("shop"), "{error}");
+    dev.ok("quota remove shop");
+    dev.ok(&second);
+    assert_eq!(dev.fails("quota set shop").0, 2, "no limit");
 }
 
 /// What is listed and watched, and carried from one map to another.
