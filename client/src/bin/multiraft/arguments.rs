@@ -247,6 +247,35 @@ mod tests {
         command(true).debug_assert();
     }
 
+    /// Lines of blocks that begin with `multiraft`, up to their explanation.
+    fn examples(guide: &str) -> Vec<String> {
+        let mut inside = false;
+        let mut found = Vec::new();
+        for line in guide.lines() {
+            inside ^= line.starts_with("```");
+            let command = line.strip_prefix("$ ").unwrap_or(line);
+            if inside && command.starts_with("multiraft ") {
+                found.push(command.split("  ").next().unwrap_or(command).to_owned());
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn every_command_of_the_guides_is_one() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut count = 0;
+        for guide in ["README.md", "docs/operate.md", "docs/primitives.md", "docs/client.md"] {
+            let text = std::fs::read_to_string(root.join(guide)).expect("the guide is there");
+            for example in examples(&text) {
+                let parsed = command(false).try_get_matches_from(example.split(' '));
+                assert!(parsed.is_ok(), "{guide}: {example}: {}", parsed.expect_err("it is none"));
+                count += 1;
+            }
+        }
+        assert!(count > 15, "only {count} were found");
+    }
+
     #[test]
     fn durations_have_units() {
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
