@@ -1,5 +1,6 @@
 //! Indexed maps: keys with values, in the order in which they came.
 
+use std::ops::{Bound, RangeBounds};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -157,7 +158,22 @@ impl IndexedMap {
     /// It goes on at another node when one fails, and tells nothing twice; it ends with
     /// [`Error::SessionExpired`] when the client was cut off for too long.
     pub async fn events(&self, key: Option<&str>) -> Result<Stream<Change<IndexedEntry>>, Error> {
-        let input = wire::EventsInput { key: key.unwrap_or_default().into(), ..Default::default() };
+        let key = key.unwrap_or_default().into();
+        self.follow(wire::EventsInput { key, ..Default::default() }).await
+    }
+
+    /// The same of the keys that begin with this.
+    pub async fn events_with_prefix(
+        &self,
+        prefix: &str,
+    ) -> Result<Stream<Change<IndexedEntry>>, Error> {
+        self.follow(wire::EventsInput { prefix: prefix.into(), ..Default::default() }).await
+    }
+
+    async fn follow(
+        &self,
+        input: wire::EventsInput,
+    ) -> Result<Stream<Change<IndexedEntry>>, Error> {
         let outputs = self.0.subscribe(self.0.home(), operation::EVENTS, &input).await?;
         Ok(meant(outputs, |output: wire::EventsOutput| change(output.event?)))
     }
@@ -165,7 +181,23 @@ impl IndexedMap {
     /// All entries of one point in time, in their order. It ends with an error when a node fails on
     /// the way; then read again.
     pub fn entries(&self) -> Stream<IndexedEntry> {
-        let input = wire::EntriesInput::default();
+        self.entries_in(..)
+    }
+
+    /// The same of the entries with these indexes; it costs as much as it gives.
+    pub fn entries_in(&self, indexes: impl RangeBounds<u64>) -> Stream<IndexedEntry> {
+        let start = match indexes.start_bound() {
+            Bound::Included(first) => *first,
+            Bound::Excluded(before) => before.saturating_add(1),
+            Bound::Unbounded => 0,
+        };
+        // On the wire 0 is to the last, and no entry has index 0.
+        let end = match indexes.end_bound() {
+            Bound::Included(last) => last.saturating_add(1),
+            Bound::Excluded(end) => (*end).max(1),
+            Bound::Unbounded => 0,
+        };
+        let input = wire::EntriesInput { start, end, ..Default::default() };
         let outputs = self.0.list(self.0.home(), operation::ENTRIES, &input);
         meant(outputs, |output: wire::EntriesOutput| output.entry.map(|found| entry(Some(found))))
     }

@@ -9,6 +9,7 @@ use multiraft_proto::rpc::map as operation;
 use crate::event::meant;
 use crate::key_locks::{KeyLocks, LockedKeys};
 use crate::primitive::{Primitive, found};
+use crate::range::KeyRange;
 use crate::transaction::Transaction;
 use crate::version::{Version, Versioned, Write, Written, duration, wire_index};
 use crate::{Answer, Answers, Change, Cluster, Error, Event, Stream};
@@ -135,6 +136,23 @@ impl Map {
     pub async fn events(&self, key: Option<&str>) -> Result<Stream<Event<Versioned>>, Error> {
         let positions = key.map_or(self.0.all(), |key| vec![self.0.cluster.position(key)]);
         let input = wire::EventsInput { key: key.unwrap_or_default().into(), ..Default::default() };
+        self.follow(positions, input).await
+    }
+
+    /// The same of the keys that begin with this, in all partitions.
+    pub async fn events_with_prefix(
+        &self,
+        prefix: &str,
+    ) -> Result<Stream<Event<Versioned>>, Error> {
+        let input = wire::EventsInput { prefix: prefix.into(), ..Default::default() };
+        self.follow(self.0.all(), input).await
+    }
+
+    async fn follow(
+        &self,
+        positions: Vec<usize>,
+        input: wire::EventsInput,
+    ) -> Result<Stream<Event<Versioned>>, Error> {
         let outputs = self.0.subscribe(positions, operation::EVENTS, &input).await?;
         Ok(meant(outputs, |output: wire::EventsOutput| event(output.event?)))
     }
@@ -142,7 +160,13 @@ impl Map {
     /// All entries, partition by partition: each is of one point in time, in the order of keys. It
     /// ends with an error when a node fails on the way; then read again.
     pub fn entries(&self) -> Stream<(String, Versioned)> {
-        let input = wire::EntriesInput::default();
+        self.entries_in(KeyRange::default())
+    }
+
+    /// The same of a part of the keys; it costs as much as it gives.
+    pub fn entries_in(&self, range: KeyRange) -> Stream<(String, Versioned)> {
+        let KeyRange { prefix, start, end } = range;
+        let input = wire::EntriesInput { prefix, start, end, ..Default::default() };
         let outputs = self.0.list(self.0.all(), operation::ENTRIES, &input);
         meant(outputs, |output: wire::EntriesOutput| {
             let wire::Entry { key, value } = output.entry?;

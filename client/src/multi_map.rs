@@ -7,6 +7,7 @@ use multiraft_proto::rpc::multimap as operation;
 
 use crate::event::meant;
 use crate::primitive::Primitive;
+use crate::range::KeyRange;
 use crate::{Answer, Answers, Change, Cluster, Error, Event, Stream};
 
 /// A map from strings to sets of strings, at most 1 KiB each. A key without values does not exist.
@@ -126,6 +127,20 @@ impl MultiMap {
     pub async fn events(&self, key: Option<&str>) -> Result<Stream<Event<String>>, Error> {
         let positions = key.map_or(self.0.all(), |key| vec![self.0.cluster.position(key)]);
         let input = wire::EventsInput { key: key.unwrap_or_default().into(), ..Default::default() };
+        self.follow(positions, input).await
+    }
+
+    /// The same of the keys that begin with this, in all partitions.
+    pub async fn events_with_prefix(&self, prefix: &str) -> Result<Stream<Event<String>>, Error> {
+        let input = wire::EventsInput { prefix: prefix.into(), ..Default::default() };
+        self.follow(self.0.all(), input).await
+    }
+
+    async fn follow(
+        &self,
+        positions: Vec<usize>,
+        input: wire::EventsInput,
+    ) -> Result<Stream<Event<String>>, Error> {
         let outputs = self.0.subscribe(positions, operation::EVENTS, &input).await?;
         Ok(meant(outputs, |output: wire::EventsOutput| event(output.event?)))
     }
@@ -133,7 +148,13 @@ impl MultiMap {
     /// All keys with all their values, as [`crate::Map::entries`] lists them. It ends with an error
     /// when a node fails on the way; then read again.
     pub fn entries(&self) -> Stream<(String, Vec<String>)> {
-        let input = wire::EntriesInput::default();
+        self.entries_in(KeyRange::default())
+    }
+
+    /// The same of a part of the keys; it costs as much as it gives.
+    pub fn entries_in(&self, range: KeyRange) -> Stream<(String, Vec<String>)> {
+        let KeyRange { prefix, start, end } = range;
+        let input = wire::EntriesInput { prefix, start, end, ..Default::default() };
         let outputs = self.0.list(self.0.all(), operation::ENTRIES, &input);
         meant(outputs, |output: wire::EntriesOutput| {
             output.entry.map(|wire::Entry { key, values }| (key, values))

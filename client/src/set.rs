@@ -7,6 +7,7 @@ use multiraft_proto::set as wire;
 
 use crate::event::meant;
 use crate::primitive::Primitive;
+use crate::range::KeyRange;
 use crate::version::duration;
 use crate::{Answer, Answers, Change, Cluster, Error, Stream};
 
@@ -73,7 +74,13 @@ impl Set {
     /// All elements, as [`crate::Map::entries`] lists entries. It ends with an error when a node
     /// fails on the way; then read again.
     pub fn elements(&self) -> Stream<String> {
-        let input = wire::ElementsInput::default();
+        self.elements_in(KeyRange::default())
+    }
+
+    /// The same of a part of the elements; it costs as much as it gives.
+    pub fn elements_in(&self, range: KeyRange) -> Stream<String> {
+        let KeyRange { prefix, start, end } = range;
+        let input = wire::ElementsInput { prefix, start, end, ..Default::default() };
         let outputs = self.0.list(self.0.all(), operation::ELEMENTS, &input);
         meant(outputs, |output: wire::ElementsOutput| output.element.map(|element| element.value))
     }

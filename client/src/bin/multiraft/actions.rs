@@ -31,6 +31,14 @@ const TRANSFER_HELP: &str = "Examples:\n  \
     multiraft group transfer 7                  to the voter that has most of the log\n  \
     multiraft group transfer 7 10.0.0.9:5678    to this one";
 
+const DESTROY_HELP: &str = "Whoever waits for it is canceled, and sessions that used it are answered \
+    FORBIDDEN: their clients are to be started anew.\n\nExample:\n  \
+    multiraft primitive destroy map users";
+
+const QUOTA_HELP: &str = "What is there already stays; what would pass a limit is refused as \
+    invalid.\n\nExample:\n  \
+    multiraft quota set shop --primitives 1000 --bytes 67108864";
+
 #[derive(Subcommand)]
 pub enum NodeAction {
     /// Print the nodes that can be reached
@@ -133,6 +141,79 @@ pub enum GroupAction {
         #[command(flatten)]
         fence: FenceOption,
     },
+}
+
+#[derive(Subcommand)]
+pub enum SessionAction {
+    /// Print the open sessions of clients; a client has one in each partition that it uses
+    List {
+        /// Only of this group
+        #[arg(long)]
+        group: Option<u32>,
+    },
+    /// End a session as if its client had gone: its locks are released, its candidates withdrawn
+    #[command(after_help = "Example, with ids of `multiraft session list`:\n  \
+        multiraft session expire 7 1042")]
+    Expire {
+        group: u32,
+        session: u64,
+        #[command(flatten)]
+        fence: FenceOption,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum PrimitiveAction {
+    /// Print the primitives, with what is in them in all partitions together
+    List {
+        /// Only of this group
+        #[arg(long)]
+        group: Option<u32>,
+    },
+    /// Delete a primitive with all that is in it, in all partitions
+    #[command(after_help = DESTROY_HELP)]
+    Destroy {
+        /// As `primitive list` prints it, such as map or lock
+        r#type: String,
+        name: String,
+        #[command(flatten)]
+        fence: FenceOption,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum QuotaAction {
+    /// Print the quotas of namespaces, each with the partition that is nearest to its limit
+    List,
+    /// Limit what a namespace may take in each partition; limits that are left out are none
+    #[command(after_help = QUOTA_HELP)]
+    Set {
+        namespace: String,
+        #[command(flatten)]
+        limits: Limits,
+        #[command(flatten)]
+        fence: FenceOption,
+    },
+    /// Let a namespace take what it likes
+    Remove {
+        namespace: String,
+        #[command(flatten)]
+        fence: FenceOption,
+    },
+}
+
+#[derive(Args, Clone, Copy, Default)]
+#[group(required = true, multiple = true)]
+pub struct Limits {
+    /// Number of primitives
+    #[arg(long, value_name = "COUNT")]
+    pub primitives: Option<u64>,
+    /// Memory of their contents, in bytes
+    #[arg(long, value_name = "BYTES")]
+    pub bytes: Option<u64>,
+    /// Number of sessions that use them
+    #[arg(long, value_name = "COUNT")]
+    pub sessions: Option<u64>,
 }
 
 #[derive(Args, Clone)]

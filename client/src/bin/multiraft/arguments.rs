@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::actions::{GroupAction, NodeAction};
+use crate::actions::{GroupAction, NodeAction, PrimitiveAction, QuotaAction, SessionAction};
 use crate::primitives::counter::CounterAction;
 use crate::primitives::counter_map::CounterMapAction;
 use crate::primitives::election::ElectionAction;
@@ -136,6 +136,21 @@ pub enum Command {
         #[command(subcommand)]
         action: GroupAction,
     },
+    /// Sessions of clients: who they are, and their end
+    Session {
+        #[command(subcommand)]
+        action: SessionAction,
+    },
+    /// Primitives of all types: what there is, and its end
+    Primitive {
+        #[command(subcommand)]
+        action: PrimitiveAction,
+    },
+    /// Limits of what namespaces may take
+    Quota {
+        #[command(subcommand)]
+        action: QuotaAction,
+    },
     /// Watch the cluster: who leads, how much, how fast, how far behind
     #[command(after_help = TOP_HELP)]
     Top(TopOptions),
@@ -230,6 +245,35 @@ mod tests {
     fn the_command_line_is_well_formed() {
         command(false).debug_assert();
         command(true).debug_assert();
+    }
+
+    /// Lines of blocks that begin with `multiraft`, up to their explanation.
+    fn examples(guide: &str) -> Vec<String> {
+        let mut inside = false;
+        let mut found = Vec::new();
+        for line in guide.lines() {
+            inside ^= line.starts_with("```");
+            let command = line.strip_prefix("$ ").unwrap_or(line);
+            if inside && command.starts_with("multiraft ") {
+                found.push(command.split("  ").next().unwrap_or(command).to_owned());
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn every_command_of_the_guides_is_one() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut count = 0;
+        for guide in ["README.md", "docs/operate.md", "docs/primitives.md", "docs/client.md"] {
+            let text = std::fs::read_to_string(root.join(guide)).expect("the guide is there");
+            for example in examples(&text) {
+                let parsed = command(false).try_get_matches_from(example.split(' '));
+                assert!(parsed.is_ok(), "{guide}: {example}: {}", parsed.expect_err("it is none"));
+                count += 1;
+            }
+        }
+        assert!(count > 15, "only {count} were found");
     }
 
     #[test]

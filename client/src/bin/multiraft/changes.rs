@@ -20,28 +20,14 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// A node decides about most changes within 10 s, or says that it may be asked again.
 const TRY_TIMEOUT: Duration = Duration::from_secs(12);
 
-fn path(call: &str) -> &'static str {
-    match call {
-        "Drain" => "/atomix.multiraft.v1.Node/Drain",
-        "CheckDisruption" => "/atomix.multiraft.v1.Node/CheckDisruption",
-        "DeleteData" => "/atomix.multiraft.v1.Node/DeleteData",
-        "Join" => "/atomix.multiraft.v1.Node/Join",
-        "Leave" => "/atomix.multiraft.v1.Node/Leave",
-        "PromoteMember" => "/atomix.multiraft.v1.Node/PromoteMember",
-        "RemoveMember" => "/atomix.multiraft.v1.Node/RemoveMember",
-        "TransferLeadership" => "/atomix.multiraft.v1.Node/TransferLeadership",
-        _ => unreachable!("every call of this file stands above"),
-    }
-}
-
 /// One change: its deadline, and how to reach the nodes.
-struct Asker<'a> {
+pub struct Asker<'a> {
     reach: &'a Reach,
     deadline: Instant,
 }
 
 impl<'a> Asker<'a> {
-    fn new(reach: &'a Reach) -> Self {
+    pub fn new(reach: &'a Reach) -> Self {
         Self { reach, deadline: Instant::now() + reach.timeout }
     }
 
@@ -59,14 +45,14 @@ impl<'a> Asker<'a> {
     }
 
     /// Asks one node until it decides.
-    async fn node<Q, R>(&self, address: &str, call: &str, request: &Q) -> Result<R, Failure>
+    async fn node<Q, R>(&self, address: &str, path: &'static str, request: &Q) -> Result<R, Failure>
     where
         Q: prost::Message + Clone + 'static,
         R: prost::Message + Default + 'static,
     {
         loop {
             let time = self.left().clamp(PAUSE, TRY_TIMEOUT);
-            match node_service(address, path(call), request, time).await {
+            match node_service(address, path, request, time).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) if is_worth_a_repeat(&error) && self.again().await => {}
                 Err(error) => return Err(Failure::of_change(error)),
@@ -74,8 +60,39 @@ impl<'a> Asker<'a> {
         }
     }
 
+    /// Asks the nodes that hold a group, one after the other, until one decides: it passes the call on
+    /// to the leader.
+    pub async fn holder<Q, R>(
+        &self,
+        survey: &Survey,
+        group: u32,
+        path: &'static str,
+        request: &Q,
+    ) -> Result<R, Failure>
+    where
+        Q: prost::Message + Clone + 'static,
+        R: prost::Message + Default + 'static,
+    {
+        survey.group(group)?;
+        loop {
+            let mut last = None;
+            for address in survey.holders(group) {
+                let time = self.left().clamp(PAUSE, TRY_TIMEOUT);
+                match node_service(address, path, request, time).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(error) if is_worth_a_repeat(&error) => last = Some(error),
+                    Err(error) => return Err(Failure::of_change(error)),
+                }
+            }
+            if !self.again().await {
+                let none = || Failure::unavailable(format!("group {group}: no node answers"));
+                return Err(last.map_or_else(none, Failure::of_change));
+            }
+        }
+    }
+
     /// Asks whoever leads a group until somebody decides.
-    async fn leader<Q, R>(&self, group: u32, call: &str, request: &Q) -> Result<R, Failure>
+    async fn leader<Q, R>(&self, group: u32, path: &'static str, request: &Q) -> Result<R, Failure>
     where
         Q: prost::Message + Clone + 'static,
         R: prost::Message + Default + 'static,
@@ -86,7 +103,7 @@ impl<'a> Asker<'a> {
             let failure = match survey.reached(leader).map(str::to_owned) {
                 Ok(address) => {
                     let time = self.left().clamp(PAUSE, TRY_TIMEOUT);
-                    match node_service(&address, path(call), request, time).await {
+                    match node_service(&address, path, request, time).await {
                         Ok(answer) => return Ok(answer),
                         Err(error) if is_worth_a_repeat(&error) => Failure::of_change(error),
                         Err(error) => return Err(Failure::of_change(error)),
@@ -124,7 +141,8 @@ pub async fn drain(
     let (address, name) = (survey.reached(id)?.to_owned(), survey.name(id));
     let request = v1::DrainRequest { drain, fence };
     loop {
-        let v1::DrainResponse { led_groups } = asker.node(&address, "Drain", &request).await?;
+        let v1::DrainResponse { led_groups } =
+            asker.node(&address, "/atomix.multiraft.v1.Node/Drain", &request).await?;
         if !drain {
             let json = json!({"node": hex(id), "draining": false});
             return Ok(Report::new(format!("node {name} takes leaderships again"), json));
@@ -196,7 +214,8 @@ pub async fn add(
         ..Default::default()
     };
     let asker = Asker::new(reach);
-    let _: v1::JoinResponse = asker.node(survey.reached(id)?, "Join", &request).await?;
+    let _: v1::JoinResponse =
+        asker.node(survey.reached(id)?, "/atomix.multiraft.v1.Node/Join", &request).await?;
     let name = survey.name(id);
     let what = if options.learner { "it stays a learner" } else { ADD_MEMBER_WAIT };
     let json = json!({"group": group, "node": hex(id), "member": member_id});
@@ -229,8 +248,9 @@ pub async fn promote(
 ) -> Result<Report, Failure> {
     let (member_id, name) = member(reach, group_id, node).await?;
     let request = v1::PromoteMemberRequest { group_id, member_id, fence, version: 0 };
-    let answer: v1::PromoteMemberResponse =
-        Asker::new(reach).leader(group_id, "PromoteMember", &request).await?;
+    let answer: v1::PromoteMemberResponse = Asker::new(reach)
+        .leader(group_id, "/atomix.multiraft.v1.Node/PromoteMember", &request)
+        .await?;
     let text = format!("node {name} votes in group {group_id} as member {member_id}");
     Ok(Report::new(text, changed(group_id, member_id, answer.group)))
 }
@@ -243,8 +263,9 @@ pub async fn remove(
 ) -> Result<Report, Failure> {
     let (member_id, name) = member(reach, group_id, node).await?;
     let request = v1::RemoveMemberRequest { group_id, member_id, fence, version: 0 };
-    let answer: v1::RemoveMemberResponse =
-        Asker::new(reach).leader(group_id, "RemoveMember", &request).await?;
+    let answer: v1::RemoveMemberResponse = Asker::new(reach)
+        .leader(group_id, "/atomix.multiraft.v1.Node/RemoveMember", &request)
+        .await?;
     let text = format!("node {name} is no member of group {group_id} any more (was {member_id})");
     Ok(Report::new(text, changed(group_id, member_id, answer.group)))
 }
@@ -264,8 +285,9 @@ pub async fn transfer(
     let survey = Survey::take(reach).await?;
     let to = node.map_or(Ok(0), |node| survey.resolve(node))?;
     let request = v1::TransferLeadershipRequest { group_id, to, fence, version: 0 };
-    let answer: v1::TransferLeadershipResponse =
-        Asker::new(reach).leader(group_id, "TransferLeadership", &request).await?;
+    let answer: v1::TransferLeadershipResponse = Asker::new(reach)
+        .leader(group_id, "/atomix.multiraft.v1.Node/TransferLeadership", &request)
+        .await?;
     let name = survey.name(answer.leader);
     let json = json!({"group": group_id, "leader": hex(answer.leader), "term": answer.term});
     Ok(Report::new(format!("node {name} leads group {group_id} in term {}", answer.term), json))
@@ -280,8 +302,9 @@ pub async fn leave(
     let survey = Survey::take(reach).await?;
     let id = survey.resolve(node)?;
     let request = v1::LeaveRequest { group_id, fence, ..Default::default() };
-    let _: v1::LeaveResponse =
-        Asker::new(reach).node(survey.reached(id)?, "Leave", &request).await?;
+    let _: v1::LeaveResponse = Asker::new(reach)
+        .node(survey.reached(id)?, "/atomix.multiraft.v1.Node/Leave", &request)
+        .await?;
     let text =
         format!("node {} has left group {group_id}, its data there is deleted", survey.name(id));
     Ok(Report::new(text, json!({"group": group_id, "node": hex(id)})))
@@ -297,8 +320,9 @@ pub async fn delete_data(
     let survey = Survey::take(reach).await?;
     let id = survey.resolve(node)?;
     let request = v1::DeleteDataRequest { group_id, member_id, fence };
-    let _: v1::DeleteDataResponse =
-        Asker::new(reach).node(survey.reached(id)?, "DeleteData", &request).await?;
+    let _: v1::DeleteDataResponse = Asker::new(reach)
+        .node(survey.reached(id)?, "/atomix.multiraft.v1.Node/DeleteData", &request)
+        .await?;
     let text =
         format!("node {} holds nothing of member {member_id} of group {group_id}", survey.name(id));
     Ok(Report::new(text, json!({"group": group_id, "member": member_id, "node": hex(id)})))
@@ -313,8 +337,9 @@ pub async fn check(reach: &Reach, node: &str, lag_max: u64) -> Result<Report, Fa
     let mut checked = 0;
     let mut found = std::collections::BTreeMap::new();
     for id in survey.nodes.keys() {
-        let answer: v1::CheckDisruptionResponse =
-            asker.node(survey.reached(*id)?, "CheckDisruption", &request).await?;
+        let answer: v1::CheckDisruptionResponse = asker
+            .node(survey.reached(*id)?, "/atomix.multiraft.v1.Node/CheckDisruption", &request)
+            .await?;
         checked += answer.checked_groups;
         found.extend(answer.groups.into_iter().map(|group| (group.group_id, group)));
     }

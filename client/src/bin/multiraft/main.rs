@@ -3,6 +3,7 @@
 mod actions;
 mod arguments;
 mod changes;
+mod contents;
 mod dev;
 mod inspect;
 mod primitives;
@@ -14,7 +15,7 @@ mod top;
 
 use std::process::ExitCode;
 
-use actions::{GroupAction, NodeAction};
+use actions::{GroupAction, NodeAction, PrimitiveAction, QuotaAction, SessionAction};
 use arguments::{Arguments, Command, Reach};
 use clap::{CommandFactory, FromArgMatches};
 use report::{Failure, Report};
@@ -69,6 +70,9 @@ async fn run(arguments: Arguments, plugin: bool) -> Result<Report, Failure> {
         Command::Value { action } => primitives::value::run(&reach, action, output).await,
         Command::Node { action } => node(&reach, action).await,
         Command::Group { action } => group(&reach, action).await,
+        Command::Session { action } => session(&reach, action).await,
+        Command::Primitive { action } => primitive(&reach, action).await,
+        Command::Quota { action } => quota(&reach, action).await,
         Command::Top(options) => top::run(&reach, options, output).await,
         Command::Dev(options) => dev::run(options, arguments.groups.unwrap_or(16)).await,
         Command::Completions { shell } => {
@@ -119,6 +123,36 @@ async fn group(reach: &Reach, action: GroupAction) -> Result<Report, Failure> {
         }
         GroupAction::Transfer { group, node, fence } => {
             changes::transfer(reach, group, node.as_deref(), fence.fence).await
+        }
+    }
+}
+
+async fn session(reach: &Reach, action: SessionAction) -> Result<Report, Failure> {
+    match action {
+        SessionAction::List { group } => contents::sessions(reach, group).await,
+        SessionAction::Expire { group, session, fence } => {
+            contents::expire(reach, group, session, fence.fence).await
+        }
+    }
+}
+
+async fn primitive(reach: &Reach, action: PrimitiveAction) -> Result<Report, Failure> {
+    match action {
+        PrimitiveAction::List { group } => contents::primitives(reach, group).await,
+        PrimitiveAction::Destroy { r#type, name, fence } => {
+            contents::destroy(reach, &r#type, &name, fence.fence).await
+        }
+    }
+}
+
+async fn quota(reach: &Reach, action: QuotaAction) -> Result<Report, Failure> {
+    match action {
+        QuotaAction::List => contents::quotas(reach).await,
+        QuotaAction::Set { namespace, limits, fence } => {
+            contents::set_quota(reach, namespace, Some(limits), fence.fence).await
+        }
+        QuotaAction::Remove { namespace, fence } => {
+            contents::set_quota(reach, namespace, None, fence.fence).await
         }
     }
 }

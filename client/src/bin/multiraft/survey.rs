@@ -110,6 +110,12 @@ impl Survey {
         })
     }
 
+    /// Addresses of the nodes that hold a group.
+    pub fn holders(&self, group: u32) -> impl Iterator<Item = &str> {
+        let holders = self.reached.iter().filter(move |(id, _)| self.on(**id, group).is_some());
+        holders.map(|(_, address)| address.as_str())
+    }
+
     /// Node id of what a user wrote: an id or its beginning, or an address.
     pub fn resolve(&self, text: &str) -> Result<u64, Failure> {
         let members = self.nodes.values().flat_map(|n| &n.groups).flat_map(|g| &g.members);

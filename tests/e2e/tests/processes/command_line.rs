@@ -81,6 +81,10 @@ impl Dev {
         String::from_utf8(output.stdout).expect("text").trim_end().to_owned()
     }
 
+    fn json(&self, arguments: &str) -> serde_json::Value {
+        serde_json::from_str(&self.ok(&format!("{arguments} -o json"))).expect("JSON")
+    }
+
     /// Exit code and standard error of a command that does not.
     fn fails(&self, arguments: &str) -> (i32, String) {
         let output = self.run(arguments);
@@ -152,6 +156,7 @@ fn a_cluster_for_development_serves_commands_until_it_is_interrupted() {
 
     primitives(&dev);
     streams(&dev);
+    contents(&dev);
 
     let port = dev.endpoints.split([':', ',']).nth(1).expect("host:port,…");
     let (code, error) = dev.fails(&format!("dev --port {port}"));
@@ -172,9 +177,7 @@ fn a_cluster_for_development_serves_commands_until_it_is_interrupted() {
 
 /// Each primitive as a script uses it.
 fn primitives(dev: &Dev) {
-    let json = |arguments: &str| -> serde_json::Value {
-        serde_json::from_str(&dev.ok(&format!("{arguments} -o json"))).expect("JSON")
-    };
+    let json = |arguments: &str| dev.json(arguments);
     assert_eq!(dev.ok("counter update hits 0 3"), "3");
     assert!(dev.fails("counter update hits 0 3").1.contains("multiraft counter get"));
 
@@ -282,12 +285,68 @@ fn primitives(dev: &Dev) {
     assert_eq!(term, "3");
 }
 
+/// What is in the groups, as administrators see and end it.
+fn contents(dev: &Dev) {
+    let json = |arguments: &str| dev.json(arguments);
+    let primitives = || json("primitive list").as_array().expect("a list").clone();
+    let find = |of: &str, name: &str| {
+        primitives().into_iter().find(|one| one["type"] == of && one["name"] == name)
+    };
+    dev.ok("map transact doomed --put a=1 --put b=2 --put c=3");
+    dev.ok("counter set spared 5");
+    let map = find("map", "doomed").expect("it is listed");
+    assert_eq!((&map["entries"], &map["namespace"]), (&3.into(), &"default".into()), "{map}");
+    let destroyed = json("primitive destroy map doomed");
+    assert_eq!(destroyed["groups"], map["groups"]);
+    assert!(find("map", "doomed").is_none());
+    assert_eq!(dev.ok("map size doomed"), "0");
+    assert_eq!(dev.ok("counter get spared"), "5");
+    let (code, error) = dev.fails("primitive destroy map nowhere");
+    assert!(code == 1 && error.contains("multiraft primitive list"), "{error}");
+
+    let mut holder = dev.start_command("lock hold ended -- sleep 600");
+    eventually(|| dev.ok("lock status ended").starts_with("held, "));
+    let lock = find("lock", "ended").expect("it is listed");
+    let group = lock["groups"][0].as_u64().expect("a number");
+    let sessions = json(&format!("session list --group {group}"));
+    let session = sessions.as_array().expect("a list").last().expect("the holder's").clone();
+    assert_eq!(session["group"], group, "{session}");
+    dev.ok(&format!("session expire {group} {}", session["session"]));
+    assert_eq!(dev.ok("lock status ended"), "free");
+    assert_eq!(holder.wait().expect("it notices").code(), Some(3), "its lock was lost");
+    assert_eq!(dev.fails("session list --group 77").0, 1);
+
+    dev.ok("quota set shop --primitives 1 --bytes 1000");
+    dev.ok("counter set one 1 --primitive-namespace shop");
+    let quota = json("quota list")[0].clone();
+    assert_eq!((&quota["namespace"], &quota["bytes"]["limit"]), (&"shop".into(), &1000.into()));
+    let of_same_group = (0..).map(|n| format!("two-{n}")).find(|name| {
+        multiraft_client::position(name.as_bytes(), 4) == multiraft_client::position(b"one", 4)
+    });
+    let second =
+        format!("counter set {} 1 --primitive-namespace shop", of_same_group.expect("one"));
+    let (code, error) = dev.fails(&second);
+    assert!(code == 1 && error.contains("shop"), "{error}");
+    dev.ok("quota remove shop");
+    dev.ok(&second);
+    assert_eq!(dev.fails("quota set shop").0, 2, "no limit");
+}
+
 /// What is listed and watched, and carried from one map to another.
 fn streams(dev: &Dev) {
+    let json = |arguments: &str| dev.json(arguments);
     dev.ok("map transact from --put a=1 --put b=2 --put c=3");
     let mut entries: Vec<_> = dev.ok("map entries from").lines().map(str::to_owned).collect();
     entries.sort();
     assert_eq!(entries, ["a  1", "b  2", "c  3"]);
+    dev.ok("map transact from --put ab=4");
+    let mut part: Vec<_> =
+        dev.ok("map entries from --prefix a").lines().map(str::to_owned).collect();
+    part.sort();
+    assert_eq!(part, ["a  1", "ab  4"]);
+    assert_eq!(dev.ok("map entries from --prefix a --start aa"), "ab  4");
+    assert_eq!(dev.ok("map entries from --end ab"), "a  1");
+    dev.ok("map remove from ab");
     let exported = dev.ok("map export from");
     assert_eq!(exported.lines().count(), 3, "{exported}");
     assert_eq!(dev.with_input("map import to", &exported), (Some(0), "3 written".into()));
@@ -320,12 +379,17 @@ fn streams(dev: &Dev) {
 
     dev.ok("set add tags red");
     assert_eq!(dev.ok("set elements tags"), "red");
+    assert_eq!(dev.ok("set elements tags --prefix b"), "");
     dev.ok("countermap set stock apples 7");
     assert_eq!(dev.ok("countermap entries stock -o json"), r#"{"key":"apples","value":7}"#);
     dev.ok("multimap put-all roles ada admin author");
     assert_eq!(dev.ok("multimap entries roles"), "ada  admin author");
     dev.ok("indexedmap append queue k v");
     assert_eq!(dev.ok("indexedmap entries queue").lines().count(), 1);
+    let index = json("indexedmap first queue")["place"].as_u64().expect("a number");
+    let entries = |range: &str| dev.ok(&format!("indexedmap entries queue {range}"));
+    assert_eq!(entries(&format!("--start {index} --end {}", index + 1)).lines().count(), 1);
+    assert_eq!(entries(&format!("--end {index}")), "");
     dev.ok("value set motd hello");
     assert_eq!(dev.first_line("value watch motd"), "hello");
     dev.ok("election evict job nobody");
@@ -339,9 +403,7 @@ fn terminate(process: &Child) {
 
 /// What an operator of the system does, on a cluster of three nodes and four groups.
 fn administration(dev: &Dev) {
-    let json = |arguments: &str| -> serde_json::Value {
-        serde_json::from_str(&dev.ok(&format!("{arguments} -o json"))).expect("JSON")
-    };
+    let json = |arguments: &str| dev.json(arguments);
     let nodes = json("node list");
     let name = |n: usize| nodes[n]["client_address"].as_str().expect("an address").to_owned();
     let id = |n: usize| nodes[n]["node"].as_str().expect("an id").to_owned();

@@ -8,6 +8,7 @@ mod bad_files;
 mod bad_members;
 mod client;
 mod drain;
+mod examples;
 mod http2;
 mod late_ends;
 mod members;

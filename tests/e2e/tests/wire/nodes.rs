@@ -35,6 +35,11 @@ static GRPCURL: LazyLock<PathBuf> = LazyLock::new(|| {
     path
 });
 
+/// Path of the program.
+pub fn grpcurl() -> &'static Path {
+    &GRPCURL
+}
+
 pub struct Node {
     process: Child,
     pub id: u64,

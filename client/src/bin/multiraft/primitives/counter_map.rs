@@ -7,7 +7,7 @@ use multiraft_client::{Answer, Cluster, Event};
 use serde_json::json;
 
 use super::guarded::{self, Wait};
-use super::{Advice, Read, answered, cleared, size, stream, with};
+use super::{Advice, Part, Read, Watched, answered, cleared, size, stream, with};
 use crate::arguments::{Output, Reach};
 use crate::report::{Failure, Report};
 
@@ -68,14 +68,15 @@ pub enum CounterMapAction {
     Entries {
         name: String,
         #[command(flatten)]
+        part: Part,
+        #[command(flatten)]
         read: Read,
     },
     /// Print what changes, until Ctrl-C
     Watch {
         name: String,
-        /// Only changes of this key
-        #[arg(long)]
-        key: Option<String>,
+        #[command(flatten)]
+        watched: Watched,
     },
     /// Count the keys
     Size {
@@ -151,9 +152,9 @@ async fn act(
             let done = cluster.counter_map(name).remove(&key, compare).await.map_err(advise)?;
             Ok(answered("removed", json!({"removed": true}), &done))
         }
-        Action::Entries { name, read } => {
+        Action::Entries { name, part, read } => {
             let map = cluster.counter_map(name);
-            let entries = if read.local { map.local() } else { map }.entries();
+            let entries = if read.local { map.local() } else { map }.entries_in(part.into());
             let show = |answer: Answer<(String, i64)>| {
                 let (key, value) = answer.value;
                 let cells = vec![key.clone().into(), value.to_string().into()];
@@ -161,8 +162,12 @@ async fn act(
             };
             stream::print(entries, output, show).await
         }
-        Action::Watch { name, key } => {
-            let events = cluster.counter_map(name).events(key.as_deref()).await?;
+        Action::Watch { name, watched } => {
+            let map = cluster.counter_map(name);
+            let events = match watched.prefix {
+                Some(prefix) => map.events_with_prefix(&prefix).await?,
+                None => map.events(watched.key.as_deref()).await?,
+            };
             let number = |value: &i64| stream::Item {
                 cells: vec![value.to_string().into()],
                 json: (*value).into(),

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use multiraft_client::{Answer, Cluster, IndexedEntry, Place};
 use serde_json::{Value, json};
 
-use super::{Advice, Condition, Life, Read, Terms, answered, stream, versioned, with};
+use super::{Advice, Condition, Life, Read, Terms, Watched, answered, stream, versioned, with};
 use crate::arguments::{Output, Reach};
 use crate::report::{Failure, Report};
 
@@ -72,15 +72,20 @@ pub enum IndexedMapAction {
     /// Print all entries, one per line
     Entries {
         name: String,
+        /// Only from this index on
+        #[arg(long, value_name = "INDEX")]
+        start: Option<u64>,
+        /// Only up to this index, without it
+        #[arg(long, value_name = "INDEX")]
+        end: Option<u64>,
         #[command(flatten)]
         read: Read,
     },
     /// Print what changes, until Ctrl-C
     Watch {
         name: String,
-        /// Only changes of this key
-        #[arg(long)]
-        key: Option<String>,
+        #[command(flatten)]
+        watched: Watched,
     },
     /// Count the entries
     Size {
@@ -162,11 +167,17 @@ async fn act(
         Action::Last { name, read } => found(map(name, read).last().await?),
         Action::Before { name, index, read } => found(map(name, read).before(index).await?),
         Action::After { name, index, read } => found(map(name, read).after(index).await?),
-        Action::Entries { name, read } => {
-            stream::print(map(name, read).entries(), output, |answer| item(&answer.value)).await
+        Action::Entries { name, start, end, read } => {
+            let indexes = start.unwrap_or(0)..end.unwrap_or(u64::MAX);
+            let entries = map(name, read).entries_in(indexes);
+            stream::print(entries, output, |answer| item(&answer.value)).await
         }
-        Action::Watch { name, key } => {
-            let events = cluster.indexed_map(name).events(key.as_deref()).await?;
+        Action::Watch { name, watched } => {
+            let map = cluster.indexed_map(name);
+            let events = match watched.prefix {
+                Some(prefix) => map.events_with_prefix(&prefix).await?,
+                None => map.events(watched.key.as_deref()).await?,
+            };
             let show = |answer: Answer<_>| stream::change(&answer.value, None, item);
             stream::print(events, output, show).await
         }

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::guarded::{self, Wait};
 use super::{
-    Advice, Condition, Life, Read, Terms, cleared, found, item, pair, size, stream, versioned,
-    with, written,
+    Advice, Condition, Life, Part, Read, Terms, Watched, cleared, found, item, pair, size, stream,
+    versioned, with, written,
 };
 use crate::arguments::{Output, Reach};
 use crate::report::{Failure, Report};
@@ -65,17 +65,22 @@ pub enum MapAction {
     Entries {
         name: String,
         #[command(flatten)]
+        part: Part,
+        #[command(flatten)]
         read: Read,
     },
     /// Print what changes, until Ctrl-C
     Watch {
         name: String,
-        /// Only changes of this key
-        #[arg(long)]
-        key: Option<String>,
+        #[command(flatten)]
+        watched: Watched,
     },
     /// Print all entries as JSON lines, for `multiraft map import`
-    Export { name: String },
+    Export {
+        name: String,
+        #[command(flatten)]
+        part: Part,
+    },
     /// Write entries from JSON lines on standard input, as `multiraft map export` prints them
     #[command(after_help = IMPORT_HELP)]
     Import { name: String },
@@ -159,18 +164,22 @@ async fn act(cluster: Cluster, action: MapAction, output: Output) -> Result<Repo
             let answer = cluster.map(name).remove_if(&key, condition.version()).await;
             found(&key_of(&key), answer.map_err(advise)?)
         }
-        MapAction::Entries { name, read } => {
+        MapAction::Entries { name, part, read } => {
             let map = cluster.map(name);
-            let entries = if read.local { map.local() } else { map }.entries();
+            let entries = if read.local { map.local() } else { map }.entries_in(part.into());
             stream::print(entries, output, |answer| entry(&answer.value)).await
         }
-        MapAction::Export { name } => {
-            let entries = cluster.map(name).entries();
+        MapAction::Export { name, part } => {
+            let entries = cluster.map(name).entries_in(part.into());
             stream::print(entries, Output::Json, |answer| entry(&answer.value)).await
         }
         MapAction::Import { name } => super::import::run(&cluster.map(name)).await,
-        MapAction::Watch { name, key } => {
-            let events = cluster.map(name).events(key.as_deref()).await?;
+        MapAction::Watch { name, watched } => {
+            let map = cluster.map(name);
+            let events = match watched.prefix {
+                Some(prefix) => map.events_with_prefix(&prefix).await?,
+                None => map.events(watched.key.as_deref()).await?,
+            };
             let show = |answer: Answer<Event<_>>| {
                 let Event { key, change } = &answer.value;
                 stream::change(change, Some(key), item)

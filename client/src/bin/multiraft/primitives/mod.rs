@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use clap::Args;
 use multiraft_client::{
-    Answer, Answers, Cluster, Error, Options, Status, Version, Versioned, Write, Written,
+    Answer, Answers, Cluster, Error, KeyRange, Options, Status, Version, Versioned, Write, Written,
 };
 use serde_json::{Value, json};
 
@@ -30,6 +30,38 @@ pub struct Read {
     /// Accept an older value, from the node that is asked
     #[arg(long)]
     local: bool,
+}
+
+/// Which keys or elements are meant.
+#[derive(Args, Clone)]
+pub struct Part {
+    /// Only what begins with this
+    #[arg(long, default_value = "", hide_default_value = true)]
+    prefix: String,
+    /// Only what comes at or behind this, in the order of bytes
+    #[arg(long, value_name = "KEY", default_value = "", hide_default_value = true)]
+    start: String,
+    /// Only what comes before this
+    #[arg(long, value_name = "KEY", default_value = "", hide_default_value = true)]
+    end: String,
+}
+
+impl From<Part> for KeyRange {
+    fn from(Part { prefix, start, end }: Part) -> Self {
+        KeyRange::prefix(prefix).from(start).until(end)
+    }
+}
+
+/// Whose changes are meant.
+#[derive(Args, Clone)]
+#[group(multiple = false)]
+pub struct Watched {
+    /// Only changes of this key
+    #[arg(long)]
+    key: Option<String>,
+    /// Only changes of keys that begin with this
+    #[arg(long)]
+    prefix: Option<String>,
 }
 
 /// How long a value lives.

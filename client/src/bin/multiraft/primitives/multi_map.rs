@@ -5,7 +5,7 @@ use multiraft_client::{Answer, Answers, Cluster, Event};
 use serde_json::json;
 use std::collections::BTreeMap;
 
-use super::{Advice, Read, answered, cleared, gathered, pair, size, stream, with};
+use super::{Advice, Part, Read, Watched, answered, cleared, gathered, pair, size, stream, with};
 use crate::arguments::{Output, Reach};
 use crate::report::{Failure, Report};
 
@@ -62,14 +62,15 @@ pub enum MultiMapAction {
     Entries {
         name: String,
         #[command(flatten)]
+        part: Part,
+        #[command(flatten)]
         read: Read,
     },
     /// Print what changes, until Ctrl-C
     Watch {
         name: String,
-        /// Only changes of this key
-        #[arg(long)]
-        key: Option<String>,
+        #[command(flatten)]
+        watched: Watched,
     },
     /// Count the keys
     Size {
@@ -129,16 +130,20 @@ async fn act(cluster: Cluster, action: MultiMapAction, output: Output) -> Result
         Action::RemoveEntries { name, entries } => {
             Ok(updated(&cluster.multi_map(name).remove_entries(grouped(entries)).await?))
         }
-        Action::Entries { name, read } => {
+        Action::Entries { name, part, read } => {
             let show = |answer: Answer<(String, Vec<String>)>| {
                 let (key, values) = answer.value;
                 let cells = vec![key.clone().into(), values.join(" ").into()];
                 stream::Item { cells, json: json!({"key": key, "values": values}) }
             };
-            stream::print(map(name, read).entries(), output, show).await
+            stream::print(map(name, read).entries_in(part.into()), output, show).await
         }
-        Action::Watch { name, key } => {
-            let events = cluster.multi_map(name).events(key.as_deref()).await?;
+        Action::Watch { name, watched } => {
+            let map = cluster.multi_map(name);
+            let events = match watched.prefix {
+                Some(prefix) => map.events_with_prefix(&prefix).await?,
+                None => map.events(watched.key.as_deref()).await?,
+            };
             let value = |value: &String| stream::Item {
                 cells: vec![value.clone().into()],
                 json: value.clone().into(),

@@ -4,7 +4,7 @@ use clap::Subcommand;
 use multiraft_client::{Answer, Cluster};
 use serde_json::json;
 
-use super::{Life, Read, answered, cleared, size, stream, with};
+use super::{Life, Part, Read, answered, cleared, size, stream, with};
 use crate::arguments::{Output, Reach};
 use crate::report::{Failure, Report};
 
@@ -36,6 +36,8 @@ pub enum SetAction {
     Elements {
         name: String,
         #[command(flatten)]
+        part: Part,
+        #[command(flatten)]
         read: Read,
     },
     /// Print what changes, until Ctrl-C
@@ -66,9 +68,9 @@ async fn act(cluster: Cluster, action: SetAction, output: Output) -> Result<Repo
             let set = cluster.set(name);
             Ok(size(&if read.local { set.local() } else { set }.size().await?))
         }
-        SetAction::Elements { name, read } => {
+        SetAction::Elements { name, part, read } => {
             let set = cluster.set(name);
-            let elements = if read.local { set.local() } else { set }.elements();
+            let elements = if read.local { set.local() } else { set }.elements_in(part.into());
             stream::print(elements, output, |answer| element(&answer.value)).await
         }
         SetAction::Watch { name } => {

@@ -2,6 +2,7 @@
 //! nodes and clients fail.
 #![allow(clippy::unwrap_used, reason = "hundreds of calls, each of which is expected to be served")]
 
+mod examples;
 mod locks;
 mod operations;
 mod silence;

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
-use multiraft_client::{Answer, Change, Cluster, Event, Options, Routing, Stream, Write};
+use multiraft_client::{Answer, Change, Cluster, Event, KeyRange, Options, Routing, Stream, Write};
 use multiraft_e2e::nodes::Nodes;
 
 use super::{connect, three};
@@ -68,9 +68,21 @@ async fn map(cluster: &Cluster) {
     assert_eq!(next(&mut events).await.change.name(), "inserted");
     assert_eq!(next(&mut events).await.change.name(), "expired");
     let mut keys: Vec<String> = (0..50).map(|n| format!("key-{n:02}")).collect();
+    let mut part = map.events_with_prefix("key-4").await.unwrap();
     for key in &keys {
         map.put(key, "x").await.unwrap();
     }
+    let forties: std::collections::BTreeSet<_> = keys[40..].iter().cloned().collect();
+    let mut told = std::collections::BTreeSet::new();
+    for _ in 0..forties.len() {
+        told.insert(next(&mut part).await.key);
+    }
+    assert_eq!(told, forties);
+    let range = KeyRange::prefix("key-4").from("key-43").until("key-45");
+    let mut listed: Vec<_> =
+        map.entries_in(range).map_ok(|answer| answer.value.0).try_collect().await.unwrap();
+    listed.sort();
+    assert_eq!(listed, keys[43..45]);
     let entries: Vec<_> =
         map.entries().map_ok(|answer| answer.value.0).try_collect().await.unwrap();
     keys.insert(0, "a".into());
@@ -120,6 +132,9 @@ async fn indexed_map(cluster: &Cluster) {
     let entries: Vec<_> = map.entries().map_ok(|answer| answer.value).try_collect().await.unwrap();
     let order: Vec<_> = entries.iter().map(|entry| (entry.index, entry.key.as_str())).collect();
     assert_eq!(order, [(1, "b"), (2, "a")]);
+    let second: Vec<_> = map.entries_in(2..=2).try_collect().await.unwrap();
+    assert_eq!(second.len(), 1);
+    assert!(map.entries_in(..1).try_collect::<Vec<_>>().await.unwrap().is_empty());
     map.remove(1, None).await.unwrap();
     assert_eq!(names(&mut events, 4).await, ["inserted", "inserted", "updated", "removed"]);
 }
