@@ -2,11 +2,13 @@
 //! clients cost is the same for all.
 
 mod etcd;
+mod lane;
 mod load;
 mod ours;
 mod probe;
 mod processes;
 mod report;
+mod session;
 mod steady;
 mod streamed;
 mod suite;

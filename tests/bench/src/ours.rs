@@ -320,7 +320,7 @@ pub async fn join(endpoint: &str, others: &[String], group: u32) -> anyhow::Resu
     Ok(())
 }
 
-async fn channel(endpoint: &str) -> anyhow::Result<Channel> {
+pub async fn channel(endpoint: &str) -> anyhow::Result<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://{endpoint}"))?
         .tcp_nodelay(true)
         .connect_timeout(CONNECT_TIMEOUT)

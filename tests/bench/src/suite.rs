@@ -2,7 +2,9 @@
 
 mod faults;
 mod groups;
+mod locks;
 mod snapshots;
+mod subscribers;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -63,6 +65,21 @@ pub struct Arguments {
     /// Keys of 1 KiB in all, of part snapshots.
     #[arg(long, default_value_t = 1_000_000)]
     snapshot_keys: u64,
+    /// Sessions, of part locks.
+    #[arg(long, default_value_t = 10_000)]
+    lock_sessions: usize,
+    /// Seconds of churn, of part locks.
+    #[arg(long, default_value_t = 120)]
+    lock_seconds: u64,
+    /// Subscribers, of part subscribers.
+    #[arg(long, default_value_t = 1000)]
+    subscribers: usize,
+    /// Seconds of each phase, of part subscribers.
+    #[arg(long, default_value_t = 20)]
+    subscriber_seconds: u64,
+    /// Changes per second, of part subscribers.
+    #[arg(long, default_value_t = 200.0)]
+    subscriber_rate: f64,
     /// Seconds that idle clusters are watched.
     #[arg(long, default_value_t = 15)]
     idle_seconds: u64,
@@ -101,6 +118,12 @@ enum Part {
     Restart,
     /// 1 GB of state: puts while snapshots are written, disk, restart, a new member. 10 minutes.
     Snapshots,
+    /// Sessions that hold a lock or wait for it while nodes are killed: never two holders, tokens
+    /// only grow; grants, gaps, memory per session. 3 minutes.
+    Locks,
+    /// Subscribers of one hot key: no gap, no repeat; events, lag, memory, and what one that stops
+    /// reading does to the others. 2 minutes.
+    Subscribers,
 }
 
 impl Part {
@@ -162,6 +185,8 @@ impl Suite {
                 Part::Kill => self.kill().await?,
                 Part::Restart => self.restart().await?,
                 Part::Snapshots => self.snapshots().await?,
+                Part::Locks => self.locks().await?,
+                Part::Subscribers => self.subscribers().await?,
             }
         }
         Ok(())

@@ -25,7 +25,7 @@ fn pace(groups: u32) -> (usize, Duration) {
 }
 
 /// Milliseconds at p50, p99 and the longest.
-fn spread(gaps: &[Duration]) -> [f64; 3] {
+pub(super) fn spread(gaps: &[Duration]) -> [f64; 3] {
     let mut sorted = gaps.to_vec();
     sorted.sort_unstable();
     let at = |part: f64| {
