@@ -25,6 +25,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(50);
 pub struct Lane {
     nodes: Rc<Vec<String>>,
     home: usize,
+    window: u32,
     current: RefCell<Option<Rc<Stream>>>,
     changed: Notify,
     /// Streams that were opened.
@@ -43,17 +44,18 @@ impl Lanes {
     /// So many lanes to each node, the nodes in turn.
     pub fn open(nodes: &[String], for_each: usize) -> Self {
         let homes = (0..for_each).flat_map(|_| 0..nodes.len());
-        Self::to(nodes, homes)
+        Self::to(nodes, homes, ours::STREAM_WINDOW_BYTES)
     }
 
-    /// Lanes to these nodes.
-    pub fn to(nodes: &[String], homes: impl IntoIterator<Item = usize>) -> Self {
+    /// Lanes to these nodes, with so many bytes that may wait for a reader.
+    pub fn to(nodes: &[String], homes: impl IntoIterator<Item = usize>, window: u32) -> Self {
         let nodes = Rc::new(nodes.to_vec());
         let (mut all, mut tasks) = (Vec::new(), Vec::new());
         for home in homes {
             let lane = Rc::new(Lane {
                 nodes: nodes.clone(),
                 home,
+                window,
                 current: RefCell::default(),
                 changed: Notify::new(),
                 opened: Cell::new(0),
@@ -133,7 +135,8 @@ impl Lane {
     }
 
     async fn try_open(&self, place: usize) -> Option<Rc<Stream>> {
-        let open = async { Stream::open(ours::channel(&self.nodes[place]).await?).await };
+        let node = ours::channel_with(&self.nodes[place], self.window);
+        let open = async { Stream::open(node.await?).await };
         tokio::time::timeout(OPEN_TIMEOUT, open).await.ok()?.ok()
     }
 

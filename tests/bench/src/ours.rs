@@ -26,6 +26,7 @@ const MANY_SESSIONS: usize = 512;
 const OPENED_AT_ONCE: usize = 64;
 /// What a node says of some ten thousand groups.
 const INFO_BYTES_MAX: usize = 64 << 20;
+pub const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Counters over all nodes.
@@ -321,11 +322,16 @@ pub async fn join(endpoint: &str, others: &[String], group: u32) -> anyhow::Resu
 }
 
 pub async fn channel(endpoint: &str) -> anyhow::Result<Channel> {
+    channel_with(endpoint, STREAM_WINDOW_BYTES).await
+}
+
+/// With so many bytes that may wait for a stream's reader.
+pub async fn channel_with(endpoint: &str, window: u32) -> anyhow::Result<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://{endpoint}"))?
         .tcp_nodelay(true)
         .connect_timeout(CONNECT_TIMEOUT)
-        .initial_stream_window_size(4 << 20)
-        .initial_connection_window_size(16 << 20);
+        .initial_stream_window_size(window)
+        .initial_connection_window_size(4 * window);
     Ok(endpoint.connect().await?)
 }
 

@@ -58,7 +58,7 @@ struct Churn {
 impl Suite {
     pub(super) async fn locks(&mut self) -> anyhow::Result<()> {
         let (count, seconds) = (self.arguments.lock_sessions, self.arguments.lock_seconds);
-        let name = format!("{count} sessions with locks");
+        let name = format!("{count} sessions");
         let cluster = self.ours(GROUPS, &[]).await?;
         sleep(SETTLE_TIME).await;
         let before = memory(&cluster);
@@ -99,13 +99,13 @@ impl Suite {
     fn add_memory(&mut self, name: &str, when: &str, before: f64, memory: f64) {
         self.row(format!("{name}, {when}: memory per node"), "MiB", memory, None);
         let each = (memory - before) * MIB / self.arguments.lock_sessions as f64;
-        self.row(format!("{name}, {when}: memory per session and node"), "B", each, None);
+        self.row(format!("{name}, {when}: each on each node"), "B", each, None);
     }
 
     fn add_churn(&mut self, name: &str, churn: &Churn, time: Duration) {
         let counts = &churn.table.counts;
         let rate = counts.grants.get() as f64 / time.as_secs_f64();
-        self.row(format!("{name}: grants"), "1/s", rate, None);
+        self.row(format!("{name}: rate of grants"), "1/s", rate, None);
         for (what, count) in [
             ("grants", counts.grants.get()),
             ("grants that had to wait", counts.waited.get()),
@@ -125,7 +125,7 @@ impl Suite {
         }
         let gaps = spread(&churn.gaps);
         for (what, gap) in ["p50", "p99", "max"].into_iter().zip(gaps) {
-            let name = format!("{name}: longest time of a group without a grant after a kill, {what}");
+            let name = format!("{name}: group without a grant after a kill, {what}");
             self.row(name, "ms", gap, None);
         }
     }

@@ -199,21 +199,27 @@ impl Contender {
                 session.close().await;
                 Turn::Over
             }
-            2..3 => {
-                add(&table.counts.detached);
-                table.gives_up(self.lock, token);
-                let answer = session.detach(*primitive).await;
-                if is_over(&answer) {
-                    return self.over(session);
-                }
-                match session.attach(SERVICE, &format!("lock-{}", self.lock)).await {
-                    Ok(id) => *primitive = id,
-                    Err(_) => return self.over(session),
-                }
-                Turn::Not
-            }
+            2..3 => self.detach(session, primitive, token).await,
             _ => self.release(session, *primitive, token).await,
         }
+    }
+
+    /// The session goes on, but not with this lock; then with it again.
+    async fn detach(&mut self, session: &Session, primitive: &mut u64, token: u64) -> Turn {
+        add(&self.table.counts.detached);
+        self.table.gives_up(self.lock, token);
+        let answer = session.detach(*primitive).await;
+        if is_over(&answer) {
+            return self.over(session);
+        }
+        if answer.code != 0 || answer.status() != Status::Ok {
+            self.unexpected("ClosePrimitive", session, &answer);
+        }
+        match session.attach(SERVICE, &format!("lock-{}", self.lock)).await {
+            Ok(id) => *primitive = id,
+            Err(_) => return self.over(session),
+        }
+        Turn::Not
     }
 
     async fn release(&mut self, session: &Session, primitive: u64, token: u64) -> Turn {

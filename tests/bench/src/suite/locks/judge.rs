@@ -92,8 +92,7 @@ mod tests {
         let (mut judge, now) = (Judge::new(4), Instant::now());
         judge.granted(3, 5, &life(1, now), now).unwrap();
         let second = judge.granted(3, 6, &life(2, now), now + TIMEOUT / 2).unwrap_err();
-        let expected =
-            "lock 3: session 1 with token 5 and session 2 with token 6 hold it at once";
+        let expected = "lock 3: session 1 with token 5 and session 2 with token 6 hold it at once";
         assert_eq!(second, expected);
     }
 
