@@ -207,7 +207,6 @@ mod tests {
         let indexed = |value: u64, index| map::IndexedValue {
             value: value.to_be_bytes().to_vec().into(),
             index,
-            ..Default::default()
         };
         let (value, prev_value) = (indexed(value, version), indexed(value - 1, before));
         let updated = map::event::Updated { value: Some(value), prev_value: Some(prev_value) };
