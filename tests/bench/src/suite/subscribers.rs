@@ -25,8 +25,9 @@ const SESSION_TIMEOUT: Duration = Duration::from_secs(60);
 /// Nodes keep each output until a keep-alive acknowledges it.
 const KEEP_ALIVE_PERIOD: Duration = Duration::from_secs(2);
 const OPENED_AT_ONCE: usize = 64;
-/// Subscriptions of the client that stops reading: its stream is full soon.
-const STALLED: usize = 100;
+/// Subscriptions of the client that stops reading: its stream is full soon, and its session, which
+/// keeps for it what it does not read, is not.
+const STALLED: usize = 40;
 /// HTTP/2's own: what waits in the window of a stream is no answer that waits in the node.
 const STALLED_WINDOW_BYTES: u32 = 64 << 10;
 const PATIENCE: Duration = Duration::from_secs(60);
