@@ -121,8 +121,8 @@ enum Part {
     /// Sessions that hold a lock or wait for it while nodes are killed: never two holders, tokens
     /// only grow; grants, gaps, memory per session. 3 minutes.
     Locks,
-    /// Subscribers of one hot key: no gap, no repeat; events, lag, memory, and what one that stops
-    /// reading does to the others. 2 minutes.
+    /// Subscribers of one hot key: no gap, no repeat; events, lag, memory, and what a client with 40
+    /// subscriptions that stops reading does to the others. 2 minutes.
     Subscribers,
 }
 
