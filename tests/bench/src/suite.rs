@@ -104,6 +104,10 @@ enum Part {
     PutStreamed,
     /// Linearizable gets over session streams.
     GetStreamed,
+    /// Puts by the protocol of Atomix clients.
+    PutRsm,
+    /// Linearizable gets by it.
+    GetRsm,
     /// What a node costs while nothing happens, by count of groups.
     Idle,
     /// 256 clients over more and more groups.
@@ -134,6 +138,8 @@ impl Part {
             Part::Get => Some((System::Ours, Operation::Get)),
             Part::PutStreamed => Some((System::Streamed, Operation::Put)),
             Part::GetStreamed => Some((System::Streamed, Operation::Get)),
+            Part::PutRsm => Some((System::Rsm, Operation::Put)),
+            Part::GetRsm => Some((System::Rsm, Operation::Get)),
             _ => None,
         }
     }
@@ -177,7 +183,12 @@ impl Suite {
         }
         for part in parts {
             match part {
-                Part::Put | Part::Get | Part::PutStreamed | Part::GetStreamed => {}
+                Part::Put
+                | Part::Get
+                | Part::PutStreamed
+                | Part::GetStreamed
+                | Part::PutRsm
+                | Part::GetRsm => {}
                 Part::Idle => self.idle().await?,
                 Part::Active => self.active().await?,
                 Part::Sparse => self.sparse().await?,
@@ -243,7 +254,11 @@ impl Suite {
             Operation::Put => "put",
             Operation::Get => "linearizable get",
         };
-        let way = if system == System::Streamed { " over a stream" } else { "" };
+        let way = match system {
+            System::Streamed => " over a stream",
+            System::Rsm => " by wire M",
+            System::Ours | System::Etcd => "",
+        };
         let name = format!("{name}{way}");
         let floors =
             |of: &Measured| [of.floor_before.syncs_per_second, of.floor_after.syncs_per_second];
