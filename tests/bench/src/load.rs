@@ -200,9 +200,8 @@ pub async fn measure(run: &Run, plan: &Plan) -> anyhow::Result<Measured> {
 
 pub async fn connect(run: &Run, plan: &Plan) -> anyhow::Result<Vec<Client>> {
     match run.system {
-        System::Ours | System::Streamed => {
-            let streams = run.system == System::Streamed;
-            let clients = ours::connect(&run.endpoints, plan, streams).await;
+        System::Ours | System::Streamed | System::Rsm => {
+            let clients = ours::connect(&run.endpoints, plan, run.system).await;
             let clients = clients.context("connect to nodes")?;
             Ok(clients.into_iter().map(Client::Ours).collect())
         }
@@ -295,7 +294,9 @@ struct Counters {
 impl Counters {
     async fn read(run: &Run) -> anyhow::Result<Self> {
         let log = match run.system {
-            System::Ours | System::Streamed => Some(ours::stats(&run.endpoints).await?),
+            System::Ours | System::Streamed | System::Rsm => {
+                Some(ours::stats(&run.endpoints).await?)
+            }
             System::Etcd => None,
         };
         let (at, servers, own) = (Instant::now(), probe::cpu(&run.pids), probe::own_cpu());

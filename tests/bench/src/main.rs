@@ -2,11 +2,14 @@
 //! clients cost is the same for all.
 
 mod etcd;
+mod lane;
 mod load;
 mod ours;
 mod probe;
 mod processes;
 mod report;
+mod rsm;
+mod session;
 mod steady;
 mod streamed;
 mod suite;
@@ -52,6 +55,8 @@ pub enum System {
     Ours,
     /// The same over session streams, one for all clients of a node.
     Streamed,
+    /// The same by the protocol of Atomix clients.
+    Rsm,
     /// etcd's put and range.
     Etcd,
 }
@@ -121,7 +126,7 @@ fn main() -> anyhow::Result<()> {
 
 async fn one(arguments: RunArguments) -> anyhow::Result<()> {
     let program = match arguments.system {
-        System::Ours | System::Streamed => processes::OURS,
+        System::Ours | System::Streamed | System::Rsm => processes::OURS,
         System::Etcd => processes::ETCD,
     };
     let mut pids = arguments.pids;

@@ -15,7 +15,9 @@ use multiraft_proto::{map, rpc};
 use tokio::task::AbortHandle;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::System;
 use crate::load::Plan;
+use crate::rsm;
 use crate::streamed::Stream;
 
 const SESSION_TIMEOUT_SECONDS: i64 = 30;
@@ -26,6 +28,7 @@ const MANY_SESSIONS: usize = 512;
 const OPENED_AT_ONCE: usize = 64;
 /// What a node says of some ten thousand groups.
 const INFO_BYTES_MAX: usize = 64 << 20;
+pub const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Counters over all nodes.
@@ -64,9 +67,7 @@ impl Client {
 
 /// A session with one group; one map for all.
 struct Session {
-    map: MapClient<Channel>,
-    /// What operations go over instead.
-    stream: Option<Rc<Stream>>,
+    map: Map,
     primitive: u64,
     partition: PartitionClient<Channel>,
     headers: v1::OperationRequestHeaders,
@@ -74,6 +75,13 @@ struct Session {
     session: u64,
     numbers: Rc<Numbers>,
     keep_alive: AbortHandle,
+}
+
+/// What operations go over.
+enum Map {
+    Unary(MapClient<Channel>),
+    Streamed(Rc<Stream>),
+    Rsm(rsm::Map),
 }
 
 /// Sequence numbers: one call is in flight at a time.
@@ -88,40 +96,46 @@ impl Session {
         let number = self.numbers.last.get() + 1;
         self.numbers.last.set(number);
         self.numbers.open.set(Some(number));
-        if let Some(stream) = &self.stream {
-            let input = map::PutInput { key, value: value.to_vec().into(), ..Default::default() };
-            let (of, put) = ((self.session, self.primitive), (number, rpc::map::PUT));
-            stream.command(self.group, of, put, &input).await?;
-            self.numbers.open.set(None);
-            return Ok(());
-        }
+        let input = map::PutInput { key, value: value.to_vec().into(), ..Default::default() };
         let operation = Some(self.headers);
-        let request = map::PutRequest {
-            headers: Some(v1::CommandRequestHeaders { operation, sequence_num: number }),
-            input: Some(map::PutInput { key, value: value.to_vec().into(), ..Default::default() }),
-        };
-        let answer = self.map.put(request).await?.into_inner();
+        let headers = v1::CommandRequestHeaders { operation, sequence_num: number };
+        let request = |input| map::PutRequest { headers: Some(headers), input: Some(input) };
+        match &mut self.map {
+            Map::Streamed(stream) => {
+                let (of, put) = ((self.session, self.primitive), (number, rpc::map::PUT));
+                stream.command(self.group, of, put, &input).await?;
+            }
+            Map::Rsm(map) => map.put(request(input)).await?,
+            Map::Unary(map) => {
+                let answer = map.put(request(input)).await?.into_inner();
+                check(answer.headers.and_then(|headers| headers.operation))?;
+            }
+        }
         self.numbers.open.set(None);
-        check(answer.headers.and_then(|headers| headers.operation))
+        Ok(())
     }
 
     async fn get(&mut self, key: String) -> anyhow::Result<usize> {
-        if let Some(stream) = &self.stream {
-            let of = (self.session, self.primitive);
-            let got = stream.query(self.group, of, rpc::map::GET, &map::GetInput { key }).await?;
-            let map::GetOutput { value } = got;
-            return Ok(value.map_or(0, |value| value.value.len()));
-        }
         let headers = v1::QueryRequestHeaders {
             operation: Some(self.headers),
             max_received_index: self.session,
             ..Default::default()
         };
-        let request =
-            map::GetRequest { headers: Some(headers), input: Some(map::GetInput { key }) };
-        let answer = self.map.get(request).await?.into_inner();
-        check(answer.headers.and_then(|headers| headers.operation))?;
-        let value = answer.output.and_then(|output| output.value);
+        let input = map::GetInput { key };
+        let request = |input| map::GetRequest { headers: Some(headers), input: Some(input) };
+        let output = match &mut self.map {
+            Map::Streamed(stream) => {
+                let of = (self.session, self.primitive);
+                Some(stream.query(self.group, of, rpc::map::GET, &input).await?)
+            }
+            Map::Rsm(map) => map.get(request(input)).await?,
+            Map::Unary(map) => {
+                let answer = map.get(request(input)).await?.into_inner();
+                check(answer.headers.and_then(|headers| headers.operation))?;
+                answer.output
+            }
+        };
+        let value = output.and_then(|map::GetOutput { value }| value);
         Ok(value.map_or(0, |value| value.value.len()))
     }
 
@@ -136,8 +150,7 @@ impl Session {
     }
 
     async fn open(
-        channel: Channel,
-        stream: Option<Rc<Stream>>,
+        Way { channel, stream, rsm }: Way,
         group: u32,
         period: Duration,
     ) -> anyhow::Result<Self> {
@@ -160,12 +173,16 @@ impl Session {
             }),
         };
         let primitive = create(channel.clone(), headers(0)).await?;
+        let map = match stream {
+            Some(stream) => Map::Streamed(stream),
+            None if rsm => Map::Rsm(rsm::Map::new(channel)),
+            None => Map::Unary(MapClient::new(channel)),
+        };
         let numbers = Rc::new(Numbers::default());
         numbers.last.set(1);
         let alive = keep_alive(partition.clone(), group, session, numbers.clone(), period);
         Ok(Self {
-            map: MapClient::new(channel),
-            stream,
+            map,
             primitive,
             partition,
             headers: headers(primitive),
@@ -229,7 +246,7 @@ fn check(headers: Option<v1::OperationResponseHeaders>) -> anyhow::Result<()> {
 pub async fn connect(
     endpoints: &[String],
     plan: &Plan,
-    streams: bool,
+    system: System,
 ) -> anyhow::Result<Vec<Client>> {
     let mut nodes = HashMap::new();
     let mut channels = Vec::new();
@@ -239,8 +256,11 @@ pub async fn connect(
         let info = info(channel.clone()).await?;
         leaders.extend(info.groups.iter().map(|group| (group.group_id, group.leader)));
         nodes.insert(info.node_id, channels.len());
-        let stream = if streams { Some(Stream::open(channel.clone()).await?) } else { None };
-        channels.push((channel, stream));
+        let stream = match system {
+            System::Streamed => Some(Stream::open(channel.clone()).await?),
+            _ => None,
+        };
+        channels.push(Way { channel, stream, rsm: system == System::Rsm });
     }
     // With more groups than clients each of them has several.
     let count = plan.clients.max(plan.groups as usize);
@@ -266,22 +286,28 @@ pub async fn connect(
 /// One client for each of the groups, on one node.
 pub async fn on(endpoint: &str, groups: &[u32]) -> anyhow::Result<Vec<Client>> {
     let channel = channel(endpoint).await?;
-    let way = |group: &u32| ((channel.clone(), None), *group);
+    let way = |group: &u32| (Way { channel: channel.clone(), stream: None, rsm: false }, *group);
     let sessions = open(groups.iter().map(way).collect()).await?;
     Ok(sessions.into_iter().map(|session| Client { sessions: vec![session], turn: 0 }).collect())
 }
 
-/// A node's channel, and the stream to it if operations go over that.
-type Way = (Channel, Option<Rc<Stream>>);
+/// A node's channel, and how operations go over it.
+#[derive(Clone)]
+struct Way {
+    channel: Channel,
+    /// Over this stream.
+    stream: Option<Rc<Stream>>,
+    /// By wire M.
+    rsm: bool,
+}
 
 async fn open(wanted: Vec<(Way, u32)>) -> anyhow::Result<Vec<Session>> {
     let period =
         if wanted.len() > MANY_SESSIONS { 4 * KEEP_ALIVE_PERIOD } else { KEEP_ALIVE_PERIOD };
     let mut sessions = Vec::with_capacity(wanted.len());
     for some in wanted.chunks(OPENED_AT_ONCE) {
-        let open = |((channel, stream), group): &(Way, u32)| {
-            let opened = Session::open(channel.clone(), stream.clone(), *group, period);
-            tokio::task::spawn_local(opened)
+        let open = |(way, group): &(Way, u32)| {
+            tokio::task::spawn_local(Session::open(way.clone(), *group, period))
         };
         for opened in some.iter().map(open).collect::<Vec<_>>() {
             sessions.push(opened.await??);
@@ -320,12 +346,17 @@ pub async fn join(endpoint: &str, others: &[String], group: u32) -> anyhow::Resu
     Ok(())
 }
 
-async fn channel(endpoint: &str) -> anyhow::Result<Channel> {
+pub async fn channel(endpoint: &str) -> anyhow::Result<Channel> {
+    channel_with(endpoint, STREAM_WINDOW_BYTES).await
+}
+
+/// With so many bytes that may wait for a stream's reader.
+pub async fn channel_with(endpoint: &str, window: u32) -> anyhow::Result<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://{endpoint}"))?
         .tcp_nodelay(true)
         .connect_timeout(CONNECT_TIMEOUT)
-        .initial_stream_window_size(4 << 20)
-        .initial_connection_window_size(16 << 20);
+        .initial_stream_window_size(window)
+        .initial_connection_window_size(4 * window);
     Ok(endpoint.connect().await?)
 }
 

@@ -253,6 +253,14 @@ impl Cluster {
     }
 
     pub async fn wait(&mut self, deadline: Instant, what: &str) -> anyhow::Result<()> {
+        self.check()?;
+        anyhow::ensure!(Instant::now() < deadline, "{what} after {START_TIMEOUT:?}");
+        tokio::time::sleep(POLL_PERIOD).await;
+        Ok(())
+    }
+
+    /// An error if a process has ended by itself.
+    pub fn check(&mut self) -> anyhow::Result<()> {
         for process in &mut self.processes {
             if let Some(child) = &mut process.child
                 && let Some(status) = child.try_wait()?
@@ -261,8 +269,6 @@ impl Cluster {
                 bail!("a process ended: {status}: {}", log.unwrap_or_default());
             }
         }
-        anyhow::ensure!(Instant::now() < deadline, "{what} after {START_TIMEOUT:?}");
-        tokio::time::sleep(POLL_PERIOD).await;
         Ok(())
     }
 }

@@ -29,13 +29,14 @@ pub fn median(values: &[f64]) -> f64 {
 }
 
 pub fn print(rows: &[Row]) {
-    println!("{:36} {:>12} {:>12} {:>7} {:>8}  unit", "", "ours", "etcd", "ratio", "floor/s");
+    let width = rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0);
+    println!("{:width$} {:>12} {:>12} {:>7} {:>8}  unit", "", "ours", "etcd", "ratio", "floor/s");
     for row in rows {
         let optional = |value: Option<f64>, digits: usize| {
             value.map_or_else(|| "-".into(), |value| format!("{value:.digits$}"))
         };
         println!(
-            "{:36} {:>12.2} {:>12} {:>7} {:>8}  {}",
+            "{:width$} {:>12.2} {:>12} {:>7} {:>8}  {}",
             row.name,
             row.ours,
             optional(row.peer, 2),

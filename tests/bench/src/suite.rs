@@ -2,7 +2,9 @@
 
 mod faults;
 mod groups;
+mod locks;
 mod snapshots;
+mod subscribers;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -63,6 +65,21 @@ pub struct Arguments {
     /// Keys of 1 KiB in all, of part snapshots.
     #[arg(long, default_value_t = 1_000_000)]
     snapshot_keys: u64,
+    /// Sessions, of part locks.
+    #[arg(long, default_value_t = 10_000)]
+    lock_sessions: usize,
+    /// Seconds of churn, of part locks.
+    #[arg(long, default_value_t = 120)]
+    lock_seconds: u64,
+    /// Subscribers, of part subscribers.
+    #[arg(long, default_value_t = 1000)]
+    subscribers: usize,
+    /// Seconds of each phase, of part subscribers.
+    #[arg(long, default_value_t = 20)]
+    subscriber_seconds: u64,
+    /// Changes per second, of part subscribers.
+    #[arg(long, default_value_t = 200.0)]
+    subscriber_rate: f64,
     /// Seconds that idle clusters are watched.
     #[arg(long, default_value_t = 15)]
     idle_seconds: u64,
@@ -87,6 +104,10 @@ enum Part {
     PutStreamed,
     /// Linearizable gets over session streams.
     GetStreamed,
+    /// Puts by the protocol of Atomix clients.
+    PutRsm,
+    /// Linearizable gets by it.
+    GetRsm,
     /// What a node costs while nothing happens, by count of groups.
     Idle,
     /// 256 clients over more and more groups.
@@ -101,6 +122,12 @@ enum Part {
     Restart,
     /// 1 GB of state: puts while snapshots are written, disk, restart, a new member. 10 minutes.
     Snapshots,
+    /// Sessions that hold a lock or wait for it while nodes are killed: never two holders, tokens
+    /// only grow; grants, gaps, memory per session. 3 minutes.
+    Locks,
+    /// Subscribers of one hot key: no gap, no repeat; events, lag, memory, and what a client with 40
+    /// subscriptions that stops reading does to the others. 2 minutes.
+    Subscribers,
 }
 
 impl Part {
@@ -111,6 +138,8 @@ impl Part {
             Part::Get => Some((System::Ours, Operation::Get)),
             Part::PutStreamed => Some((System::Streamed, Operation::Put)),
             Part::GetStreamed => Some((System::Streamed, Operation::Get)),
+            Part::PutRsm => Some((System::Rsm, Operation::Put)),
+            Part::GetRsm => Some((System::Rsm, Operation::Get)),
             _ => None,
         }
     }
@@ -154,7 +183,12 @@ impl Suite {
         }
         for part in parts {
             match part {
-                Part::Put | Part::Get | Part::PutStreamed | Part::GetStreamed => {}
+                Part::Put
+                | Part::Get
+                | Part::PutStreamed
+                | Part::GetStreamed
+                | Part::PutRsm
+                | Part::GetRsm => {}
                 Part::Idle => self.idle().await?,
                 Part::Active => self.active().await?,
                 Part::Sparse => self.sparse().await?,
@@ -162,6 +196,8 @@ impl Suite {
                 Part::Kill => self.kill().await?,
                 Part::Restart => self.restart().await?,
                 Part::Snapshots => self.snapshots().await?,
+                Part::Locks => self.locks().await?,
+                Part::Subscribers => self.subscribers().await?,
             }
         }
         Ok(())
@@ -218,7 +254,11 @@ impl Suite {
             Operation::Put => "put",
             Operation::Get => "linearizable get",
         };
-        let way = if system == System::Streamed { " over a stream" } else { "" };
+        let way = match system {
+            System::Streamed => " over a stream",
+            System::Rsm => " by wire M",
+            System::Ours | System::Etcd => "",
+        };
         let name = format!("{name}{way}");
         let floors =
             |of: &Measured| [of.floor_before.syncs_per_second, of.floor_after.syncs_per_second];

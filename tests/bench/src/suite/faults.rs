@@ -25,7 +25,7 @@ fn pace(groups: u32) -> (usize, Duration) {
 }
 
 /// Milliseconds at p50, p99 and the longest.
-fn spread(gaps: &[Duration]) -> [f64; 3] {
+pub(super) fn spread(gaps: &[Duration]) -> [f64; 3] {
     let mut sorted = gaps.to_vec();
     sorted.sort_unstable();
     let at = |part: f64| {
@@ -131,7 +131,9 @@ async fn restarted(system: System, mut cluster: Cluster, groups: u32) -> anyhow:
         cluster.terminate(place).await?;
         cluster.start_again(place)?;
         match system {
-            System::Ours | System::Streamed => cluster.wait_for_leaders(groups).await?,
+            System::Ours | System::Streamed | System::Rsm => {
+                cluster.wait_for_leaders(groups).await?
+            }
             System::Etcd => cluster.wait_for_etcd().await?,
         }
         tokio::time::sleep(SETTLE_TIME).await;
@@ -144,7 +146,7 @@ async fn restarted(system: System, mut cluster: Cluster, groups: u32) -> anyhow:
 async fn led_by(system: System, cluster: &Cluster, place: usize) -> anyhow::Result<Vec<u32>> {
     let endpoint = &cluster.endpoints[place];
     match system {
-        System::Ours | System::Streamed => {
+        System::Ours | System::Streamed | System::Rsm => {
             let info = ours::node_info(endpoint).await?;
             let led = info.groups.iter().filter(|group| group.leader == info.node_id);
             Ok(led.map(|group| group.group_id).collect())
@@ -172,7 +174,7 @@ async fn writers(
                 .collect();
             let endpoint = &cluster.endpoints[*place];
             match system {
-                System::Ours | System::Streamed => {
+                System::Ours | System::Streamed | System::Rsm => {
                     let clients = ours::on(endpoint, &here).await?.into_iter().map(Client::Ours);
                     writers.extend(here.into_iter().zip(clients));
                 }
