@@ -32,19 +32,21 @@
 //!
 //! Dropping the future of any call is allowed at any time; of a command the outcome is then unknown.
 
+mod administration;
+mod answers;
 mod calls;
 mod cluster;
 mod counter;
 mod counter_map;
 mod discovery;
 mod election;
-mod envelope;
 mod error;
 mod event;
 mod feed;
 mod held;
 mod indexed_map;
 mod key_locks;
+mod leaders;
 mod limits;
 mod lock;
 mod map;
@@ -55,12 +57,14 @@ mod options;
 mod primitive;
 mod route;
 mod session;
+mod session_stream;
 mod set;
 mod transaction;
 mod value;
 mod version;
+mod wire;
 
-pub use calls::{node_info, node_service};
+pub use administration::{node_info, node_service};
 pub use cluster::Cluster;
 pub use counter::Counter;
 pub use counter_map::CounterMap;
