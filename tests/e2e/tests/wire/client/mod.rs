@@ -4,6 +4,7 @@
 
 mod locks;
 mod operations;
+mod sharing;
 mod silence;
 mod streams;
 mod transactions;
