@@ -22,7 +22,7 @@ pub enum Answers {
     /// to a limit.
     Shared { come: mpsc::Receiver<v1::StreamAnswer>, load: Arc<Load>, sent: Sent },
     /// Over a stream of its own: nothing is fetched that nobody takes.
-    Own { messages: Streaming<v1::OpenStreamResponse>, come: VecDeque<v1::StreamAnswer> },
+    Own { messages: Box<Streaming<v1::OpenStreamResponse>>, come: VecDeque<v1::StreamAnswer> },
 }
 
 /// Why there is no next answer.
@@ -83,6 +83,7 @@ impl Answers {
         // The node ends the stream when the requests end.
         let requests = request.chain(futures::stream::pending());
         let messages = session_stream::open(channel, requests).await.map_err(Failed::of_stream)?;
+        let messages = Box::new(messages);
         Ok(Self::Own { messages, come: VecDeque::new() })
     }
 

@@ -176,7 +176,10 @@ impl Tries {
         {
             return Err(Failure::Final { node: node.address.clone(), status });
         }
-        nodes.leaders.forget(partition);
+        // One that has too much to do leads still.
+        if status.code() != Code::ResourceExhausted {
+            nodes.leaders.forget(partition);
+        }
         if verdict != Verdict::Retry {
             node.blame();
         }

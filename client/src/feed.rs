@@ -162,10 +162,10 @@ impl Feed {
     fn go_alone(&mut self) {
         debug!(partition = self.session.partition(), "a stream is read too slowly to be shared");
         self.is_alone = true;
-        let open = self.open.take();
+        let Some(open) = self.open.take() else { return };
         if self.kind == Kind::Events {
             // The command is the same: taking this call back would end it.
-            open.map(Answers::leave);
+            open.leave();
         }
     }
 

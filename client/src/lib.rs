@@ -30,6 +30,11 @@
 //! background. When one expires (the client was cut off for longer than its timeout), calls in
 //! flight end with [`Error::SessionExpired`] and the next call opens a new one.
 //!
+//! **Connections.** All calls of a [`Cluster`] and its clones to one node share one stream, many to a
+//! message: commands, queries, events and keep-alives. When more are made than the node takes at once
+//! (4,096), the others wait for a place. Lists, and events that are read too slowly, have streams of
+//! their own on a second connection.
+//!
 //! Dropping the future of any call is allowed at any time; of a command the outcome is then unknown.
 
 mod administration;

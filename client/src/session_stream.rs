@@ -214,12 +214,9 @@ impl Shared {
     /// Ends the stream if no call is open, and none about to be.
     fn retire(&self) -> bool {
         let window = self.lock().window;
-        let is_idle = self.places.clone().try_acquire_many_owned(window).is_ok_and(|all| {
-            self.end(Over::Idle);
-            drop(all);
-            true
-        });
-        is_idle
+        let Ok(_all) = self.places.clone().try_acquire_many_owned(window) else { return false };
+        self.end(Over::Idle);
+        true
     }
 
     fn end(&self, over: Over) {

@@ -117,6 +117,20 @@ async fn a_node_without_session_streams_is_passed_over() {
 }
 
 #[tokio::test]
+async fn calls_go_to_the_leader_that_a_stream_told_of() {
+    let (follower, leader) = (Fake::default(), Fake::default());
+    let endpoints = [follower.start().await.to_string(), leader.start().await.to_string()];
+    for fake in [&follower, &leader] {
+        fake.state().leader = endpoints[1].clone();
+    }
+    let cluster = Options::default().connect(endpoints).await.expect("they answer");
+    for _ in 0..20 {
+        cluster.counter("visits").increment(1).await.expect("healthy");
+    }
+    assert_eq!((follower.state().arrived.len(), leader.state().arrived.len()), (0, 20));
+}
+
+#[tokio::test]
 async fn a_call_that_would_end_the_stream_is_not_sent() {
     let fake = Fake::default();
     let cluster = connect(&fake).await;

@@ -53,6 +53,8 @@ pub struct State {
     pub canceled: Vec<u64>,
     /// Calls that it takes at once; 0 = 4,096.
     pub window: u32,
+    /// Who it says leads the partition.
+    pub leader: String,
     /// The most that came in one message.
     pub most_calls: usize,
     /// Session streams that were opened.
@@ -108,7 +110,8 @@ impl SessionStream for Fake {
         }
         state.session_streams += 1;
         let window = if state.window == 0 { 4096 } else { state.window };
-        let first = v1::OpenStreamResponse { window, ..Default::default() };
+        let leaders = vec![v1::StreamLeader { partition_id: 1, address: state.leader.clone() }];
+        let first = v1::OpenStreamResponse { window, leaders, ..Default::default() };
         answers.send(Ok(first)).expect("it is received below");
         tokio::spawn(self.clone().serve(request.into_inner(), answers));
         Ok(Response::new(UnboundedReceiverStream::new(come).boxed()))

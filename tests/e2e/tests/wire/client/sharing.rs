@@ -1,6 +1,6 @@
 //! Many calls of one client over one session stream to each node.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -52,6 +52,23 @@ async fn more_calls_than_a_node_takes_at_once_all_succeed() {
         answer.unwrap();
     }
     assert_eq!(counter.get().await.unwrap().value, MANY as i64);
+}
+
+/// Nodes cut off streams for which more than 4 MiB of answers wait.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_answers_at_once_all_arrive() {
+    let nodes = three().await;
+    let cluster = connect(&nodes).await;
+    let map = cluster.map("m");
+    for key in ["a", "b", "c", "d"] {
+        map.put(key, vec![b'x'; 500 << 10]).await.unwrap();
+    }
+    let began = Instant::now();
+    let gets = (0..64).map(|n| map.get(["a", "b", "c", "d"][n % 4]));
+    for got in join_all(gets).await {
+        assert_eq!(got.unwrap().value.expect("put").value.len(), 500 << 10);
+    }
+    println!("64 answers of 500 KiB: {:?}", began.elapsed());
 }
 
 /// A lock's release must get through, whatever waits for the lock.
