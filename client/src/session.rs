@@ -317,3 +317,19 @@ pub fn decode<M: Message + Default>(output: &Bytes) -> Result<M, Error> {
         message: format!("its answer does not decode: {error}; use a client of its release"),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn keep_alives_of_all_sessions_are_sent_at_the_same_times() {
+        let endpoints = ["127.0.0.1:1".to_owned()];
+        let nodes = Arc::new(Nodes::new(&endpoints, crate::Routing::Leader).expect("valid"));
+        let began = Instant::now();
+        let setting = Setting { nodes, timeout: Duration::from_secs(60), began };
+        let next = |seconds| setting.next(began + Duration::from_secs(seconds)) - began;
+        assert_eq!([next(0), next(1), next(14)], [Duration::from_secs(15); 3]);
+        assert_eq!(next(15), Duration::from_secs(30));
+    }
+}

@@ -353,3 +353,7 @@ async fn carry(
 fn ended() -> Status {
     Status::unavailable("the node ended the session stream")
 }
+
+#[cfg(test)]
+#[path = "session_stream_tests.rs"]
+mod tests;
