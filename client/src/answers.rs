@@ -12,9 +12,9 @@ use tokio::sync::mpsc;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
-use crate::calls::Failed;
 use crate::limits::{UNREAD_ANSWERS_MAX, UNREAD_BYTES_MAX};
 use crate::session_stream::{self, Place, Sent, Sink};
+use crate::tries::Failed;
 
 /// Answers as they come.
 pub enum Answers {

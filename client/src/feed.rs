@@ -13,13 +13,14 @@ use tonic::{Code, Status};
 use tracing::debug;
 
 use crate::answers::{Answers, End};
-use crate::calls::{Deadline, Failed, Tries, back_off};
+use crate::calls::Deadline;
 use crate::cluster::Operation;
 use crate::limits::{FAN_OUT_MAX, UNSTATED_BYTES_MAX, UNSTATED_OUTPUTS_MAX};
 use crate::nodes::Node;
 use crate::numbers::Ticket;
 use crate::primitive::Primitive;
 use crate::session::{Session, decode};
+use crate::tries::{Failed, Tries, back_off};
 use crate::{Answer, Error};
 
 /// A stream of answers; read it with `futures::StreamExt`. Of a list nothing is fetched that nobody

@@ -65,6 +65,7 @@ mod session;
 mod session_stream;
 mod set;
 mod transaction;
+mod tries;
 mod value;
 mod version;
 mod wire;

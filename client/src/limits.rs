@@ -34,6 +34,10 @@ pub const CALL_BYTES_MAX: usize = (4 << 20) - 64;
 /// Bytes of one message of a session stream: the largest answer, and what nodes send with it.
 pub const STREAM_MESSAGE_BYTES_MAX: usize = 8 << 20;
 
+/// One in so many places on a session stream is for what keeps sessions: a partition without a leader
+/// makes others wait, and must not cost them their sessions.
+pub const RESERVE_PART: u32 = 16;
+
 /// Of the calls on a session stream (nodes take 4,096) those that may have answers, or wait for one, as
 /// long as they like. More have streams of their own: a lock's release must find a place, however many
 /// wait for the lock.

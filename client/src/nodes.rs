@@ -8,13 +8,13 @@ use multiraft_proto::v1::stream_call::Call;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::answers::Answers;
-use crate::calls::Failed;
 use crate::leaders::Leaders;
 use crate::limits::{
     BLAME_TIME, CONNECT_TIMEOUT, LISTENING_MAX, NODES_MAX, PING_PERIOD, PING_TIMEOUT,
     STREAM_WINDOW_BYTES, STREAMS_WINDOW_BYTES,
 };
-use crate::session_stream::{Place, SessionStream};
+use crate::session_stream::{Place, SessionStream, Urgency};
+use crate::tries::Failed;
 use crate::{Error, Routing};
 
 /// One node. The channel connects by itself, and again when the connection was lost.
@@ -68,9 +68,9 @@ impl Node {
     }
 
     /// Waits for a place on the session stream.
-    pub async fn place(&self) -> Result<Place, Failed> {
+    pub async fn place(&self, urgency: Urgency) -> Result<Place, Failed> {
         loop {
-            if let Some(place) = self.stream().place().await? {
+            if let Some(place) = self.stream().place(urgency).await? {
                 return Ok(place);
             }
         }
@@ -83,7 +83,7 @@ impl Node {
         if self.stream().listening() >= LISTENING_MAX {
             return self.listen_alone(partition, call).await;
         }
-        Answers::shared(self.place().await?, partition, call, from)
+        Answers::shared(self.place(Urgency::Usual).await?, partition, call, from)
     }
 
     /// The same over a stream of its own, which is read no faster than its answers are taken.

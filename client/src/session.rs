@@ -280,17 +280,23 @@ impl Drop for Session {
 
 /// Keeps a session alive until it is dropped or lost.
 async fn keep_alive(session: Weak<Session>, early: Arc<Notify>) {
+    let mut is_late = false;
     loop {
         let Some(next) = session.upgrade().map(|session| session.setting.next(Instant::now()))
         else {
             return;
         };
-        let _ = tokio::time::timeout_at(next.into(), early.notified()).await;
+        // One that got no answer took its period, which is gone from the session's time.
+        if !is_late {
+            let _ = tokio::time::timeout_at(next.into(), early.notified()).await;
+        }
         let Some(session) = session.upgrade() else { return };
         if session.is_expired() {
             return;
         }
-        if let Err(error) = session.keep_alive().await {
+        let kept = session.keep_alive().await;
+        is_late = matches!(kept, Err(Error::Unavailable { .. }));
+        if let Err(error) = kept {
             warn!(partition = session.partition, session = session.id, %error, "keep-alive failed");
         }
     }

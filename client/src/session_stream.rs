@@ -18,9 +18,11 @@ use tonic::{Code, Status, Streaming};
 use tracing::debug;
 
 use crate::answers::Listener;
-use crate::calls::Failed;
 use crate::leaders::Leaders;
-use crate::limits::{ATTEMPT_TIMEOUT, FRAME_BYTES_MAX, IDLE_TIME, STREAM_MESSAGE_BYTES_MAX};
+use crate::limits::{
+    ATTEMPT_TIMEOUT, FRAME_BYTES_MAX, IDLE_TIME, RESERVE_PART, STREAM_MESSAGE_BYTES_MAX,
+};
+use crate::tries::Failed;
 
 const OPEN_STREAM: &str = "/atomix.multiraft.v1.SessionStream/OpenStream";
 
@@ -38,6 +40,8 @@ struct Shared {
     sender: AtomicWaker,
     /// How many more calls the node takes: none until it says how many. Closed when the stream is over.
     places: Arc<Semaphore>,
+    /// Further places, for urgent calls only.
+    reserve: Arc<Semaphore>,
 }
 
 #[derive(Debug, Default)]
@@ -47,7 +51,8 @@ struct State {
     open: HashMap<u64, Open>,
     /// Of the open calls, those that listen.
     listening: usize,
-    window: u32,
+    /// Of [`Shared::places`] and [`Shared::reserve`].
+    window: [u32; 2],
     over: Option<Over>,
 }
 
@@ -74,6 +79,14 @@ enum Over {
     Broken(Status),
 }
 
+/// Who may have the last places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    Usual,
+    /// Whatever else waits, sessions have to be kept alive.
+    Urgent,
+}
+
 /// The right to one open call.
 pub struct Place {
     shared: Arc<Shared>,
@@ -88,11 +101,7 @@ pub struct Sent {
 
 impl SessionStream {
     pub fn open(address: &str, channel: Channel, leaders: Arc<Leaders>) -> Self {
-        let shared = Arc::new(Shared {
-            state: Mutex::default(),
-            sender: AtomicWaker::new(),
-            places: Arc::new(Semaphore::new(0)),
-        });
+        let shared = Arc::new(Shared::new());
         let driver = tokio::spawn(drive(shared.clone(), address.to_owned(), channel, leaders));
         Self { shared, driver }
     }
@@ -107,8 +116,8 @@ impl SessionStream {
     }
 
     /// Waits until the node takes one more call; `None` when the stream ended for want of calls.
-    pub async fn place(&self) -> Result<Option<Place>, Failed> {
-        if let Ok(permit) = self.shared.places.clone().acquire_owned().await {
+    pub async fn place(&self, urgency: Urgency) -> Result<Option<Place>, Failed> {
+        if let Some(permit) = self.shared.permit(urgency).await {
             return Ok(Some(Place { shared: self.shared.clone(), permit }));
         }
         match &self.shared.lock().over {
@@ -172,6 +181,25 @@ impl Sink {
 }
 
 impl Shared {
+    fn new() -> Self {
+        let (state, sender) = Default::default();
+        let none = || Arc::new(Semaphore::new(0));
+        Self { state, sender, places: none(), reserve: none() }
+    }
+
+    /// `None`: the stream is over.
+    async fn permit(&self, urgency: Urgency) -> Option<OwnedSemaphorePermit> {
+        let places = self.places.clone().acquire_owned();
+        if urgency == Urgency::Usual {
+            return places.await.ok();
+        }
+        tokio::select! {
+            biased;
+            permit = places => permit.ok(),
+            permit = self.reserve.clone().acquire_owned() => permit.ok(),
+        }
+    }
+
     /// No code panics while it holds the lock, so what a poisoned one guards is whole.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -186,9 +214,11 @@ impl Shared {
 
     fn take(&self, message: v1::OpenStreamResponse) {
         let mut state = self.lock();
-        if message.window > state.window {
-            self.places.add_permits((message.window - state.window) as usize);
-            state.window = message.window;
+        if message.window > 0 && state.window == [0, 0] {
+            let reserve = message.window / RESERVE_PART;
+            state.window = [message.window - reserve, reserve];
+            self.places.add_permits(state.window[0] as usize);
+            self.reserve.add_permits(reserve as usize);
         }
         for answer in message.answers {
             state.take(answer);
@@ -213,8 +243,9 @@ impl Shared {
 
     /// Ends the stream if no call is open, and none about to be.
     fn retire(&self) -> bool {
-        let window = self.lock().window;
-        let Ok(_all) = self.places.clone().try_acquire_many_owned(window) else { return false };
+        let [places, reserve] = self.lock().window;
+        let Ok(_all) = self.places.try_acquire_many(places) else { return false };
+        let Ok(_all_reserved) = self.reserve.try_acquire_many(reserve) else { return false };
         self.end(Over::Idle);
         true
     }
@@ -226,6 +257,7 @@ impl Shared {
         state.listening = 0;
         let open = std::mem::take(&mut state.open);
         self.places.close();
+        self.reserve.close();
         // Whoever waits for an answer finds the reason in the state.
         drop((state, open));
         self.sender.wake();

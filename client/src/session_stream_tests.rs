@@ -5,14 +5,17 @@ use futures::{FutureExt, StreamExt};
 use super::*;
 
 fn stream(window: u32) -> Arc<Shared> {
-    let (state, sender) = Default::default();
-    let shared = Arc::new(Shared { state, sender, places: Arc::new(Semaphore::new(0)) });
+    let shared = Arc::new(Shared::new());
     shared.take(v1::OpenStreamResponse { window, ..Default::default() });
     shared
 }
 
 fn place(shared: &Arc<Shared>) -> Option<Place> {
-    let permit = shared.places.clone().try_acquire_owned().ok()?;
+    place_for(shared, Urgency::Usual)
+}
+
+fn place_for(shared: &Arc<Shared>, urgency: Urgency) -> Option<Place> {
+    let permit = shared.permit(urgency).now_or_never()??;
     Some(Place { shared: shared.clone(), permit })
 }
 
@@ -74,6 +77,19 @@ fn places_are_free_again_when_calls_are_answered() {
     answer(&shared, 1);
     assert!(place(&shared).is_some());
     drop(calls);
+}
+
+#[test]
+fn the_last_places_are_for_urgent_calls() {
+    let shared = stream(RESERVE_PART);
+    let usual: Vec<_> = std::iter::from_fn(|| place(&shared)).collect();
+    assert_eq!(usual.len() as u32, RESERVE_PART - 1);
+    let urgent = place_for(&shared, Urgency::Urgent).expect("one is left");
+    assert!(place_for(&shared, Urgency::Urgent).is_none());
+    drop(usual);
+    assert!(!shared.retire(), "the urgent one has a place");
+    drop(urgent);
+    assert!(shared.retire());
 }
 
 #[test]
