@@ -123,7 +123,7 @@ pub async fn call(
 }
 
 /// One that is too large would end the stream, and all calls with it.
-fn check_size(call: &Call) -> Result<(), Failure> {
+pub fn check_size(call: &Call) -> Result<(), Failure> {
     let bytes = match call {
         Call::Command(input) => input.encoded_len(),
         Call::Query(query) => query.encoded_len(),

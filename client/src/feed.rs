@@ -13,7 +13,7 @@ use tonic::{Code, Status};
 use tracing::debug;
 
 use crate::answers::{Answers, End};
-use crate::calls::Deadline;
+use crate::calls::{Deadline, check_size};
 use crate::cluster::Operation;
 use crate::limits::{FAN_OUT_MAX, UNSTATED_BYTES_MAX, UNSTATED_OUTPUTS_MAX};
 use crate::nodes::Node;
@@ -79,7 +79,7 @@ impl Feed {
         let (open, is_over, received, unstated) = Default::default();
         // Lists are long and of one point in time: they cannot go on where they overran.
         let is_alone = kind == Kind::List;
-        Ok(Self {
+        let feed = Self {
             session,
             operation,
             primitive,
@@ -91,7 +91,9 @@ impl Feed {
             received,
             unstated,
             trouble,
-        })
+        };
+        check_size(&feed.call())?;
+        Ok(feed)
     }
 
     /// The next output; `None` at the end of a list, or when the session was closed.

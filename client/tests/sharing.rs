@@ -137,6 +137,10 @@ async fn a_call_that_would_end_the_stream_is_not_sent() {
     let error = cluster.set("s").add(&"x".repeat(5 << 20)).await.expect_err("over 4 MiB");
     assert!(matches!(error, Error::Invalid { .. }), "{error}");
     assert!(!error.is_outcome_unknown());
+    let key = "x".repeat(5 << 20);
+    let events = cluster.map("m").events(Some(&key)).await;
+    let error = events.err().expect("over 4 MiB");
+    assert!(matches!(error, Error::Invalid { .. }), "{error}");
     assert_eq!(cluster.counter("visits").increment(1).await.expect("healthy").value, 1);
     assert_eq!(fake.state().session_streams, 1);
 }
