@@ -117,6 +117,19 @@ async fn a_node_without_session_streams_is_passed_over() {
 }
 
 #[tokio::test]
+async fn a_stream_without_calls_ends_and_the_next_call_opens_another() {
+    let fake = Fake::default();
+    let cluster = connect(&fake).await;
+    let counter = cluster.counter("visits");
+    counter.increment(1).await.expect("healthy");
+    while fake.state().ended == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(counter.increment(1).await.expect("healthy").value, 2);
+    assert_eq!(fake.state().session_streams, 2);
+}
+
+#[tokio::test]
 async fn calls_go_to_the_leader_that_a_stream_told_of() {
     let (follower, leader) = (Fake::default(), Fake::default());
     let endpoints = [follower.start().await.to_string(), leader.start().await.to_string()];

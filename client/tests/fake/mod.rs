@@ -59,6 +59,8 @@ pub struct State {
     pub most_calls: usize,
     /// Session streams that were opened.
     pub session_streams: usize,
+    /// Those that the client ended.
+    pub ended: usize,
     /// It knows no session streams.
     pub is_old: bool,
     index: u64,
@@ -145,6 +147,7 @@ impl Fake {
                 }
             }
         }
+        self.state().ended += 1;
     }
 }
 
