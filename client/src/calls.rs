@@ -4,14 +4,18 @@ use std::error::Error as _;
 use std::time::{Duration, Instant};
 
 use multiraft_proto::v1;
-use tonic::client::Grpc;
-use tonic::transport::Channel;
-use tonic::{Code, Status, Streaming};
-use tracing::debug;
+use multiraft_proto::v1::stream_call::Call;
+use prost::Message;
+use tokio::sync::oneshot;
+use tonic::{Code, Status};
+use v1::partition_input::Payload;
 
 use crate::Error;
-use crate::limits::{ATTEMPT_TIMEOUT, BACK_OFF_MAX, BACK_OFF_MIN, MESSAGE_BYTES_MAX, WAIT_MIN};
-use crate::nodes::Nodes;
+use crate::answers::End;
+use crate::limits::{ATTEMPT_TIMEOUT, CALL_BYTES_MAX, WAIT_MIN};
+use crate::nodes::{Node, Nodes};
+use crate::session_stream::{Sink, Urgency};
+use crate::tries::{Failed, Tries, back_off};
 
 /// When a call must be answered.
 #[derive(Clone, Copy, Debug)]
@@ -31,11 +35,6 @@ impl Deadline {
     /// while no node works.
     pub fn of_wait(timeout: Duration) -> Self {
         Self { waits: true, ..Self::after(timeout) }
-    }
-
-    /// Time for one try; `None`: as long as its connection lives.
-    fn of_try(&self) -> Option<Duration> {
-        (!self.waits).then(|| self.left().min(ATTEMPT_TIMEOUT))
     }
 
     /// The failure of a call whose time is over.
@@ -60,6 +59,8 @@ impl Deadline {
 pub enum Failure {
     /// The deadline is over.
     Unavailable(Error),
+    /// It was not sent, and should not be again.
+    Unsent(Error),
     /// An answer that trying again does not change.
     Final { node: String, status: Status },
 }
@@ -79,7 +80,7 @@ impl Failure {
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Unavailable(error) => error,
+            Failure::Unavailable(error) | Failure::Unsent(error) => error,
             Failure::Final { status, .. } if status.code() == Code::InvalidArgument => {
                 Error::Invalid { message: status.message().into() }
             }
@@ -90,78 +91,94 @@ impl From<Failure> for Error {
     }
 }
 
-/// Sends a request until a node answers it, to one node after the other. The request is the same
-/// every time, so a command keeps its sequence number and takes effect once.
-pub async fn call<Q, R>(
+/// Asks one node after the other until one answers. The call is the same every time, so a command
+/// keeps its sequence number and takes effect once.
+pub async fn call(
     nodes: &Nodes,
     partition: u32,
-    path: &'static str,
-    request: &Q,
+    call: &Call,
     mut deadline: Deadline,
-) -> Result<R, Failure>
-where
-    Q: prost::Message + Clone + 'static,
-    R: prost::Message + Default + 'static,
-{
-    let mut tried = Vec::new();
-    let mut attempts = 0;
+) -> Result<v1::StreamAnswer, Failure> {
+    check_size(call)?;
+    let mut tries = Tries::default();
     loop {
-        let node = nodes.next(partition, &mut tried);
-        let (began, time) = (Instant::now(), deadline.of_try());
-        let answer = within(time, unary(&node.channel, path, request.clone())).await;
-        attempts += 1;
-        deadline.after_try(began.elapsed());
-        let status = match answer {
-            Ok(response) => return Ok(response),
-            Err(status) => status,
+        let node = tries.node(nodes, partition);
+        let began = Instant::now();
+        let asked = match deadline.waits {
+            false => ask(&node, partition, call, deadline).await,
+            true => wait(&node, partition, call).await,
         };
-        debug!(path, partition, node = node.address, attempts, %status, "a try failed");
-        match judge(&status) {
-            Verdict::Final => return Err(Failure::Final { node: node.address.clone(), status }),
-            Verdict::Retry => nodes.forget_leader(partition),
-            Verdict::Unreachable => {
-                nodes.forget_leader(partition);
-                node.blame();
-            }
-        }
-        let pause = back_off(attempts).min(deadline.left());
+        deadline.after_try(began.elapsed());
+        let failed = match asked {
+            Ok(answer) => return Ok(answer),
+            Err(failed) => failed,
+        };
+        let status = tries.failed(nodes, &node, partition, failed)?;
+        let pause = back_off(tries.attempts).min(deadline.left());
         tokio::time::sleep(pause).await;
         if deadline.left().is_zero() {
-            return Err(deadline.over(attempts, &node.address, &status));
+            return Err(deadline.over(tries.attempts, &node.address, &status));
         }
-        tried.push(node.address.clone());
     }
 }
 
-#[derive(Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// The node works, but cannot carry this out now.
-    Retry,
-    /// The node, or the way to it, does not work.
-    Unreachable,
-    Final,
+/// One that is too large would end the stream, and all calls with it.
+pub fn check_size(call: &Call) -> Result<(), Failure> {
+    let bytes = match call {
+        Call::Command(input) => input.encoded_len(),
+        Call::Query(query) => query.encoded_len(),
+        Call::Cancel(_) => 0,
+    };
+    if bytes <= CALL_BYTES_MAX {
+        return Ok(());
+    }
+    let message = format!("it has {bytes} bytes, at most {CALL_BYTES_MAX} are taken");
+    Err(Failure::Unsent(Error::Invalid { message }))
 }
 
-/// A status that came over the wire has no source; one that tonic made of a broken connection has.
-pub fn judge(status: &Status) -> Verdict {
-    match status.code() {
-        _ if status.source().is_some() => Verdict::Unreachable,
-        Code::DeadlineExceeded => Verdict::Unreachable,
-        // NOT_FOUND: this node does not know the group (yet).
-        Code::Unavailable | Code::ResourceExhausted | Code::NotFound => Verdict::Retry,
-        _ => Verdict::Final,
+fn urgency(call: &Call) -> Urgency {
+    match call {
+        Call::Command(v1::PartitionInput { payload: Some(Payload::SessionInput(_)) }) => {
+            Urgency::Usual
+        }
+        Call::Command(_) => Urgency::Urgent,
+        _ => Urgency::Usual,
     }
 }
 
-/// Doubles with every try, and is spread so that clients that failed together do not return
-/// together.
-pub fn back_off(attempts: u32) -> Duration {
-    let doubled = BACK_OFF_MIN.saturating_mul(1 << (attempts - 1).min(16));
-    doubled.min(BACK_OFF_MAX).mul_f64(fastrand::f64().midpoint(1.0))
+/// A try of a call that is answered soon.
+async fn ask(
+    node: &Node,
+    partition: u32,
+    call: &Call,
+    deadline: Deadline,
+) -> Result<v1::StreamAnswer, Failed> {
+    let full = || Status::resource_exhausted("no place became free on its session stream");
+    let place = tokio::time::timeout(deadline.left(), node.place(urgency(call))).await;
+    let place = place.unwrap_or_else(|_| Err(Failed::of_call(full())))?;
+    let (reply, answer) = oneshot::channel();
+    let sent = place.send(partition, call.clone(), Sink::One(reply))?;
+    let time = deadline.left().min(ATTEMPT_TIMEOUT);
+    match tokio::time::timeout(time, answer).await {
+        Ok(Ok(answer)) => Failed::check(answer),
+        Ok(Err(_)) => Err(sent.why()),
+        Err(_) => Err(Failed::of_call(silent(time))),
+    }
+}
+
+/// A try of a call that may wait at its node, for as long as the connection lives.
+async fn wait(node: &Node, partition: u32, call: &Call) -> Result<v1::StreamAnswer, Failed> {
+    let mut answers = node.listen(partition, call.clone(), 0).await?;
+    match answers.next().await {
+        Ok(answer) => Ok(answer),
+        Err(End::Failed(failed)) => Err(failed),
+        // Its only answer is larger than what is kept of many that nobody takes.
+        Err(End::Overran) => Err(Failed::of_call(Status::unavailable("the answer was too large"))),
+    }
 }
 
 /// A status with its cause, such as "connection refused".
-fn describe(status: &Status) -> String {
+pub fn describe(status: &Status) -> String {
     let mut text = match status.message() {
         "" => format!("{:?}", status.code()),
         message => message.to_owned(),
@@ -178,102 +195,13 @@ fn describe(status: &Status) -> String {
 }
 
 /// A call that is given up after a time.
-async fn within<R>(
-    time: Option<Duration>,
+pub async fn within<R>(
+    time: Duration,
     call: impl Future<Output = Result<R, Status>>,
 ) -> Result<R, Status> {
-    let Some(time) = time else { return call.await };
-    let silent = || Status::deadline_exceeded(format!("no answer for {} ms", time.as_millis()));
-    tokio::time::timeout(time, call).await.unwrap_or_else(|_| Err(silent()))
+    tokio::time::timeout(time, call).await.unwrap_or_else(|_| Err(silent(time)))
 }
 
-async fn ready(channel: &Channel) -> Result<Grpc<Channel>, Status> {
-    let mut grpc = Grpc::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
-    grpc.ready().await.map_err(|error| Status::from_error(error.into()))?;
-    Ok(grpc)
-}
-
-/// One try on one node.
-pub async fn unary<Q, R>(channel: &Channel, path: &'static str, request: Q) -> Result<R, Status>
-where
-    Q: prost::Message + 'static,
-    R: prost::Message + Default + 'static,
-{
-    let mut grpc = ready(channel).await?;
-    let path = http::uri::PathAndQuery::from_static(path);
-    let codec = tonic_prost::ProstCodec::default();
-    Ok(grpc.unary(tonic::Request::new(request), path, codec).await?.into_inner())
-}
-
-/// Opens a stream on one node.
-pub async fn streaming<Q, R>(
-    channel: &Channel,
-    path: &'static str,
-    request: Q,
-) -> Result<Streaming<R>, Status>
-where
-    Q: prost::Message + 'static,
-    R: prost::Message + Default + 'static,
-{
-    let mut grpc = ready(channel).await?;
-    let path = http::uri::PathAndQuery::from_static(path);
-    let codec = tonic_prost::ProstCodec::default();
-    Ok(grpc.server_streaming(tonic::Request::new(request), path, codec).await?.into_inner())
-}
-
-/// What one node says of itself and its groups.
-pub async fn node_info(endpoint: &str, timeout: Duration) -> Result<v1::GetInfoResponse, Error> {
-    let path = "/atomix.multiraft.v1.Node/GetInfo";
-    node_service(endpoint, path, &v1::GetInfoRequest {}, timeout).await
-}
-
-/// One call to one node's administration, by its path, without retries.
-pub async fn node_service<Q, R>(
-    endpoint: &str,
-    path: &'static str,
-    request: &Q,
-    timeout: Duration,
-) -> Result<R, Error>
-where
-    Q: prost::Message + Clone + 'static,
-    R: prost::Message + Default + 'static,
-{
-    let nodes = Nodes::new(&[endpoint.to_owned()], crate::Routing::InOrder)?;
-    let node = nodes.next(0, &mut Vec::new());
-    let call = unary(&node.channel, path, request.clone());
-    let status = match within(Some(timeout), call).await {
-        Ok(response) => return Ok(response),
-        Err(status) => status,
-    };
-    // Whatever the node itself answered is for the caller to judge: there is no other to ask.
-    let is_answer = status.source().is_none() && status.code() != Code::DeadlineExceeded;
-    if is_answer {
-        return Err(Failure::Final { node: endpoint.into(), status }.into());
-    }
-    let last = describe(&status);
-    Err(Error::Unavailable { timeout, attempts: 1, node: endpoint.into(), last })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_may_change_is_tried_again() {
-        assert_eq!(judge(&Status::unavailable("no leader")), Verdict::Retry);
-        assert_eq!(judge(&Status::not_found("group 3")), Verdict::Retry);
-        assert_eq!(judge(&Status::deadline_exceeded("")), Verdict::Unreachable);
-        for code in [Code::DataLoss, Code::Aborted, Code::InvalidArgument, Code::Cancelled] {
-            assert_eq!(judge(&Status::new(code, "")), Verdict::Final, "{code:?}");
-        }
-    }
-
-    #[test]
-    fn pauses_grow_to_a_limit() {
-        for attempts in 1..100 {
-            let pause = back_off(attempts);
-            assert!(pause >= BACK_OFF_MIN / 2 && pause <= BACK_OFF_MAX, "{pause:?}");
-        }
-        assert!(back_off(20) >= BACK_OFF_MAX / 2);
-    }
+fn silent(time: Duration) -> Status {
+    Status::deadline_exceeded(format!("no answer for {} ms", time.as_millis()))
 }

@@ -3,20 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
-use tokio::sync::{Notify, OnceCell};
+use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 
 use crate::calls::Deadline;
 use crate::limits::{FAN_OUT_MAX, SESSION_TIMEOUT_MAX, SESSION_TIMEOUT_MIN};
 use crate::nodes::Nodes;
-use crate::session::{Session, Setting, Spec};
+use crate::session::{Command, Session, Setting, Spec};
 use crate::{
     Answer, Answers, Counter, CounterMap, Election, Error, IndexedMap, Lock, Map, MultiMap,
-    Options, Set, Value, discovery, route, v1,
+    Options, Set, Value, discovery, route, v1, wire,
 };
 
 /// A cluster. Cheap to clone; clones share connections and sessions.
@@ -49,11 +49,18 @@ impl Drop for Shared {
 #[derive(Clone)]
 pub(crate) struct Operation {
     pub spec: Arc<Spec>,
-    pub path: &'static str,
+    pub number: u32,
     pub input: Bytes,
     pub timeout: Duration,
     /// How to ask; `None` makes it a command.
     pub query: Option<v1::Consistency>,
+}
+
+impl Operation {
+    /// The command of a session, for a primitive by its id.
+    pub fn command(&self, primitive: u64) -> Command {
+        wire::operation(primitive, self.number, self.input.clone())
+    }
 }
 
 impl Cluster {
@@ -67,10 +74,10 @@ impl Cluster {
     pub(crate) async fn open(endpoints: Vec<String>, options: Options) -> Result<Self, Error> {
         let nodes = Arc::new(Nodes::new(&endpoints, options.routing)?);
         let partitions = discovery::partitions(&nodes, &options).await?;
-        let wanted = Arc::new(Notify::new());
-        let keeper = discovery::keep(Arc::downgrade(&nodes), wanted.clone(), options.discover);
+        let leaders = nodes.leaders.clone();
+        let keeper = discovery::keep(Arc::downgrade(&nodes), leaders, options.discover);
         let timeout = options.session_timeout.clamp(SESSION_TIMEOUT_MIN, SESSION_TIMEOUT_MAX);
-        let setting = Setting { nodes, discovery: wanted, timeout };
+        let setting = Setting { nodes, timeout, began: Instant::now() };
         let shared = Shared {
             sessions: partitions.iter().map(|_| RwLock::default()).collect(),
             partitions,

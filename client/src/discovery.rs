@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use futures::future::join_all;
 use multiraft_proto::v1;
-use tokio::sync::Notify;
 use tracing::{debug, info};
 
-use crate::calls::unary;
+use crate::administration::unary;
+use crate::leaders::Leaders;
 use crate::limits::{DISCOVERY_PAUSE, DISCOVERY_PERIOD, DISCOVERY_TIMEOUT};
 use crate::nodes::{Nodes, Source};
 use crate::{Error, Options};
@@ -37,14 +37,14 @@ pub async fn partitions(nodes: &Nodes, options: &Options) -> Result<Vec<u32>, Er
     }
 }
 
-/// Keeps nodes and leaders up to date for as long as the client exists; `wanted` hurries it.
-pub async fn keep(nodes: Weak<Nodes>, wanted: Arc<Notify>, discover: bool) {
+/// Keeps nodes and leaders up to date for as long as the client exists.
+pub async fn keep(nodes: Weak<Nodes>, leaders: Arc<Leaders>, discover: bool) {
     loop {
         let Some(present) = nodes.upgrade() else { return };
         apply(&present, &ask(&present).await, discover);
         drop(present);
         tokio::time::sleep(DISCOVERY_PAUSE).await;
-        let _ = tokio::time::timeout(DISCOVERY_PERIOD, wanted.notified()).await;
+        let _ = tokio::time::timeout(DISCOVERY_PERIOD, leaders.wanted.notified()).await;
     }
 }
 
@@ -69,7 +69,7 @@ fn apply(nodes: &Nodes, said: &Said, discover: bool) {
             let _ = nodes.add(&address, Source::Learned);
         }
     }
-    nodes.set_leaders(leaders(said));
+    nodes.leaders.set(leaders(said), addresses(said));
 }
 
 /// Client addresses that peers announced, of nodes that nobody asked yet.
@@ -83,6 +83,16 @@ fn unknown_addresses(said: &Said) -> BTreeSet<String> {
         .map(|peer| peer.client_address.clone())
         .filter(|address| !address.is_empty() && !asked.contains(address.as_str()))
         .collect()
+}
+
+/// Where each node is asked, by every address that is told of it.
+fn addresses(said: &Said) -> HashMap<String, String> {
+    let answers = || said.iter().filter_map(|(asked, answer)| Some((asked, answer.as_ref()?)));
+    let asked: HashMap<u64, &String> = answers().map(|(asked, a)| (a.node_id, asked)).collect();
+    let peers = answers().flat_map(|(_, answer)| &answer.peers);
+    let told = peers.filter_map(|peer| Some((&peer.client_address, *asked.get(&peer.node_id)?)));
+    let own = said.iter().map(|(asked, _)| (asked, asked));
+    own.chain(told).map(|(told, asked)| (told.clone(), asked.clone())).collect()
 }
 
 /// Address of each group's leader: what the node with the highest term says.

@@ -7,22 +7,24 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt, TryStreamExt, select_all, try_unfold};
 use multiraft_proto::v1;
+use multiraft_proto::v1::stream_call::Call;
 use prost::Message;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status};
 use tracing::debug;
 
-use crate::calls::{Deadline, Failure, Verdict, back_off, judge, streaming};
+use crate::answers::{Answers, End};
+use crate::calls::{Deadline, check_size};
 use crate::cluster::Operation;
-use crate::envelope::{CommandResponse, QueryRequest};
 use crate::limits::{FAN_OUT_MAX, UNSTATED_BYTES_MAX, UNSTATED_OUTPUTS_MAX};
 use crate::nodes::Node;
 use crate::numbers::Ticket;
 use crate::primitive::Primitive;
 use crate::session::{Session, decode};
+use crate::tries::{Failed, Tries, back_off};
 use crate::{Answer, Error};
 
-/// A stream of answers; read it with `futures::StreamExt`. Nothing is fetched that nobody reads. It
-/// ends behind its first error.
+/// A stream of answers; read it with `futures::StreamExt`. Of a list nothing is fetched that nobody
+/// reads, of others 1 MiB at most. It ends behind its first error.
 pub type Stream<T> = BoxStream<'static, Result<Answer<T>, Error>>;
 
 /// How a stream goes on when it broke off.
@@ -43,7 +45,11 @@ pub struct Feed {
     primitive: u64,
     kind: Kind,
     ticket: Ticket,
-    open: Option<Streaming<CommandResponse>>,
+    open: Option<Answers>,
+    /// It has a stream of its own.
+    is_alone: bool,
+    /// The last answer of what is open was there.
+    is_over: bool,
     /// Outputs so far.
     received: u64,
     unstated: (u64, usize),
@@ -54,8 +60,7 @@ pub struct Feed {
 struct Trouble {
     node: Option<Arc<Node>>,
     began: Instant,
-    tried: Vec<String>,
-    attempts: u32,
+    tries: Tries,
     deadline: Option<Deadline>,
 }
 
@@ -69,67 +74,109 @@ impl Feed {
         let primitive = session.primitive(&operation.spec, deadline).await?;
         let ticket = session.ticket();
         let began = Instant::now();
-        let (tried, attempts, deadline) = Default::default();
-        let trouble = Trouble { node: None, began, tried, attempts, deadline };
-        let (open, received, unstated) = Default::default();
-        Ok(Self { session, operation, primitive, kind, ticket, open, received, unstated, trouble })
+        let (tries, deadline, node) = Default::default();
+        let trouble = Trouble { node, began, tries, deadline };
+        let (open, is_over, received, unstated) = Default::default();
+        // Lists are long and of one point in time: they cannot go on where they overran.
+        let is_alone = kind == Kind::List;
+        let feed = Self {
+            session,
+            operation,
+            primitive,
+            kind,
+            ticket,
+            open,
+            is_alone,
+            is_over,
+            received,
+            unstated,
+            trouble,
+        };
+        check_size(&feed.call())?;
+        Ok(feed)
     }
 
     /// The next output; `None` at the end of a list, or when the session was closed.
     pub async fn next(&mut self) -> Result<Option<Answer<Bytes>>, Error> {
         loop {
-            let status = match self.message().await {
-                Ok(Some(response)) => match self.accept(response)? {
+            let failed = match self.answer().await {
+                Ok(Some(answer)) => match self.accept(answer)? {
                     Some(answer) => return Ok(Some(answer)),
                     None => continue,
                 },
                 Ok(None) if self.kind == Kind::List || self.session.is_expired() => {
                     return Ok(None);
                 }
-                Ok(None) => Status::unavailable("the stream ended"),
-                Err(status) => status,
+                Ok(None) => Failed::of_call(Status::unavailable("the stream ended")),
+                Err(End::Failed(failed)) => failed,
+                Err(End::Overran) => {
+                    self.go_alone();
+                    continue;
+                }
             };
-            self.recover(status).await?;
+            self.recover(failed).await?;
         }
     }
 
-    async fn message(&mut self) -> Result<Option<CommandResponse>, Status> {
-        let open = match &mut self.open {
-            Some(open) => open,
-            None => {
-                let (partition, nodes) = (self.session.partition(), self.session.nodes());
-                let node = nodes.next(partition, &mut self.trouble.tried);
-                let channel = node.streams.clone();
-                self.trouble.node = Some(node);
-                self.trouble.began = Instant::now();
-                let request = self.request();
-                self.open.insert(streaming(&channel, self.operation.path, request).await?)
-            }
+    /// The next answer; `None`: there is none any more.
+    async fn answer(&mut self) -> Result<Option<v1::StreamAnswer>, End> {
+        if self.open.is_none() {
+            self.open = Some(self.ask().await.map_err(End::Failed)?);
+            self.is_over = false;
+        }
+        let open = self.open.as_mut().expect("set above");
+        if self.is_over {
+            return Ok(None);
+        }
+        let answer = match open.next().await {
+            // Closed by its session: an end as any other.
+            Err(End::Failed(failed)) if failed.is_answer(Code::Cancelled) => return Ok(None),
+            other => other?,
         };
-        open.message().await
+        self.is_over = answer.last;
+        let is_end = answer.last && answer.output.is_none() && answer.status() == crate::Status::Ok;
+        Ok((!is_end).then_some(answer))
     }
 
-    /// The request of a command is that of a query without the fields that only queries have.
-    fn request(&self) -> QueryRequest {
+    async fn ask(&mut self) -> Result<Answers, Failed> {
+        let (partition, nodes) = (self.session.partition(), self.session.nodes());
+        let node = self.trouble.tries.node(nodes, partition);
+        self.trouble.node = Some(node.clone());
+        self.trouble.began = Instant::now();
+        let call = self.call();
+        if self.is_alone {
+            return node.listen_alone(partition, call).await;
+        }
+        let from = if self.kind == Kind::Events { self.received + 1 } else { 0 };
+        node.listen(partition, call, from).await
+    }
+
+    fn call(&self) -> Call {
         let (primitive, number) = (self.primitive, self.ticket.number);
-        let headers = match self.operation.query {
-            Some(consistency) => self.session.query_headers(primitive, number, consistency),
-            None => v1::QueryRequestHeaders {
-                operation: Some(self.session.address(primitive).headers()),
-                sequence_num: number,
-                ..Default::default()
-            },
-        };
-        QueryRequest { headers: Some(headers), input: self.operation.input.clone() }
+        match self.operation.query {
+            Some(consistency) => {
+                self.session.query(&self.operation, consistency, primitive, number)
+            }
+            None => self.session.command(number, self.operation.command(primitive)),
+        }
     }
 
-    /// `None`: it was received before. The responses of queries are those of commands without a
-    /// number.
-    fn accept(&mut self, response: CommandResponse) -> Result<Option<Answer<Bytes>>, Error> {
-        let headers = response.headers.unwrap_or_default();
-        let (expected, received) = (self.received + 1, headers.output_sequence_num);
-        (self.trouble.attempts, self.trouble.deadline) = Default::default();
-        self.trouble.tried.clear();
+    /// Outputs come faster than they are read: goes on over a stream of its own.
+    fn go_alone(&mut self) {
+        debug!(partition = self.session.partition(), "a stream is read too slowly to be shared");
+        self.is_alone = true;
+        let Some(open) = self.open.take() else { return };
+        if self.kind == Kind::Events {
+            // The command is the same: taking this call back would end it.
+            open.leave();
+        }
+    }
+
+    /// `None`: it was received before.
+    fn accept(&mut self, answer: v1::StreamAnswer) -> Result<Option<Answer<Bytes>>, Error> {
+        let (expected, received) = (self.received + 1, answer.output_sequence_num);
+        self.trouble.deadline = None;
+        self.trouble.tries.succeeded();
         if self.kind == Kind::Events {
             if received < expected {
                 return Ok(None);
@@ -138,10 +185,10 @@ impl Feed {
                 let partition = self.session.partition();
                 return Err(Error::Gap { partition, expected, received });
             }
-            self.state(response.output.len());
+            self.state(answer.output.as_ref().map_or(0, Bytes::len));
         }
         self.received = expected;
-        self.session.accept(headers.operation.unwrap_or_default(), response.output).map(Some)
+        self.session.accept(answer).map(Some)
     }
 
     /// Lets the next keep-alive say that one more output was received.
@@ -155,32 +202,22 @@ impl Feed {
     }
 
     /// Waits until another try may do better, as long as that makes sense.
-    async fn recover(&mut self, status: Status) -> Result<(), Error> {
-        let Trouble { node, began, tried, attempts, deadline } = &mut self.trouble;
+    async fn recover(&mut self, failed: Failed) -> Result<(), Error> {
         self.open = None;
-        let (partition, nodes) = (self.session.partition(), self.session.nodes());
-        let address = node.as_ref().map_or(String::new(), |node| node.address.clone());
-        *attempts += 1;
+        let Trouble { node, began, tries, deadline } = &mut self.trouble;
+        let node = node.as_ref().expect("set by the first try");
         let timeout = self.operation.timeout;
         let by = deadline.get_or_insert_with(|| Deadline::of_wait(timeout));
         by.after_try(began.elapsed());
-        debug!(path = self.operation.path, partition, address, attempts, %status, "a stream broke off");
-        match judge(&status) {
-            Verdict::Final => {
-                return Err(self.session.failed(Failure::Final { node: address, status }));
-            }
-            Verdict::Retry => nodes.forget_leader(partition),
-            Verdict::Unreachable => {
-                nodes.forget_leader(partition);
-                node.as_ref().inspect(|node| node.blame());
-            }
-        }
+        let (partition, nodes) = (self.session.partition(), self.session.nodes());
+        let tried = tries.failed(nodes, node, partition, failed);
+        let status = tried.map_err(|failure| self.session.failed(failure))?;
         let is_cut = self.kind == Kind::List && self.received > 0;
         if is_cut || by.left().is_zero() {
-            return Err(self.session.failed(by.over(*attempts, &address, &status)));
+            let over = by.over(tries.attempts, &node.address, &status);
+            return Err(self.session.failed(over));
         }
-        tried.push(address);
-        tokio::time::sleep(back_off(*attempts)).await;
+        tokio::time::sleep(back_off(tries.attempts)).await;
         Ok(())
     }
 
@@ -195,9 +232,10 @@ impl Feed {
 }
 
 impl Drop for Feed {
-    /// The cluster keeps events for whoever may ask for them again: this one does not.
+    /// The cluster keeps events for whoever may ask for them again: this one does not. Those that are
+    /// shared are taken back.
     fn drop(&mut self) {
-        if self.kind == Kind::Events {
+        if self.kind == Kind::Events && !matches!(self.open, Some(Answers::Shared { .. })) {
             self.session.hurry();
         }
     }

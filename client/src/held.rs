@@ -86,8 +86,7 @@ async fn ask(
     wish: &Wish,
     deadline: Deadline,
 ) -> Result<Answer<Bytes>, Error> {
-    let Operation { path, input, .. } = &wish.get;
-    session.send(primitive, number, path, input.clone(), deadline).await
+    session.send(number, wish.get.command(primitive), deadline).await
 }
 
 /// Learns what became of a wish that nobody has any more, and gives back what it got. Asked again

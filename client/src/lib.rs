@@ -30,21 +30,28 @@
 //! background. When one expires (the client was cut off for longer than its timeout), calls in
 //! flight end with [`Error::SessionExpired`] and the next call opens a new one.
 //!
+//! **Connections.** All calls of a [`Cluster`] and its clones to one node share one stream, many to a
+//! message: commands, queries, events and keep-alives. When more are made than the node takes at once
+//! (4,096), the others wait for a place. Lists, and events that are read too slowly, have streams of
+//! their own on a second connection.
+//!
 //! Dropping the future of any call is allowed at any time; of a command the outcome is then unknown.
 
+mod administration;
+mod answers;
 mod calls;
 mod cluster;
 mod counter;
 mod counter_map;
 mod discovery;
 mod election;
-mod envelope;
 mod error;
 mod event;
 mod feed;
 mod held;
 mod indexed_map;
 mod key_locks;
+mod leaders;
 mod limits;
 mod lock;
 mod map;
@@ -56,12 +63,15 @@ mod primitive;
 mod range;
 mod route;
 mod session;
+mod session_stream;
 mod set;
 mod transaction;
+mod tries;
 mod value;
 mod version;
+mod wire;
 
-pub use calls::{node_info, node_service};
+pub use administration::{node_info, node_service};
 pub use cluster::Cluster;
 pub use counter::Counter;
 pub use counter_map::CounterMap;

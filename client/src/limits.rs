@@ -21,10 +21,37 @@ pub const WAIT_MIN: Duration = Duration::from_secs(5);
 /// One try at learning what became of a call that nobody waits for any more.
 pub const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What a node may send of a stream that nobody reads,
+/// A session stream without an open call ends after this: where one is, the connection is pinged.
+pub const IDLE_TIME: Duration = Duration::from_secs(5);
+
+/// Bytes of calls in one message, unless a single one is larger: the node begins with the first while
+/// the others are sent. It takes 4 MiB.
+pub const FRAME_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes of one call: what the cluster takes as a message, with room for what is around it.
+pub const CALL_BYTES_MAX: usize = (4 << 20) - 64;
+
+/// Bytes of one message of a session stream: the largest answer, and what nodes send with it.
+pub const STREAM_MESSAGE_BYTES_MAX: usize = 8 << 20;
+
+/// One in so many places on a session stream is for what keeps sessions: a partition without a leader
+/// makes others wait, and must not cost them their sessions.
+pub const RESERVE_PART: u32 = 16;
+
+/// Of the calls on a session stream (nodes take 4,096) those that may have answers, or wait for one, as
+/// long as they like. More have streams of their own: a lock's release must find a place, however many
+/// wait for the lock.
+pub const LISTENING_MAX: usize = 2_048;
+
+/// Answers of one call, and their bytes, that are kept when nobody takes them. With more the call goes
+/// on over a stream of its own, which is not read until they are taken.
+pub const UNREAD_ANSWERS_MAX: usize = 4_096;
+pub const UNREAD_BYTES_MAX: usize = 1 << 20;
+
+/// What a node may send of a call's own stream that nobody reads,
 pub const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 
-/// and of all streams on one connection: 128 that nobody reads do not hold up the others.
+/// and of all of them on one connection: 128 that nobody reads do not hold up the others.
 pub const STREAMS_WINDOW_BYTES: u32 = 32 << 20;
 
 /// Outputs of a stream, and their bytes, after which a keep-alive says early that they were received.

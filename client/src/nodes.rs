@@ -1,16 +1,20 @@
 //! The nodes that a client knows, and which one a call asks next.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
+use multiraft_proto::v1::stream_call::Call;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::answers::Answers;
+use crate::leaders::Leaders;
 use crate::limits::{
-    BLAME_TIME, CONNECT_TIMEOUT, NODES_MAX, PING_PERIOD, PING_TIMEOUT, STREAM_WINDOW_BYTES,
-    STREAMS_WINDOW_BYTES,
+    BLAME_TIME, CONNECT_TIMEOUT, LISTENING_MAX, NODES_MAX, PING_PERIOD, PING_TIMEOUT,
+    STREAM_WINDOW_BYTES, STREAMS_WINDOW_BYTES,
 };
+use crate::session_stream::{Place, SessionStream, Urgency};
+use crate::tries::Failed;
 use crate::{Error, Routing};
 
 /// One node. The channel connects by itself, and again when the connection was lost.
@@ -18,8 +22,12 @@ use crate::{Error, Routing};
 pub struct Node {
     pub address: String,
     pub channel: Channel,
-    /// A connection of its own for streams: those that nobody reads must not hold up calls.
-    pub streams: Channel,
+    /// A connection of its own for calls with a stream of their own: those that nobody reads must not
+    /// hold up others.
+    streams: Channel,
+    /// The stream of all other calls. Opened by the first that comes, and again when it is over.
+    stream: Mutex<Option<Arc<SessionStream>>>,
+    leaders: Arc<Leaders>,
     /// Given by the user, or has answered. An address that only a node of the cluster named may mean
     /// nothing here: behind a forwarded port nobody else's does.
     confirmed: AtomicBool,
@@ -27,7 +35,7 @@ pub struct Node {
 }
 
 impl Node {
-    fn new(address: &str, source: Source) -> Result<Self, Error> {
+    fn new(address: &str, source: Source, leaders: Arc<Leaders>) -> Result<Self, Error> {
         let invalid = || Error::Invalid {
             message: format!("endpoint {address:?}: write host:port, such as 127.0.0.1:5678"),
         };
@@ -52,14 +60,56 @@ impl Node {
             address: address.into(),
             channel: endpoint.connect_lazy(),
             streams,
+            stream: Mutex::default(),
+            leaders,
             confirmed: (source == Source::Given).into(),
             unreachable_until: Mutex::new(None),
         })
     }
 
+    /// Waits for a place on the session stream.
+    pub async fn place(&self, urgency: Urgency) -> Result<Place, Failed> {
+        loop {
+            if let Some(place) = self.stream().place(urgency).await? {
+                return Ok(place);
+            }
+        }
+    }
+
+    /// Sends a call that may have any number of answers, or wait as long as it takes. Numbered outputs
+    /// below `from` may be left out.
+    pub async fn listen(&self, partition: u32, call: Call, from: u64) -> Result<Answers, Failed> {
+        // Those that are answered soon must find places, whatever waits: it may wait for them.
+        if self.stream().listening() >= LISTENING_MAX {
+            return self.listen_alone(partition, call).await;
+        }
+        Answers::shared(self.place(Urgency::Usual).await?, partition, call, from)
+    }
+
+    /// The same over a stream of its own, which is read no faster than its answers are taken.
+    pub async fn listen_alone(&self, partition: u32, call: Call) -> Result<Answers, Failed> {
+        Answers::own(self.streams.clone(), partition, call).await
+    }
+
+    fn stream(&self) -> Arc<SessionStream> {
+        let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*stream {
+            Some(stream) if !stream.is_over() => stream.clone(),
+            _ => {
+                let (channel, leaders) = (self.channel.clone(), self.leaders.clone());
+                let open = Arc::new(SessionStream::open(&self.address, channel, leaders));
+                stream.insert(open).clone()
+            }
+        }
+    }
+
     /// The node has answered: calls may go to it.
     pub fn confirm(&self) {
         self.confirmed.store(true, Ordering::Relaxed);
+    }
+
+    fn is_confirmed(&self) -> bool {
+        self.confirmed.load(Ordering::Relaxed)
     }
 
     /// The node could not be reached: others are asked first for a while.
@@ -86,8 +136,7 @@ pub enum Source {
 #[derive(Debug)]
 pub struct Nodes {
     list: RwLock<Vec<Arc<Node>>>,
-    /// Address of the node that leads a partition.
-    leaders: RwLock<HashMap<u32, String>>,
+    pub leaders: Arc<Leaders>,
     routing: Routing,
     turn: AtomicUsize,
 }
@@ -99,8 +148,8 @@ impl Nodes {
                 message: "no endpoints: give host:port of at least one node".into(),
             });
         }
-        let nodes =
-            Self { list: RwLock::default(), leaders: RwLock::default(), routing, turn: 0.into() };
+        let (list, leaders) = Default::default();
+        let nodes = Self { list, leaders, routing, turn: 0.into() };
         for endpoint in endpoints {
             nodes.add(endpoint, Source::Given)?;
         }
@@ -112,7 +161,7 @@ impl Nodes {
         if self.list().iter().any(|node| node.address == address) {
             return Ok(());
         }
-        let node = Arc::new(Node::new(address, source)?);
+        let node = Arc::new(Node::new(address, source, self.leaders.clone())?);
         let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
         if list.len() < NODES_MAX && !list.iter().any(|known| known.address == address) {
             list.push(node);
@@ -124,21 +173,16 @@ impl Nodes {
         self.list.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub fn set_leaders(&self, leaders: HashMap<u32, String>) {
-        *self.leaders.write().unwrap_or_else(PoisonError::into_inner) = leaders;
-    }
-
-    /// The leader did not do what leaders do: ask the others in turn.
-    pub fn forget_leader(&self, partition: u32) {
-        self.leaders.write().unwrap_or_else(PoisonError::into_inner).remove(&partition);
+    /// Whether calls go to no node that was not tried.
+    pub fn all_tried(&self, tried: &[String]) -> bool {
+        self.list().iter().all(|node| !node.is_confirmed() || tried.contains(&node.address))
     }
 
     /// The node to ask next: one that was not tried yet and can be reached, as far as there is one.
     /// When all were tried it starts over, and `tried` is emptied.
     pub fn next(&self, partition: u32, tried: &mut Vec<String>) -> Arc<Node> {
         let list = self.list.read().unwrap_or_else(PoisonError::into_inner);
-        let confirmed = |node: &&Arc<Node>| node.confirmed.load(Ordering::Relaxed);
-        let list: Vec<_> = list.iter().filter(confirmed).collect();
+        let list: Vec<_> = list.iter().filter(|node| node.is_confirmed()).collect();
         if list.iter().all(|node| tried.contains(&node.address)) {
             tried.clear();
         }
@@ -147,12 +191,11 @@ impl Nodes {
             Routing::Leader => self.turn.fetch_add(1, Ordering::Relaxed) % list.len(),
             Routing::InOrder => 0,
         };
-        let leaders = self.leaders.read().unwrap_or_else(PoisonError::into_inner);
-        let leader = leaders.get(&partition).filter(|_| self.routing == Routing::Leader);
+        let leader = self.leaders.of(partition).filter(|_| self.routing == Routing::Leader);
         (0..list.len())
             .map(|i| list[(start + i) % list.len()])
             .filter(|node| !tried.contains(&node.address))
-            .min_by_key(|node| (node.is_blamed(now), leader != Some(&node.address)))
+            .min_by_key(|node| (node.is_blamed(now), leader.as_ref() != Some(&node.address)))
             .expect("a cluster has at least one endpoint, and not all were tried")
             .clone()
     }
@@ -188,11 +231,11 @@ mod tests {
     #[tokio::test]
     async fn the_leader_is_asked_first_until_it_is_forgotten() {
         let nodes = nodes(Routing::Leader);
-        nodes.set_leaders(HashMap::from([(1, "c:1".to_owned())]));
+        nodes.leaders.set([(1, "c:1".to_owned())].into(), [].into());
         for _ in 0..5 {
             assert_eq!(&take(&nodes, 3)[..1], "c");
         }
-        nodes.forget_leader(1);
+        nodes.leaders.forget(1);
         let first: Vec<_> = (0..3).map(|_| take(&nodes, 1)).collect();
         assert_eq!(first.iter().collect::<std::collections::BTreeSet<_>>().len(), 3, "{first:?}");
     }

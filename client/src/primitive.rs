@@ -42,10 +42,10 @@ impl Primitive {
 
     /// An operation by its number, ready to be sent.
     pub fn operation<I: Message>(&self, number: u32, input: &I) -> Operation {
-        let Rpc { path, kind, .. } = rpc(number);
+        let Rpc { kind, .. } = rpc(number);
         Operation {
             spec: self.spec.clone(),
-            path,
+            number,
             input: input.encode_to_vec().into(),
             timeout: self.timeout,
             query: (*kind == Kind::Query).then_some(self.consistency),

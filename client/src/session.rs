@@ -6,23 +6,21 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use multiraft_proto::v1;
+use multiraft_proto::v1::stream_call::Call;
 use prost::Message;
 use tokio::sync::{Notify, OnceCell, watch};
 use tracing::{debug, warn};
+use v1::partition_input::Payload;
 
 use crate::calls::{Deadline, Failure, call};
 use crate::cluster::Operation;
-use crate::envelope::{self, Address};
 use crate::limits::{CLOSE_TIMEOUT, UNRELEASED_COMMANDS_MAX};
 use crate::nodes::Nodes;
 use crate::numbers::{Numbers, Ticket};
 use crate::version::duration;
-use crate::{Answer, Error, Rejection, Status};
+use crate::{Answer, Error, Rejection, Status, wire};
 
-const OPEN_SESSION: &str = "/atomix.multiraft.v1.Partition/OpenSession";
-const KEEP_ALIVE: &str = "/atomix.multiraft.v1.Partition/KeepAlive";
-const CLOSE_SESSION: &str = "/atomix.multiraft.v1.Partition/CloseSession";
-const CREATE_PRIMITIVE: &str = "/atomix.multiraft.v1.Session/CreatePrimitive";
+pub use v1::session_input::Payload as Command;
 
 /// A primitive by its names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -36,8 +34,10 @@ pub struct Spec {
 #[derive(Clone)]
 pub struct Setting {
     pub nodes: Arc<Nodes>,
-    pub discovery: Arc<Notify>,
     pub timeout: Duration,
+    /// Keep-alives of all sessions are sent at the same times, counted from here, and so leave in few
+    /// messages.
+    pub began: Instant,
 }
 
 /// A session with one partition. While it exists a task keeps it alive.
@@ -62,13 +62,9 @@ impl Session {
         deadline: Deadline,
     ) -> Result<Arc<Self>, Error> {
         let since = Instant::now();
-        let request = v1::OpenSessionRequest {
-            headers: Some(v1::PartitionRequestHeaders { partition_id: partition }),
-            input: Some(v1::OpenSessionInput { timeout: Some(duration(setting.timeout)) }),
-        };
-        let response: v1::OpenSessionResponse =
-            call(&setting.nodes, partition, OPEN_SESSION, &request, deadline).await?;
-        let id = response.output.map_or(0, |output| output.session_id);
+        let input = v1::OpenSessionInput { timeout: Some(duration(setting.timeout)) };
+        let open = wire::partition(Payload::OpenSession(input));
+        let id = call(&setting.nodes, partition, &open, deadline).await?.session_id;
         debug!(partition, session = id, "opened a session");
         let session = Arc::new(Self {
             partition,
@@ -79,8 +75,7 @@ impl Session {
             keep: Arc::default(),
             primitives: Mutex::default(),
         });
-        let period = session.setting.timeout / 4;
-        tokio::spawn(keep_alive(Arc::downgrade(&session), session.keep.clone(), period));
+        tokio::spawn(keep_alive(Arc::downgrade(&session), session.keep.clone()));
         Ok(session)
     }
 
@@ -117,41 +112,43 @@ impl Session {
         operation: Operation,
         deadline: Deadline,
     ) -> Result<Answer<Bytes>, Error> {
-        let Operation { spec, path, input, query, .. } = operation;
-        match query {
-            None => self.command(&spec, path, input, deadline).await,
-            Some(consistency) => self.query(&spec, path, input, consistency, deadline).await,
+        let primitive = self.primitive(&operation.spec, deadline).await?;
+        match operation.query {
+            // The ticket lives until the answer is there.
+            None => {
+                let ticket = self.ticket();
+                self.send(ticket.number, operation.command(primitive), deadline).await
+            }
+            Some(consistency) => {
+                let ticket = self.numbers.take();
+                let query = self.query(&operation, consistency, primitive, ticket.number);
+                self.accept(self.call(&query, deadline).await?)
+            }
         }
     }
 
-    /// Carries out a command of a primitive, once.
-    async fn command(
+    /// A query as it is sent now.
+    pub fn query(
         &self,
-        spec: &Spec,
-        path: &'static str,
-        input: Bytes,
-        deadline: Deadline,
-    ) -> Result<Answer<Bytes>, Error> {
-        let primitive = self.primitive(spec, deadline).await?;
-        let ticket = self.ticket();
-        self.send(primitive, ticket.number, path, input, deadline).await
+        operation: &Operation,
+        consistency: v1::Consistency,
+        primitive_id: u64,
+        sequence_num: u64,
+    ) -> Call {
+        Call::Query(v1::StreamQuery {
+            session_id: self.id,
+            primitive_id,
+            operation: operation.number,
+            input: operation.input.clone(),
+            max_received_index: self.numbers.max_received_index(),
+            consistency: consistency.into(),
+            sequence_num,
+        })
     }
 
-    async fn query(
-        &self,
-        spec: &Spec,
-        path: &'static str,
-        input: Bytes,
-        consistency: v1::Consistency,
-        deadline: Deadline,
-    ) -> Result<Answer<Bytes>, Error> {
-        let primitive = self.primitive(spec, deadline).await?;
-        let ticket = self.numbers.take();
-        let headers = self.query_headers(primitive, ticket.number, consistency);
-        let request = envelope::QueryRequest { headers: Some(headers), input };
-        let response: envelope::QueryResponse = self.call(path, &request, deadline).await?;
-        let headers = response.headers.and_then(|headers| headers.operation).unwrap_or_default();
-        self.accept(headers, response.output)
+    /// A command as it is sent.
+    pub fn command(&self, sequence_num: u64, command: Command) -> Call {
+        wire::command(self.id, sequence_num, command)
     }
 
     /// The id of a primitive, which is created if need be.
@@ -167,15 +164,11 @@ impl Session {
     }
 
     async fn create_primitive(&self, spec: &Spec, deadline: Deadline) -> Result<u64, Error> {
-        let spec = v1::PrimitiveSpec {
-            service: spec.service.into(),
-            namespace: spec.namespace.clone(),
-            name: spec.name.clone(),
-        };
-        let input = v1::CreatePrimitiveInput { spec: Some(spec) }.encode_to_vec().into();
         let ticket = self.ticket();
-        let answer = self.send(0, ticket.number, CREATE_PRIMITIVE, input, deadline).await?;
-        Ok(decode::<v1::CreatePrimitiveOutput>(&answer.value)?.primitive_id)
+        let create = self.command(ticket.number, wire::create_primitive(spec));
+        let answer = self.call(&create, deadline).await?;
+        let id = answer.primitive_id;
+        self.accept(answer).map(|_| id)
     }
 
     /// A number for a command. While the ticket lives the cluster keeps its answer.
@@ -189,33 +182,12 @@ impl Session {
     /// Sends a command under a number. Sent again under the same one it takes effect once.
     pub async fn send(
         &self,
-        primitive: u64,
         sequence_num: u64,
-        path: &'static str,
-        input: Bytes,
+        command: Command,
         deadline: Deadline,
     ) -> Result<Answer<Bytes>, Error> {
-        let operation = Some(self.address(primitive).headers());
-        let headers = v1::CommandRequestHeaders { operation, sequence_num };
-        let request = envelope::CommandRequest { headers: Some(headers), input };
-        let response: envelope::CommandResponse = self.call(path, &request, deadline).await?;
-        let headers = response.headers.and_then(|headers| headers.operation).unwrap_or_default();
-        self.accept(headers, response.output)
-    }
-
-    /// What the headers of a query say.
-    pub fn query_headers(
-        &self,
-        primitive: u64,
-        sequence_num: u64,
-        consistency: v1::Consistency,
-    ) -> v1::QueryRequestHeaders {
-        v1::QueryRequestHeaders {
-            operation: Some(self.address(primitive).headers()),
-            sequence_num,
-            max_received_index: self.numbers.max_received_index(),
-            consistency: Some(consistency.into()),
-        }
+        let call = self.command(sequence_num, command);
+        self.accept(self.call(&call, deadline).await?)
     }
 
     /// Sends a keep-alive before its time.
@@ -231,27 +203,17 @@ impl Session {
         self.partition
     }
 
-    pub fn address(&self, primitive: u64) -> Address {
-        Address { partition: self.partition, session: self.id, primitive }
-    }
-
-    async fn call<Q, R>(&self, path: &'static str, request: &Q, by: Deadline) -> Result<R, Error>
-    where
-        Q: Message + Clone + 'static,
-        R: Message + Default + 'static,
-    {
+    async fn call(&self, request: &Call, by: Deadline) -> Result<v1::StreamAnswer, Error> {
         if self.is_expired() {
             return Err(self.expiry());
         }
-        match call(&self.setting.nodes, self.partition, path, request, by).await {
-            Ok(response) => Ok(response),
-            Err(failure) => Err(self.failed(failure)),
-        }
+        let answered = call(&self.setting.nodes, self.partition, request, by).await;
+        answered.map_err(|failure| self.failed(failure))
     }
 
     /// The error of a call in this session that failed for good.
     pub fn failed(&self, failure: Failure) -> Error {
-        self.setting.discovery.notify_one();
+        self.setting.nodes.leaders.wanted.notify_one();
         let error = failure.in_session(self.partition, self.id);
         if matches!(error, Error::SessionExpired { .. }) {
             self.end();
@@ -263,41 +225,34 @@ impl Session {
         Error::SessionExpired { partition: self.partition, session: self.id }
     }
 
-    /// What an answer says, by its headers.
-    pub fn accept(
-        &self,
-        headers: v1::OperationResponseHeaders,
-        output: Bytes,
-    ) -> Result<Answer<Bytes>, Error> {
-        let index = envelope::index(&headers);
+    /// What an answer says.
+    pub fn accept(&self, answer: v1::StreamAnswer) -> Result<Answer<Bytes>, Error> {
+        let (partition, index, status) = (self.partition, answer.index, answer.status());
         self.numbers.received(index);
-        match headers.status() {
-            Status::Ok => Ok(Answer { value: output, partition: self.partition, index }),
-            status => Err(Error::Rejected(Rejection {
-                status,
-                message: headers.message,
-                partition: self.partition,
-                index,
-            })),
+        match status {
+            Status::Ok => {
+                let value = answer.output.unwrap_or_default();
+                Ok(Answer { value, partition, index })
+            }
+            status => {
+                let message = answer.message;
+                Err(Error::Rejected(Rejection { status, message, partition, index }))
+            }
         }
     }
 
-    async fn keep_alive(&self, period: Duration) -> Result<(), Error> {
+    async fn keep_alive(&self) -> Result<(), Error> {
         let since = Instant::now();
         let statement = self.numbers.statement();
-        let request = v1::KeepAliveRequest {
-            headers: Some(v1::PartitionRequestHeaders { partition_id: self.partition }),
-            input: Some(v1::KeepAliveInput {
-                session_id: self.id,
-                last_command_sequence_num: statement.last,
-                open_sequence_nums: statement.open,
-                output_stream_sequence_nums: statement.received,
-                exact: true,
-                ..Default::default()
-            }),
-        };
-        let _: v1::KeepAliveResponse =
-            self.call(KEEP_ALIVE, &request, Deadline::after(period)).await?;
+        let keep = wire::partition(Payload::KeepAlive(v1::KeepAliveInput {
+            session_id: self.id,
+            last_command_sequence_num: statement.last,
+            open_sequence_nums: statement.open,
+            output_stream_sequence_nums: statement.received,
+            exact: true,
+            ..Default::default()
+        }));
+        self.call(&keep, Deadline::after(self.setting.period())).await?;
         self.kept.send_modify(|kept| *kept = kept.map(|_| since));
         Ok(())
     }
@@ -307,12 +262,9 @@ impl Session {
         if self.is_expired() {
             return;
         }
-        let request = v1::CloseSessionRequest {
-            headers: Some(v1::PartitionRequestHeaders { partition_id: self.partition }),
-            input: Some(v1::CloseSessionInput { session_id: self.id }),
-        };
-        let answer: Result<v1::CloseSessionResponse, Error> =
-            self.call(CLOSE_SESSION, &request, Deadline::after(CLOSE_TIMEOUT)).await;
+        let input = v1::CloseSessionInput { session_id: self.id };
+        let close = wire::partition(Payload::CloseSession(input));
+        let answer = self.call(&close, Deadline::after(CLOSE_TIMEOUT)).await;
         self.end();
         if let Err(error) = answer {
             debug!(partition = self.partition, session = self.id, %error, "session not closed");
@@ -327,16 +279,40 @@ impl Drop for Session {
 }
 
 /// Keeps a session alive until it is dropped or lost.
-async fn keep_alive(session: Weak<Session>, early: Arc<Notify>, period: Duration) {
+async fn keep_alive(session: Weak<Session>, early: Arc<Notify>) {
+    let mut is_late = false;
     loop {
-        let _ = tokio::time::timeout(period, early.notified()).await;
+        let Some(next) = session.upgrade().map(|session| session.setting.next(Instant::now()))
+        else {
+            return;
+        };
+        // One that got no answer took its period, which is gone from the session's time.
+        if !is_late {
+            let _ = tokio::time::timeout_at(next.into(), early.notified()).await;
+        }
         let Some(session) = session.upgrade() else { return };
         if session.is_expired() {
             return;
         }
-        if let Err(error) = session.keep_alive(period).await {
+        let kept = session.keep_alive().await;
+        is_late = matches!(kept, Err(Error::Unavailable { .. }));
+        if let Err(error) = kept {
             warn!(partition = session.partition, session = session.id, %error, "keep-alive failed");
         }
+    }
+}
+
+impl Setting {
+    /// How often a session says that it is alive.
+    fn period(&self) -> Duration {
+        self.timeout / 4
+    }
+
+    /// When the next keep-alives are sent.
+    fn next(&self, now: Instant) -> Instant {
+        let period = self.period();
+        let into = (now - self.began).as_nanos() % period.as_nanos();
+        now + (period - Duration::from_nanos(into as u64))
     }
 }
 
@@ -346,4 +322,20 @@ pub fn decode<M: Message + Default>(output: &Bytes) -> Result<M, Error> {
         code: tonic::Code::Internal,
         message: format!("its answer does not decode: {error}; use a client of its release"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn keep_alives_of_all_sessions_are_sent_at_the_same_times() {
+        let endpoints = ["127.0.0.1:1".to_owned()];
+        let nodes = Arc::new(Nodes::new(&endpoints, crate::Routing::Leader).expect("valid"));
+        let began = Instant::now();
+        let setting = Setting { nodes, timeout: Duration::from_secs(60), began };
+        let next = |seconds| setting.next(began + Duration::from_secs(seconds)) - began;
+        assert_eq!([next(0), next(1), next(14)], [Duration::from_secs(15); 3]);
+        assert_eq!(next(15), Duration::from_secs(30));
+    }
 }

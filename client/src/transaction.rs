@@ -14,7 +14,6 @@ use wire::map_output::Output;
 
 use crate::Error;
 use crate::calls::Deadline;
-use crate::cluster::Operation;
 use crate::limits::SETTLE_TIMEOUT;
 use crate::map::{insert, put, remove, update};
 use crate::numbers::Ticket;
@@ -220,9 +219,9 @@ impl Part {
         input: &I,
         timeout: Duration,
     ) -> Result<Bytes, Error> {
-        let Operation { path, input, .. } = self.primitive.operation(operation, input);
+        let command = self.primitive.operation(operation, input).command(self.id);
         let deadline = Deadline::after(timeout);
-        let answer = self.session.send(self.id, ticket.number, path, input, deadline).await?;
+        let answer = self.session.send(ticket.number, command, deadline).await?;
         Ok(answer.value)
     }
 

@@ -5,6 +5,7 @@
 mod examples;
 mod locks;
 mod operations;
+mod sharing;
 mod silence;
 mod streams;
 mod transactions;
