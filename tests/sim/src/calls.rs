@@ -260,8 +260,8 @@ impl World {
                 let Hold::Waiting { floor } = one.hold else { return };
                 one.granted(self.now, self.healed);
                 self.report.locks_granted += 1;
-                let held = Held { session_id, index };
-                let (over, newest) = self.oracle.locks(group).granted(held, token, floor);
+                let held = Held { session_id, index, token };
+                let (over, newest) = self.oracle.locks(group).granted(held, floor);
                 let place = (newest == held && !is_passed_on).then_some(key.0);
                 for held in over {
                     self.assert_ended(group, held, newest.index, place);

@@ -115,8 +115,10 @@ impl Change {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
     pub session_id: u64,
-    /// Index at which it was granted.
+    /// Index at which it was granted. What time brings about raises no index: several may have one.
     pub index: u64,
+    /// Fencing token: it grows with every grant.
+    pub token: u64,
 }
 
 /// The lock of one group.
@@ -130,11 +132,12 @@ pub struct Locks {
 impl Locks {
     /// A client has the lock. Returns those whose sessions must have ended when the last of all was
     /// granted, and that.
-    pub fn granted(&mut self, held: Held, token: u64, floor: u64) -> (Vec<Held>, Held) {
-        assert!(token > floor, "[fencing] {held:?} has token {token}, {floor} was known before");
+    pub fn granted(&mut self, held: Held, floor: u64) -> (Vec<Held>, Held) {
+        let token = held.token;
+        assert!(token > floor, "[fencing] {held:?}: token {floor} was known before");
         self.token = self.token.max(token);
         self.held.push(held);
-        let newest = self.held.iter().max_by_key(|held| held.index).copied().unwrap_or(held);
+        let newest = self.held.iter().max_by_key(|held| held.token).copied().unwrap_or(held);
         (self.held.extract_if(.., |held| *held != newest).collect(), newest)
     }
 
