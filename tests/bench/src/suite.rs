@@ -5,6 +5,7 @@ mod groups;
 mod locks;
 mod snapshots;
 mod subscribers;
+mod violation;
 
 use std::path::PathBuf;
 use std::time::Duration;

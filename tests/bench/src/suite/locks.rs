@@ -234,7 +234,7 @@ impl Churn {
             self.cluster.check()?;
             let next = until.min(Instant::now() + POLL_PERIOD);
             tokio::select! {
-                what = self.table.violated() => bail!("{what}"),
+                what = self.table.violation.wait() => bail!("{what}"),
                 () = sleep_until(next) => {}
             }
         }

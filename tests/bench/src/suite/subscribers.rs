@@ -179,7 +179,7 @@ impl Scene {
         self.cluster.check()?;
         self.peak = self.peak.max(most(&self.cluster));
         tokio::select! {
-            what = self.shared.violated() => bail!("{what}"),
+            what = self.shared.violation.wait() => bail!("{what}"),
             () = sleep(POLL_PERIOD) => Ok(()),
         }
     }

@@ -87,7 +87,7 @@ impl Contender {
                 match self.open().await {
                     Ok(opened) => (session, primitive) = opened,
                     Err(error) => {
-                        table.violation(format!("lock {}: {error:#}", self.lock));
+                        table.violation.found(format!("lock {}: {error:#}", self.lock));
                         return grants;
                     }
                 }
@@ -167,7 +167,9 @@ impl Contender {
     fn over(&self, session: &Session) -> Turn {
         if !session.life.may_be_over(Instant::now()) {
             let (lock, id) = (self.lock, session.life.session);
-            self.table.violation(format!("lock {lock}: session {id} was ended though kept alive"));
+            self.table
+                .violation
+                .found(format!("lock {lock}: session {id} was ended though kept alive"));
         }
         add(&self.table.counts.lost);
         Turn::Over
@@ -175,7 +177,9 @@ impl Contender {
 
     fn unexpected(&self, what: &str, session: &Session, answer: &StreamAnswer) {
         let (lock, id, said) = (self.lock, session.life.session, describe(answer));
-        self.table.violation(format!("lock {lock}: {what} of session {id} was answered {said}"));
+        self.table
+            .violation
+            .found(format!("lock {lock}: {what} of session {id} was answered {said}"));
     }
 
     /// Holds the lock for a while and gives it up.

@@ -4,11 +4,12 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::judge::Judge;
 use crate::session::Life;
+use crate::suite::violation::Violation;
 
 /// How long after a kill its gaps are looked for.
 const WATCH_TIME: Duration = Duration::from_secs(10);
@@ -53,8 +54,7 @@ pub struct Table {
     judge: RefCell<Judge>,
     pub counts: Counts,
     pub phase: watch::Sender<Phase>,
-    violation: RefCell<Option<String>>,
-    violated: Notify,
+    pub violation: Violation,
     /// The newest grant of each group, from 1.
     last: RefCell<Vec<Instant>>,
     /// The longest times without a grant since the newest kill, by group.
@@ -68,8 +68,7 @@ impl Table {
             judge: RefCell::new(Judge::new(locks)),
             counts: Counts::default(),
             phase: watch::Sender::new(Phase::Idle),
-            violation: RefCell::default(),
-            violated: Notify::new(),
+            violation: Violation::default(),
             last: RefCell::new(vec![Instant::now(); groups as usize]),
             gaps: RefCell::new(vec![Duration::ZERO; groups as usize]),
             killed: Cell::new(None),
@@ -85,27 +84,11 @@ impl Table {
         *self.phase.borrow() == Phase::Ending
     }
 
-    /// The run has failed.
-    pub fn violation(&self, what: String) {
-        self.violation.borrow_mut().get_or_insert(what);
-        self.violated.notify_one();
-    }
-
-    /// Waits for a violation.
-    pub async fn violated(&self) -> String {
-        loop {
-            if let Some(what) = self.violation.borrow().clone() {
-                return what;
-            }
-            self.violated.notified().await;
-        }
-    }
-
     pub fn granted(&self, (group, lock): (u32, usize), token: u64, life: &Rc<Life>) {
         let now = Instant::now();
         add(&self.counts.grants);
         if let Err(what) = self.judge.borrow_mut().granted(lock, token, life, now) {
-            self.violation(what);
+            self.violation.found(what);
         }
         self.note(group as usize - 1, now);
         self.last.borrow_mut()[group as usize - 1] = now;

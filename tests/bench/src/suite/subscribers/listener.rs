@@ -17,6 +17,7 @@ use crate::lane::{Lane, may_pass};
 use crate::probe::TIME_US_MAX;
 use crate::session::{Session, describe};
 use crate::streamed::operation;
+use crate::suite::violation::Violation;
 
 pub const KEY: &str = "hot";
 
@@ -25,27 +26,12 @@ pub const KEY: &str = "hot";
 pub struct Shared {
     /// When each value was sent; the values are 0, 1, 2 and so on.
     pub sent: RefCell<Vec<Instant>>,
-    violation: RefCell<Option<String>>,
-    violated: Notify,
+    pub violation: Violation,
 }
 
 impl Shared {
     pub fn last(&self) -> u64 {
         (self.sent.borrow().len() as u64).saturating_sub(1)
-    }
-
-    pub fn violation(&self, what: String) {
-        self.violation.borrow_mut().get_or_insert(what);
-        self.violated.notify_one();
-    }
-
-    pub async fn violated(&self) -> String {
-        loop {
-            if let Some(what) = self.violation.borrow().clone() {
-                return what;
-            }
-            self.violated.notified().await;
-        }
     }
 }
 
@@ -113,7 +99,7 @@ impl Listener {
             return self.broken.notify_one();
         }
         if let Err(what) = self.check(&answer) {
-            self.shared.violation(format!("subscriber {}: {what}", self.name));
+            self.shared.violation.found(format!("subscriber {}: {what}", self.name));
         }
     }
 

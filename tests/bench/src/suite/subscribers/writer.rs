@@ -102,7 +102,7 @@ impl Writer {
                 Err(_) => Err(anyhow::anyhow!("the writer's stream ended")),
             };
             if let Err(error) = checked {
-                shared.violation(format!("{error:#}"));
+                shared.violation.found(format!("{error:#}"));
             }
             session.done(number);
             open.set(open.get() - 1);
