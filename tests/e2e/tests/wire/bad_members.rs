@@ -3,11 +3,18 @@
 use crate::nodes::{Code, Nodes, eventually, number};
 use serde_json::{Value, json};
 
-/// A refused call of a formed cluster of three with a spare node.
+/// A formed cluster of three with a spare node. Its leader has committed, each of the three knows
+/// it, and it leads as long as a test takes, however busy the machine is.
 fn formed_with_spare() -> (Nodes, usize) {
-    let nodes = Nodes::start(4);
+    let nodes = Nodes::start_with(4, &["--election-timeout", "30s"]);
     nodes.form(1, 3);
+    nodes.nodes[0].session(1);
     let leader = nodes.leader(1);
+    let id = nodes.nodes[leader].id;
+    eventually("leader that all know", || {
+        let known = |g: Value| number(&g["leader"]) == id;
+        nodes.nodes[..3].iter().all(|node| node.group(1).is_some_and(known))
+    });
     (nodes, leader)
 }
 
