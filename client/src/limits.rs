@@ -88,9 +88,12 @@ pub const DISCOVERY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time for one attempt at closing a session; one that is not closed expires by itself.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Finished commands after which a keep-alive is sent early. The cluster holds at most 65,536
-/// answers per session until a keep-alive releases them; a quarter leaves time for a slow one.
-pub const UNRELEASED_COMMANDS_MAX: u64 = 16_384;
+/// A keep-alive is sent early when so many commands ended since the last one: the cluster holds
+/// their answers until then, in memory and in every snapshot. With 16,384 they were a quarter of a
+/// loaded node's work; each sixty-fourth command costs little.
+pub const RELEASED_COMMANDS_MIN: u64 = 64;
+/// And so many for each open call, because a keep-alive lists these.
+pub const RELEASED_PER_OPEN: u64 = 2;
 
 /// Partitions asked at the same time by a call to all of them; the others wait their turn.
 pub const FAN_OUT_MAX: usize = 64;

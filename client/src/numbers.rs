@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::limits::{RELEASED_COMMANDS_MIN, RELEASED_PER_OPEN};
+
 /// Counts calls. One counter serves commands and queries, so numbers of commands have gaps.
 #[derive(Debug)]
 pub struct Numbers {
@@ -15,7 +17,7 @@ struct Inner {
     /// Calls whose answer is still awaited, with the number of the last output that was received: the
     /// cluster keeps its later answers to these.
     open: BTreeMap<u64, u64>,
-    /// Calls that ended since the last keep-alive.
+    /// Commands that ended since the last keep-alive.
     unreleased: u64,
     max_received_index: u64,
 }
@@ -35,6 +37,7 @@ pub struct Statement {
 pub struct Ticket {
     inner: Arc<Mutex<Inner>>,
     pub number: u64,
+    is_command: bool,
 }
 
 impl Numbers {
@@ -45,12 +48,21 @@ impl Numbers {
         Self { inner: Arc::new(Mutex::new(inner)) }
     }
 
-    pub fn take(&self) -> Ticket {
+    pub fn command(&self) -> Ticket {
+        self.take(true)
+    }
+
+    /// The cluster keeps nothing of a query, so its end is no reason for a keep-alive.
+    pub fn query(&self) -> Ticket {
+        self.take(false)
+    }
+
+    fn take(&self, is_command: bool) -> Ticket {
         let mut inner = lock(&self.inner);
         inner.last += 1;
         let number = inner.last;
         inner.open.insert(number, 0);
-        Ticket { inner: self.inner.clone(), number }
+        Ticket { inner: self.inner.clone(), number, is_command }
     }
 
     /// Called at the time at which a keep-alive is sent: a later call may not be missing in it.
@@ -64,9 +76,11 @@ impl Numbers {
         }
     }
 
-    /// Calls that ended since the last statement.
-    pub fn unreleased(&self) -> u64 {
-        lock(&self.inner).unreleased
+    /// Whether enough commands ended since the last statement that it is worth another one: a
+    /// statement lists what is open.
+    pub fn is_release_due(&self) -> bool {
+        let inner = lock(&self.inner);
+        inner.unreleased >= RELEASED_COMMANDS_MIN.max(RELEASED_PER_OPEN * inner.open.len() as u64)
     }
 
     pub fn received(&self, index: u64) {
@@ -95,7 +109,7 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         let mut inner = lock(&self.inner);
         inner.open.remove(&self.number);
-        inner.unreleased += 1;
+        inner.unreleased += u64::from(self.is_command);
     }
 }
 
@@ -106,20 +120,34 @@ mod tests {
     #[test]
     fn a_statement_lists_exactly_the_open_calls() {
         let numbers = Numbers::new(10);
-        let first = numbers.take();
-        let second = numbers.take();
-        let third = numbers.take();
+        let first = numbers.command();
+        let second = numbers.query();
+        let third = numbers.command();
         assert_eq!((first.number, second.number, third.number), (1, 2, 3));
         drop(second);
-        assert_eq!(numbers.unreleased(), 1);
         let received = BTreeMap::new();
         let statement = Statement { open: vec![1, 3], received: received.clone(), last: 3 };
         assert_eq!(numbers.statement(), statement);
-        assert_eq!(numbers.unreleased(), 0);
         third.received(7);
         assert_eq!(numbers.statement().received, BTreeMap::from([(3, 7)]));
         drop((first, third));
         assert_eq!(numbers.statement(), Statement { open: vec![], received, last: 3 });
+    }
+
+    #[test]
+    fn a_release_is_due_after_enough_commands_and_not_for_queries() {
+        let numbers = Numbers::new(1);
+        (0..1_000).for_each(|_| drop(numbers.query()));
+        assert!(!numbers.is_release_due());
+        (1..RELEASED_COMMANDS_MIN).for_each(|_| drop(numbers.command()));
+        assert!(!numbers.is_release_due());
+        drop(numbers.command());
+        assert!(numbers.is_release_due());
+        let open: Vec<_> = (0..RELEASED_COMMANDS_MIN).map(|_| numbers.command()).collect();
+        assert!(!numbers.is_release_due(), "a statement would list {} open calls", open.len());
+        numbers.statement();
+        drop(open);
+        assert!(numbers.is_release_due());
     }
 
     #[test]

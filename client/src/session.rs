@@ -14,7 +14,7 @@ use v1::partition_input::Payload;
 
 use crate::calls::{Deadline, Failure, call};
 use crate::cluster::Operation;
-use crate::limits::{CLOSE_TIMEOUT, UNRELEASED_COMMANDS_MAX};
+use crate::limits::CLOSE_TIMEOUT;
 use crate::nodes::Nodes;
 use crate::numbers::{Numbers, Ticket};
 use crate::version::duration;
@@ -120,7 +120,7 @@ impl Session {
                 self.send(ticket.number, operation.command(primitive), deadline).await
             }
             Some(consistency) => {
-                let ticket = self.numbers.take();
+                let ticket = self.numbers.query();
                 let query = self.query(&operation, consistency, primitive, ticket.number);
                 self.accept(self.call(&query, deadline).await?)
             }
@@ -173,10 +173,10 @@ impl Session {
 
     /// A number for a command. While the ticket lives the cluster keeps its answer.
     pub fn ticket(&self) -> Ticket {
-        if self.numbers.unreleased() >= UNRELEASED_COMMANDS_MAX {
+        if self.numbers.is_release_due() {
             self.hurry();
         }
-        self.numbers.take()
+        self.numbers.command()
     }
 
     /// Sends a command under a number. Sent again under the same one it takes effect once.

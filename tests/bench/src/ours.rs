@@ -12,6 +12,7 @@ use multiraft_proto::v1::node_client::NodeClient;
 use multiraft_proto::v1::partition_client::PartitionClient;
 use multiraft_proto::v1::session_client::SessionClient;
 use multiraft_proto::{map, rpc};
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tonic::transport::{Channel, Endpoint};
 
@@ -21,8 +22,9 @@ use crate::rsm;
 use crate::streamed::Stream;
 
 const SESSION_TIMEOUT_SECONDS: i64 = 30;
-/// Releases cached answers long before a session may hold no more.
 const KEEP_ALIVE_PERIOD: Duration = Duration::from_secs(2);
+/// Answers are released after so many commands at the latest, as our client does.
+const RELEASED_COMMANDS: u64 = 64;
 /// With more sessions than this their keep-alives would be a load of their own.
 const MANY_SESSIONS: usize = 512;
 const OPENED_AT_ONCE: usize = 64;
@@ -89,6 +91,7 @@ enum Map {
 struct Numbers {
     last: Cell<u64>,
     open: Cell<Option<u64>>,
+    release: Notify,
 }
 
 impl Session {
@@ -96,6 +99,9 @@ impl Session {
         let number = self.numbers.last.get() + 1;
         self.numbers.last.set(number);
         self.numbers.open.set(Some(number));
+        if number.is_multiple_of(RELEASED_COMMANDS) {
+            self.numbers.release.notify_one();
+        }
         let input = map::PutInput { key, value: value.to_vec().into(), ..Default::default() };
         let operation = Some(self.headers);
         let headers = v1::CommandRequestHeaders { operation, sequence_num: number };
@@ -180,7 +186,11 @@ impl Session {
         };
         let numbers = Rc::new(Numbers::default());
         numbers.last.set(1);
-        let alive = keep_alive(partition.clone(), group, session, numbers.clone(), period);
+        let way = match &map {
+            Map::Streamed(stream) => Ok(stream.clone()),
+            Map::Unary(_) | Map::Rsm(_) => Err(partition.clone()),
+        };
+        let alive = keep_alive(way, group, session, numbers.clone(), period);
         Ok(Self {
             map,
             primitive,
@@ -210,27 +220,32 @@ async fn create(channel: Channel, headers: v1::OperationRequestHeaders) -> anyho
     Ok(answer.output.context("a primitive without an id")?.primitive_id)
 }
 
+/// Over the stream, or by calls.
 async fn keep_alive(
-    mut partition: PartitionClient<Channel>,
+    mut way: Result<Rc<Stream>, PartitionClient<Channel>>,
     group: u32,
     session: u64,
     numbers: Rc<Numbers>,
     period: Duration,
 ) {
     loop {
-        tokio::time::sleep(period).await;
-        let request = v1::KeepAliveRequest {
-            headers: Some(v1::PartitionRequestHeaders { partition_id: group }),
-            input: Some(v1::KeepAliveInput {
-                session_id: session,
-                last_command_sequence_num: numbers.last.get(),
-                open_sequence_nums: numbers.open.get().into_iter().collect(),
-                exact: true,
-                ..Default::default()
-            }),
+        let _ = tokio::time::timeout(period, numbers.release.notified()).await;
+        let input = v1::KeepAliveInput {
+            session_id: session,
+            last_command_sequence_num: numbers.last.get(),
+            open_sequence_nums: numbers.open.get().into_iter().collect(),
+            exact: true,
+            ..Default::default()
         };
         // A lost one is made up for by the next.
-        let _ = partition.keep_alive(request).await;
+        match &mut way {
+            Ok(stream) => drop(stream.keep_alive(group, input).await),
+            Err(partition) => {
+                let headers = Some(v1::PartitionRequestHeaders { partition_id: group });
+                let request = v1::KeepAliveRequest { headers, input: Some(input) };
+                drop(partition.keep_alive(request).await);
+            }
+        }
     }
 }
 

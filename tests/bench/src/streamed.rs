@@ -196,6 +196,11 @@ impl Stream {
         self.call(group, Call::Command(input)).await.map(drop)
     }
 
+    pub async fn keep_alive(&self, group: u32, input: v1::KeepAliveInput) -> anyhow::Result<()> {
+        let payload = Some(v1::partition_input::Payload::KeepAlive(input));
+        self.call(group, Call::Command(v1::PartitionInput { payload })).await.map(drop)
+    }
+
     pub async fn query<M: Message + Default>(
         &self,
         group: u32,
