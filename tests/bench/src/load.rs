@@ -17,6 +17,8 @@ use crate::{Operation, System, etcd, ours};
 pub const KEYS: u64 = 1000;
 /// A call that takes longer is counted as failed.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// In a mixed load one call in so many is a put.
+const MIXED_PERIOD: u64 = 10;
 /// Failures that one run may have before it is void.
 const FAILURES_MAX: u64 = 1000;
 
@@ -137,7 +139,7 @@ pub async fn measure(run: &Run, plan: &Plan) -> anyhow::Result<Measured> {
     let floor_before = probe::floor(&run.floor_dir)?;
     let mut clients = connect(run, plan).await?;
     let value = vec![b'v'; plan.value_bytes];
-    if run.operation == Operation::Get {
+    if run.operation != Operation::Put {
         clients = preload(clients, plan).await?;
     }
     let shared = Rc::new(Shared {
@@ -262,16 +264,22 @@ async fn drive(
     value: Vec<u8>,
     mut pace: Option<Pace>,
 ) -> Client {
+    // Not all at the same turn.
+    let mut turn = shared.random.get() % MIXED_PERIOD;
     while !shared.stop.get() {
         let start = match &mut pace {
             Some(pace) => pace.wait().await,
             None => Instant::now(),
         };
         let key = shared.key();
+        turn += 1;
         let call = async {
             match operation {
                 Operation::Put => client.put(key, &value).await,
-                Operation::Get => {
+                Operation::Mixed if turn.is_multiple_of(MIXED_PERIOD) => {
+                    client.put(key, &value).await
+                }
+                Operation::Get | Operation::Mixed => {
                     let bytes = client.get(key).await?;
                     anyhow::ensure!(bytes == value.len(), "a value of {bytes} bytes");
                     Ok(())

@@ -66,6 +66,8 @@ pub enum Operation {
     Put,
     /// Linearizable.
     Get,
+    /// Nine gets to one put.
+    Mixed,
 }
 
 #[derive(Args)]

@@ -2,6 +2,7 @@
 
 mod faults;
 mod groups;
+mod hand_over;
 mod locks;
 mod snapshots;
 mod subscribers;
@@ -72,6 +73,9 @@ pub struct Arguments {
     /// Seconds of churn, of part locks.
     #[arg(long, default_value_t = 120)]
     lock_seconds: u64,
+    /// Sessions, of part hand-over.
+    #[arg(long, default_value_t = 1000)]
+    contenders: usize,
     /// Subscribers, of part subscribers.
     #[arg(long, default_value_t = 1000)]
     subscribers: usize,
@@ -109,6 +113,10 @@ enum Part {
     PutRsm,
     /// Linearizable gets by it.
     GetRsm,
+    /// Nine linearizable gets to one put.
+    Mixed,
+    /// The same over session streams.
+    MixedStreamed,
     /// What a node costs while nothing happens, by count of groups.
     Idle,
     /// 256 clients over more and more groups.
@@ -126,7 +134,9 @@ enum Part {
     /// Sessions that hold a lock or wait for it while nodes are killed: never two holders, tokens
     /// only grow; grants, gaps, memory per session. 3 minutes.
     Locks,
-    /// Subscribers of one hot key: no gap, no repeat; events, lag, memory, and what a client with 40
+    /// Locks that pass from session to session, beside etcd's: grants, and how long a hand-over takes.
+    HandOver,
+    /// Subscribers of one hot key, beside etcd's watches: no gap, no repeat; events, lag, memory, and what a client with 40
     /// subscriptions that stops reading does to the others. 2 minutes.
     Subscribers,
 }
@@ -141,6 +151,8 @@ impl Part {
             Part::GetStreamed => Some((System::Streamed, Operation::Get)),
             Part::PutRsm => Some((System::Rsm, Operation::Put)),
             Part::GetRsm => Some((System::Rsm, Operation::Get)),
+            Part::Mixed => Some((System::Ours, Operation::Mixed)),
+            Part::MixedStreamed => Some((System::Streamed, Operation::Mixed)),
             _ => None,
         }
     }
@@ -189,7 +201,9 @@ impl Suite {
                 | Part::PutStreamed
                 | Part::GetStreamed
                 | Part::PutRsm
-                | Part::GetRsm => {}
+                | Part::GetRsm
+                | Part::Mixed
+                | Part::MixedStreamed => {}
                 Part::Idle => self.idle().await?,
                 Part::Active => self.active().await?,
                 Part::Sparse => self.sparse().await?,
@@ -198,6 +212,7 @@ impl Suite {
                 Part::Restart => self.restart().await?,
                 Part::Snapshots => self.snapshots().await?,
                 Part::Locks => self.locks().await?,
+                Part::HandOver => self.hand_over().await?,
                 Part::Subscribers => self.subscribers().await?,
             }
         }
@@ -254,6 +269,7 @@ impl Suite {
         let name = match operation {
             Operation::Put => "put",
             Operation::Get => "linearizable get",
+            Operation::Mixed => "nine gets to a put",
         };
         let way = match system {
             System::Streamed => " over a stream",
@@ -296,7 +312,7 @@ impl Suite {
             });
         }
         let entries: Vec<f64> = pairs.iter().filter_map(|(a, _)| a.entries_per_sync).collect();
-        if operation == Operation::Put {
+        if operation != Operation::Get {
             self.rows.push(Row {
                 name: format!("{name}, {clients} clients: batching"),
                 unit: "entries/sync",
