@@ -1,5 +1,6 @@
 //! Subscribers of one hot key: what they get and when, and what one that stops reading does to them.
 
+mod etcd;
 mod listener;
 mod writer;
 
@@ -58,6 +59,9 @@ impl Suite {
     pub(super) async fn subscribers(&mut self) -> anyhow::Result<()> {
         let count = self.arguments.subscribers;
         let (rate, name) = (self.arguments.subscriber_rate, format!("{count} subscribers"));
+        let time = Duration::from_secs(self.arguments.subscriber_seconds);
+        let [paced, fastest] = self.watched(count, [Some(rate), None], time).await?;
+
         let cluster = self.ours(GROUP, &[]).await?;
         sleep(SETTLE_TIME).await;
         let before = most(&cluster);
@@ -68,12 +72,14 @@ impl Suite {
         self.row(format!("{name}, idle: memory of a node"), "MiB", memory, None);
 
         let name_at = format!("{name}, {rate:.0} changes/s");
-        self.phase(&name_at, &mut scene, Some(rate)).await?;
+        let figures = scene.phase(Some(rate), time).await?;
+        self.add(&name_at, &figures, Some(&paced));
 
         let stalled = Client::open(&scene).await?;
         let stream = stalled.lanes.all[0].stream().await;
         stream.read(false);
-        self.phase(&format!("{name_at}, one stalled"), &mut scene, Some(rate)).await?;
+        let figures = scene.phase(Some(rate), time).await?;
+        self.add(&format!("{name_at}, one stalled"), &figures, None);
         let read = stalled.tally.delivered.get();
         stream.read(true);
         scene.caught_up(&stalled.listeners).await.context("who stalled")?;
@@ -90,48 +96,70 @@ impl Suite {
         }
         stalled.close().await;
 
-        self.phase(&format!("{name}, as fast as they go"), &mut scene, None).await
-    }
-
-    /// Writes for a while; everybody has all of it in the end.
-    async fn phase(
-        &mut self,
-        name: &str,
-        scene: &mut Scene,
-        rate: Option<f64>,
-    ) -> anyhow::Result<()> {
-        let time = Duration::from_secs(self.arguments.subscriber_seconds);
-        scene.tally.clear();
-        scene.peak = 0.0;
-        let (reopened, listeners) = (scene.lanes.reopened(), scene.listeners.clone());
-        let (servers, own) = (probe::cpu(&scene.cluster.pids()), probe::own_cpu());
-        let began = Instant::now();
-        let puts = scene.write(rate, time).await?;
-        let wrote = began.elapsed().as_secs_f64();
-        scene.caught_up(&listeners).await?;
-        let wall = began.elapsed().as_secs_f64();
-        let servers = probe::cpu(&scene.cluster.pids()) - servers;
-        let (tally, delivered) = (scene.tally.clone(), scene.tally.delivered.get() as f64);
-        let expected = puts * listeners.len() as u64;
-        ensure!(delivered as u64 == expected, "{delivered} events of {expected}");
-        let lags = tally.lags.borrow();
-        let lag = |part: f64| lags.value_at_quantile(part) as f64 / 1e3;
-        for (what, unit, figure) in [
-            ("changes", "1/s", puts as f64 / wrote),
-            ("events", "1/s", delivered / wall),
-            ("lag p50", "ms", lag(0.5)),
-            ("lag p99", "ms", lag(0.99)),
-            ("lag max", "ms", lag(1.0)),
-            ("CPU of all nodes", "µs/event", servers * 1e6 / delivered),
-            ("CPU of the clients", "µs/event", (probe::own_cpu() - own) * 1e6 / delivered),
-            ("memory of the largest node", "MiB", scene.peak),
-            ("streams opened again", "", (scene.lanes.reopened() - reopened) as f64),
-            ("events sent again", "", tally.repeated.get() as f64),
+        let figures = scene.phase(None, time).await?;
+        self.add(&format!("{name}, as fast as they go"), &figures, Some(&fastest));
+        for (what, figure) in [
+            ("streams opened again", scene.lanes.reopened()),
+            ("events sent again", scene.tally.repeated.get()),
         ] {
-            self.row(format!("{name}: {what}"), unit, figure, None);
+            self.row(format!("{name}: {what}"), "", figure as f64, None);
         }
         Ok(())
     }
+
+    /// The same phases of etcd.
+    async fn watched<const N: usize>(
+        &self,
+        count: usize,
+        rates: [Option<f64>; N],
+        time: Duration,
+    ) -> anyhow::Result<[Figures; N]> {
+        let cluster = self.etcd().await?;
+        sleep(SETTLE_TIME).await;
+        let watches = etcd::Watches::open(cluster, count).await?;
+        let mut figures = [Figures::default(); N];
+        for (figures, rate) in figures.iter_mut().zip(rates) {
+            *figures = watches.phase(rate, time).await?;
+        }
+        Ok(figures)
+    }
+
+    fn add(&mut self, name: &str, ours: &Figures, peer: Option<&Figures>) {
+        let figures: [Figure; 8] = [
+            ("changes", "1/s", |f| f.changes),
+            ("events", "1/s", |f| f.events),
+            ("lag p50", "ms", |f| f.lags[0]),
+            ("lag p99", "ms", |f| f.lags[1]),
+            ("lag max", "ms", |f| f.lags[2]),
+            ("CPU of all nodes", "µs/event", |f| f.servers * 1e6 / f.delivered),
+            ("CPU of the clients", "µs/event", |f| f.own * 1e6 / f.delivered),
+            ("memory of the largest node", "MiB", |f| f.memory),
+        ];
+        for (what, unit, of) in figures {
+            self.row(format!("{name}: {what}"), unit, of(ours), peer.map(of));
+        }
+    }
+}
+
+/// Name, unit, and where it is found.
+type Figure = (&'static str, &'static str, fn(&Figures) -> f64);
+
+/// What a phase showed.
+#[derive(Clone, Copy, Default)]
+struct Figures {
+    /// Per second.
+    changes: f64,
+    /// Per second.
+    events: f64,
+    /// p50, p99 and the highest, in ms.
+    lags: [f64; 3],
+    /// Seconds of CPU.
+    servers: f64,
+    own: f64,
+    /// Events in all.
+    delivered: f64,
+    /// MiB.
+    memory: f64,
 }
 
 impl Scene {
@@ -161,6 +189,30 @@ impl Scene {
         let listeners = scene.listeners.clone();
         scene.stand(&listeners).await?;
         Ok(scene)
+    }
+
+    /// Writes for a while; everybody has all of it in the end.
+    async fn phase(&mut self, rate: Option<f64>, time: Duration) -> anyhow::Result<Figures> {
+        self.tally.clear();
+        self.peak = 0.0;
+        let listeners = self.listeners.clone();
+        let (servers, own) = (probe::cpu(&self.cluster.pids()), probe::own_cpu());
+        let began = Instant::now();
+        let puts = self.write(rate, time).await?;
+        let wrote = began.elapsed().as_secs_f64();
+        self.caught_up(&listeners).await?;
+        let wall = began.elapsed().as_secs_f64();
+        let (delivered, expected) = (self.tally.delivered.get(), puts * listeners.len() as u64);
+        ensure!(delivered == expected, "{delivered} events of {expected}");
+        Ok(Figures {
+            changes: puts as f64 / wrote,
+            events: delivered as f64 / wall,
+            lags: self.tally.lags(),
+            servers: probe::cpu(&self.cluster.pids()) - servers,
+            own: probe::own_cpu() - own,
+            delivered: delivered as f64,
+            memory: self.peak,
+        })
     }
 
     async fn write(&mut self, rate: Option<f64>, time: Duration) -> anyhow::Result<u64> {

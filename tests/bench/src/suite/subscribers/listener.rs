@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use multiraft_proto::map::event::Event as Kind;
@@ -20,6 +21,7 @@ use crate::streamed::operation;
 use crate::suite::violation::Violation;
 
 pub const KEY: &str = "hot";
+const VALUE_BYTES: usize = 64;
 
 /// What the writer and all subscribers know.
 #[derive(Default)]
@@ -32,6 +34,15 @@ pub struct Shared {
 impl Shared {
     pub fn last(&self) -> u64 {
         (self.sent.borrow().len() as u64).saturating_sub(1)
+    }
+
+    /// The next value, which is sent now.
+    pub fn next(&self) -> Vec<u8> {
+        let mut sent = self.sent.borrow_mut();
+        let mut value = (sent.len() as u64).to_be_bytes().to_vec();
+        value.resize(VALUE_BYTES, b'v');
+        sent.push(Instant::now());
+        value
     }
 }
 
@@ -48,9 +59,19 @@ impl Tally {
         Ok(Rc::new(Self { delivered: Cell::new(0), repeated: Cell::new(0), lags }))
     }
 
+    pub fn delivered(&self, lag: Duration) {
+        self.delivered.set(self.delivered.get() + 1);
+        self.lags.borrow_mut().saturating_record(lag.as_micros() as u64);
+    }
+
+    /// p50, p99 and the highest, in ms.
+    pub fn lags(&self) -> [f64; 3] {
+        let lags = self.lags.borrow();
+        [0.5, 0.99, 1.0].map(|part| lags.value_at_quantile(part) as f64 / 1e3)
+    }
+
     pub fn clear(&self) {
         self.delivered.set(0);
-        self.repeated.set(0);
         self.lags.borrow_mut().reset();
     }
 }
@@ -144,14 +165,13 @@ impl Listener {
         self.version.set(value.map(|value| value.index));
         let lag = self.shared.sent.borrow().get(last as usize + 1).map(Instant::elapsed);
         let lag = lag.ok_or_else(|| format!("value {} was never sent", last + 1))?;
-        self.tally.delivered.set(self.tally.delivered.get() + 1);
-        self.tally.lags.borrow_mut().saturating_record(lag.as_micros() as u64);
+        self.tally.delivered(lag);
         Ok(())
     }
 }
 
 /// A value carries its number first.
-fn number(value: &[u8]) -> Option<u64> {
+pub fn number(value: &[u8]) -> Option<u64> {
     value.first_chunk().map(|bytes| u64::from_be_bytes(*bytes))
 }
 

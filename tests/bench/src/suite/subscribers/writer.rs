@@ -17,7 +17,6 @@ use crate::session::{Session, describe};
 use crate::streamed::operation;
 
 pub const MAP: &str = "atomix.runtime.map.v1.Map";
-const VALUE_BYTES: usize = 64;
 const SESSION_TIMEOUT: Duration = Duration::from_secs(60);
 const KEEP_ALIVE_PERIOD: Duration = Duration::from_secs(2);
 /// Changes that are under way.
@@ -70,11 +69,7 @@ impl Writer {
     }
 
     fn next(&self) -> map::PutInput {
-        let mut sent = self.shared.sent.borrow_mut();
-        let mut value = (sent.len() as u64).to_be_bytes().to_vec();
-        value.resize(VALUE_BYTES, b'v');
-        sent.push(Instant::now());
-        map::PutInput { key: KEY.into(), value: value.into(), ..Default::default() }
+        map::PutInput { key: KEY.into(), value: self.shared.next().into(), ..Default::default() }
     }
 
     async fn put(&self) -> anyhow::Result<()> {
