@@ -1,13 +1,13 @@
 //! The examples of the guides, run as they stand there.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Output};
 
 use multiraft_e2e::nodes::program;
 use multiraft_proto::rpc;
 use serde_json::Value;
 
-use crate::nodes::{Nodes, Primitive, Session, grpcurl, number, status};
+use crate::nodes::{Nodes, Primitive, Session, eventually, grpcurl, number, ports, status};
 
 const TYPES: [&str; 9] = [
     rpc::counter::TYPE,
@@ -218,5 +218,81 @@ fn the_shell_session_of_the_guide_for_clients_is_true() {
         let found = rest.find(promised);
         let at = found.unwrap_or_else(|| panic!("no {promised} in {rest:?} of {printed}"));
         rest = &rest[at + promised.len()..];
+    }
+}
+
+#[test]
+fn the_keys_of_etcd_are_copied_as_the_guide_says() {
+    let nodes = Nodes::formed();
+    let etcd = Etcd::start();
+    let keys = [("/users/ada", "programmer"), ("/users/grace", "rear admiral"), ("/others", "no")];
+    for (key, value) in keys {
+        etcd.bash(&format!(
+            r#"curl -sf $etcd/v3/kv/put -d '{{"key": "'$(printf '{key}' | base64)'", "value": "'$(printf '{value}' | base64)'"}}'"#
+        ));
+    }
+    let guide = guide("coming-from.md");
+    let scripts: Vec<_> = blocks(&guide).into_iter().filter(|b| b.language == "sh").collect();
+    let [script] = &scripts[..] else { panic!("{} scripts", scripts.len()) };
+    let (address, text) = script.text.split_once('\n').expect("a line for the address, and others");
+    assert!(address.starts_with("etcd="), "{address}");
+    let endpoints: Vec<&str> = nodes.nodes.iter().map(|node| node.address.as_str()).collect();
+    let setting = format!("export MULTIRAFT_ENDPOINTS={}\n", endpoints.join(","));
+    let printed = etcd.bash(&(setting + text));
+    assert!(printed.ends_with("2\n2\n"), "both sides have 2 keys: {printed}");
+    assert_eq!(run(&nodes, "multiraft map get users /users/grace").trim(), "rear admiral");
+}
+
+/// A member alone.
+struct Etcd {
+    process: Child,
+    address: String,
+    /// With the programs that the guides name.
+    path: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Etcd {
+    fn start() -> Self {
+        let tools = grpcurl().parent().expect("it is in a folder").to_owned();
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let [client, peer, _] = ports().map(|port| format!("http://127.0.0.1:{port}"));
+        let process = Command::new(tools.join("etcd"))
+            .args(["--name", "one", "--log-level", "error", "--data-dir"])
+            .arg(folder.path())
+            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .args(["--initial-cluster", &format!("one={peer}")])
+            .spawn()
+            .expect("etcd starts");
+        let ours = program("multiraft").parent().expect("it is in a folder").to_owned();
+        let path = [tools.display().to_string(), ours.display().to_string()].join(":");
+        let path = format!("{path}:{}", std::env::var("PATH").unwrap_or_default());
+        let etcd = Self { process, address: client, path, _folder: folder };
+        eventually("etcd", || {
+            etcd.run(r#"curl -sf $etcd/health | grep -q '"health":"true"'"#).status.success()
+        });
+        etcd
+    }
+
+    /// Runs a script that knows the member as `$etcd`.
+    fn run(&self, script: &str) -> Output {
+        let script = format!("exec 2>&1; set -euo pipefail; etcd={}\n{script}", self.address);
+        let mut bash = Command::new("bash");
+        bash.args(["-c", &script]).env("PATH", &self.path).output().expect("bash runs")
+    }
+
+    fn bash(&self, script: &str) -> String {
+        let output = self.run(script);
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{script}: {printed}");
+        printed
+    }
+}
+
+impl Drop for Etcd {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
