@@ -9,6 +9,7 @@ mod backoff;
 mod calls;
 mod errors;
 mod fetch;
+mod fleet;
 mod health;
 mod leader;
 mod limits;
@@ -30,6 +31,7 @@ use apply::Applier;
 use calls::Gate;
 use clap::Parser;
 use fetch::{Stores, subject};
+use fleet::Fleet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::events::{Recorder, Reporter as EventReporter};
 use kube::{Api, ResourceExt};
@@ -77,7 +79,8 @@ fn start_logging(options: &Options) {
 
 async fn run(options: Options) -> anyhow::Result<()> {
     let api = ApiServer::connect().await?;
-    let metrics = Arc::new(Metrics::new());
+    let stores = Stores::default();
+    let metrics = Arc::new(Metrics::new(Fleet(stores.clusters.clone())));
     let queue = Arc::new(Queue::default());
     let (standing_sender, standing) = state::channel(Standing::Standby);
     let (reachable, reachability) = state::channel(apiserver::assumed());
@@ -85,7 +88,6 @@ async fn run(options: Options) -> anyhow::Result<()> {
     tokio::spawn(apiserver::probe(api.requests.clone(), reachable));
 
     let nodes = Nodes::new(queue.clone(), metrics.clone(), floor_sender);
-    let stores = Stores::default();
     let board = Board::default();
     let around = Surroundings {
         board: board.clone(),

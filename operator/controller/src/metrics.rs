@@ -9,6 +9,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use crate::fleet::Fleet;
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Outcome {
     pub result: PassResult,
@@ -27,13 +29,6 @@ pub struct CallLabels {
     pub ok: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ClusterLabels {
-    pub namespace: String,
-    pub cluster: String,
-    pub state: String,
-}
-
 /// All metrics; cloning a metric shares it, so the registry and the code see the same.
 pub struct Metrics {
     registry: Registry,
@@ -50,13 +45,11 @@ pub struct Metrics {
     pub node_reconnects: Counter,
     pub leading: Gauge,
     pub epoch: Gauge,
-    /// Groups of a cluster by state, as its status says.
-    pub groups: Family<ClusterLabels, Gauge>,
     pub status_writes: Counter,
 }
 
 impl Metrics {
-    pub fn new() -> Self {
+    pub fn new(fleet: Fleet) -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("multiraft_operator"),
             passes: Family::default(),
@@ -72,10 +65,10 @@ impl Metrics {
             node_reconnects: Counter::default(),
             leading: Gauge::default(),
             epoch: Gauge::default(),
-            groups: Family::default(),
             status_writes: Counter::default(),
         };
         metrics.register();
+        metrics.registry.register_collector(Box::new(fleet));
         metrics
     }
 
@@ -101,7 +94,6 @@ impl Metrics {
         );
         r.register("leading", "1 while this process acts", self.leading.clone());
         r.register("epoch", "Epoch of the lease, when last held", self.epoch.clone());
-        r.register("groups", "Raft groups by state", self.groups.clone());
         r.register(
             "status_writes",
             "Writes of the status of clusters and slices",
@@ -127,10 +119,11 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Store;
 
     #[test]
     fn metrics_render_with_the_prefix() {
-        let metrics = Metrics::new();
+        let metrics = Metrics::new(Fleet(Store::default()));
         metrics.call("create Pod", true);
         let text = metrics.render().expect("renders");
         assert!(
