@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks the chart: lint, every documented mode renders objects that Kubernetes takes, wrong values
-# are refused, CRDs are fresh.
+# are refused, CRDs and README are fresh, alerts do what their tests say and have a runbook page.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=/dev/null
@@ -10,16 +10,39 @@ chart=charts/multiraft-operator
 for file in config/crd/*.yaml; do
   cmp "$file" "$chart/files/crds/$(basename "$file")" || { echo "run make fix"; exit 1; }
 done
+charts/readme.py --check
 helm lint --strict "$chart"
-for values in watch.scope=Cluster watch.scope=Own 'watch.scope=Namespaces,watch.namespaces={a,b}' crds.install=false replicas=1; do
+
+all=metrics.podMonitor.enabled=true,metrics.prometheusRule.enabled=true,metrics.dashboards.enabled=true,networkPolicy.enabled=true
+for values in watch.scope=Cluster watch.scope=Own 'watch.scope=Namespaces,watch.namespaces={a,b}' crds.install=false replicas=1 \
+  "$all" "$all,watch.scope=Own" podDisruptionBudget.enabled=false; do
+  # Kinds of others have no schema here.
   helm template multiraft "$chart" -n multiraft-system --set "$values" --kube-version 1.36.0 |
-    manifest-check --skip MultiRaftCluster
+    manifest-check --skip MultiRaftCluster,PodMonitor,PrometheusRule
   echo "renders with $values"
 done
-for values in watch.scope=Everything replicas=0 unknown=1 image.digest=abc leaseDuration=soon watch.scope=Namespaces; do
+for values in watch.scope=Everything replicas=0 unknown=1 image.digest=abc leaseDuration=soon watch.scope=Namespaces \
+  metrics.podMonitor.interval=often metrics.unknown=1 networkPolicy.metricsFrom=all; do
   if helm template multiraft "$chart" --set "$values" --kube-version 1.36.0 >/dev/null 2>&1; then
     echo "the chart takes $values, which is wrong"
     exit 1
   fi
   echo "refuses $values"
 done
+
+for board in "$chart"/files/dashboards/*.json; do
+  jq -e '.uid and .title and ([.panels[] | .title and (.targets | length > 0)] | all)' "$board" >/dev/null ||
+    { echo "$board: a panel without a title or a query"; exit 1; }
+done
+for alert in $(sed -n 's/.*- alert: //p' "$chart/files/alerts.yaml"); do
+  grep -q "^## $alert$" docs/runbook.md || { echo "docs/runbook.md has no page for $alert"; exit 1; }
+  grep -q "RUNBOOK#${alert,,}$" "$chart/files/alerts.yaml" || { echo "$alert links to another page"; exit 1; }
+  grep -q "alertname: $alert\b" charts/tests/alerts.yaml || { echo "charts/tests/alerts.yaml has no test of $alert"; exit 1; }
+done
+rules=$(mktemp -d)
+trap 'rm -rf "$rules"' EXIT
+cp "$chart/files/alerts.yaml" "$rules/alerts-rules.yaml"
+cp charts/tests/alerts.yaml "$rules/"
+promtool check rules "$rules/alerts-rules.yaml"
+promtool test rules "$rules/alerts.yaml"
+echo "alerts do what their tests say"

@@ -149,8 +149,24 @@ kube() {
     program containerd "1 minute" -o "$BIN/" github.com/containerd/containerd/v2/cmd/{containerd-shim-runc-v2,ctr,containerd}
   built coredns || program coredns "90 s" -o "$BIN/" github.com/coredns/coredns
   built helm || program helm "90 s" -o "$BIN/" helm.sh/helm/v4/cmd/helm
+  built promtool || promtool
   local names=(kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl local-volumes manifest-check)
   built "${names[@]}" || control_plane "${names[@]}"
+}
+
+# Out of Debian's package, which would start a Prometheus if it were installed.
+promtool() {
+  step "promtool, from a Debian package" "5 s"
+  local folder log
+  folder=$(mktemp -d) log=$(mktemp)
+  { chmod 755 "$folder" && cd "$folder" && { apt-get download prometheus || { apt-get update && apt-get download prometheus; }; } && dpkg -x prometheus_*.deb . &&
+    mv usr/bin/promtool "$BIN/"; } >"$log" 2>&1 || {
+    tail -20 "$log" >&2
+    die "apt-get could not download prometheus"
+  }
+  cd "$REPOSITORY"
+  rm -rf "$folder" "$log"
+  finished
 }
 
 # Without a version of the usual form kubectl and Helm cannot parse the server's.

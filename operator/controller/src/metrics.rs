@@ -132,4 +132,31 @@ mod tests {
         );
         assert!(text.ends_with("# EOF\n"));
     }
+
+    #[test]
+    fn alerts_and_dashboards_name_metrics_that_there_are() {
+        let metrics = Metrics::new(Fleet(Store::default()));
+        // What never happened is not told of.
+        metrics.call("create Pod", true);
+        metrics.passes.get_or_create(&Outcome { result: PassResult::Ok }).inc();
+        let text = metrics.render().expect("renders");
+        let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/multiraft-operator/files");
+        let mut seen = 0;
+        for file in ["alerts.yaml", "dashboards/cluster.json", "dashboards/operator.json"] {
+            let file =
+                std::fs::read_to_string(format!("{chart}/{file}")).expect("the chart's file");
+            for rest in file.split("multiraft_operator_").skip(1) {
+                let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+                let name = &rest[..end.unwrap_or(rest.len())];
+                let name = ["_total", "_bucket", "_count"]
+                    .iter()
+                    .find_map(|suffix| name.strip_suffix(suffix))
+                    .unwrap_or(name);
+                let help = format!("# HELP multiraft_operator_{name} ");
+                assert!(text.contains(&help), "multiraft_operator_{name} is not served: {text}");
+                seen += 1;
+            }
+        }
+        assert!(seen > 20, "only {seen} names were found");
+    }
 }

@@ -54,6 +54,38 @@ impl Scrape {
 }
 
 #[test]
+fn alerts_and_dashboards_name_metrics_that_there_are() {
+    let nodes = Nodes::formed();
+    let scrape = scrape(&nodes.nodes[0]);
+    let folder =
+        std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs the test").into_string().unwrap();
+    let chart = folder + "/../../charts/multiraft-operator/files";
+    let mut seen = 0;
+    for file in ["alerts.yaml", "dashboards/cluster.json"] {
+        let text = std::fs::read_to_string(format!("{chart}/{file}")).expect("the chart's file");
+        for rest in text.split("multiraft_node_").skip(1) {
+            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            let name = format!("multiraft_node_{}", &rest[..end.unwrap_or(rest.len())]);
+            let told = |sample: &String| sample.split('{').next() == Some(&name);
+            let family = ["_total", "_bucket", "_count"].iter().find_map(|s| name.strip_suffix(s));
+            let known = scrape.types.contains_key(family.unwrap_or(&name));
+            assert!(known || scrape.samples.keys().any(told), "{file}: {name} is not served");
+            // What they ask of its labels is there too.
+            if let Some((_, wanted)) =
+                rest.split_once("state=").filter(|(before, _)| !before.contains(')'))
+            {
+                let state = wanted.trim_start_matches(['\\', '"']).split(['\\', '"']).next();
+                let label = format!("state=\"{}\"", state.unwrap_or_default());
+                let has = |sample: &String| told(sample) && sample.contains(&label);
+                assert!(scrape.samples.keys().any(has), "{file}: {name} has no {label}");
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen > 15, "only {seen} names were found");
+}
+
+#[test]
 fn names_and_types_follow_the_conventions() {
     let nodes = Nodes::formed();
     let scrape = scrape(&nodes.nodes[0]);
