@@ -16,6 +16,7 @@ use crate::primitives::map::MapAction;
 use crate::primitives::multi_map::MultiMapAction;
 use crate::primitives::set::SetAction;
 use crate::primitives::value::ValueAction;
+use crate::resource::ClusterAction;
 
 const ENDPOINT: &str = "127.0.0.1:5678";
 
@@ -151,6 +152,11 @@ pub enum Command {
         #[command(subcommand)]
         action: QuotaAction,
     },
+    /// Clusters as Kubernetes knows them: status, places, pause, decommission, recovery, a dump
+    Cluster {
+        #[command(subcommand)]
+        action: ClusterAction,
+    },
     /// Watch the cluster: who leads, how much, how fast, how far behind
     #[command(after_help = TOP_HELP)]
     Top(TopOptions),
@@ -254,6 +260,7 @@ mod tests {
         for line in guide.lines() {
             inside ^= line.starts_with("```");
             let command = line.strip_prefix("$ ").unwrap_or(line);
+            let command = command.strip_prefix("kubectl ").unwrap_or(command);
             if inside && command.starts_with("multiraft ") {
                 found.push(command.split("  ").next().unwrap_or(command).to_owned());
             }

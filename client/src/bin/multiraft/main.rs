@@ -8,6 +8,7 @@ mod dev;
 mod inspect;
 mod primitives;
 mod report;
+mod resource;
 mod signals;
 mod survey;
 mod table;
@@ -49,7 +50,10 @@ fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments, plugin: bool) -> Result<Report, Failure> {
-    let asks_cluster = !matches!(arguments.command, Command::Dev(_) | Command::Completions { .. });
+    let asks_cluster = !matches!(
+        arguments.command,
+        Command::Cluster { .. } | Command::Dev(_) | Command::Completions { .. }
+    );
     if plugin && asks_cluster && arguments.endpoints.is_none() {
         return Err(Failure::usage(arguments::PORT_FORWARD));
     }
@@ -73,6 +77,7 @@ async fn run(arguments: Arguments, plugin: bool) -> Result<Report, Failure> {
         Command::Session { action } => session(&reach, action).await,
         Command::Primitive { action } => primitive(&reach, action).await,
         Command::Quota { action } => quota(&reach, action).await,
+        Command::Cluster { action } => resource::run(action).await,
         Command::Top(options) => top::run(&reach, options, output).await,
         Command::Dev(options) => dev::run(options, arguments.groups.unwrap_or(16)).await,
         Command::Completions { shell } => {
