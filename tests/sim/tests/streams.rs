@@ -1,6 +1,6 @@
 //! Streams of events, led into what once tore them.
 
-use multiraft_machine::{Answer, Body, Output};
+use multiraft_machine::{Answer, Body, Output, Query};
 use multiraft_proto::v1::{CreateServiceInput, ServiceInput, SessionInput};
 use multiraft_proto::v1::{partition_input, session_input};
 use multiraft_proto::{map, rpc};
@@ -161,4 +161,39 @@ fn who_waits_for_a_stream_that_a_late_copy_of_an_earlier_call_took_is_told() {
     output(&mut script, call);
     let third = session.subscribe(&mut script, others[1], number);
     script.until("it gets all", |s| told(s, third).0 == [1, 2]);
+}
+
+#[test]
+fn who_watches_through_a_node_without_the_group_is_told_the_list_once_however_long_it_waits() {
+    // Of other groups the node knows the nodes.
+    let mut script = Script::new(5, 4, 3, 4);
+    let outsider = (0..4).find(|node| script.state(*node, GROUP).is_none()).expect("one of four");
+    let leader = script.leader(GROUP).expect("a leader");
+    let members: Vec<usize> = (0..4).filter(|node| *node != outsider && *node != leader).collect();
+    let mut session = Session::open(&mut script, leader);
+    let call = session.put(&mut script, leader, vec![1]);
+    output(&mut script, call);
+    // It learns of the group.
+    script.run_for(3_000_000);
+    // Nobody can confirm a read until one of them is back.
+    script.kill(leader);
+    script.kill(members[0]);
+    let input = map::EntriesInput { watch: true, ..Default::default() };
+    let query = Query {
+        session_id: session.session_id,
+        primitive_id: session.map_id,
+        operation: rpc::map::ENTRIES,
+        input: input.encode_to_vec().into(),
+        sequence_num: session.next(),
+    };
+    let watch = script.watch(outsider, GROUP, query);
+    script.run_for(8_000_000);
+    assert_eq!(script.answers(watch), []);
+    script.start(leader);
+    script.until("it is listed", |s| s.is_answered(watch));
+    let call = session.put(&mut script, members[1], vec![2]);
+    output(&mut script, call);
+    script.until("it is told of the change", |s| s.answers(watch).len() > 1);
+    script.run_for(1_000_000);
+    assert_eq!(told(&script, watch), (vec![0, 0], false));
 }
