@@ -302,6 +302,10 @@ impl Shard {
                 let ProxyQuery { max_received_index, streams, .. } = q;
                 let since = self.ctx.now.micros;
                 let read = Read { key, reply, query, max_received_index, streams, since };
+                if streams {
+                    // It may be long until there is something to list.
+                    self.ctx.tell_waits(group, reply);
+                }
                 replica.query(read, consistency, &mut self.ctx);
             }
             proxy::Call::Cancel(Cancel { session_id, sequence_num }) => {

@@ -24,6 +24,8 @@ struct Waiting {
     origin: u64,
     encoded: Bytes,
     is_query: bool,
+    /// A query that is answered by one output after the other.
+    streams: bool,
     /// (session, sequence number) to cancel when the caller goes away.
     cancel: Option<(u64, u64)>,
     since: u64,
@@ -61,6 +63,7 @@ impl Proxied {
             origin: proxy.origin,
             encoded: Bytes::from(proxy.encode_to_vec()),
             is_query: matches!(proxy.call, Some(proxy::Call::Query(_))),
+            streams: matches!(&proxy.call, Some(proxy::Call::Query(query)) if query.streams),
             cancel,
             since: ctx.now.micros,
             sent: 0,
@@ -83,13 +86,8 @@ impl Proxied {
 
     /// The caller went away: the other node is told so.
     pub fn abandon(&mut self, number: u64, keeps: bool, ctx: &mut Context) {
-        let Some(Waiting { group, origin, cancel, to, .. }) = self.calls.remove(&number) else {
-            return;
-        };
-        let (session_id, sequence_num) = cancel.filter(|_| !keeps).unwrap_or_default();
-        let call = Some(proxy::Call::Cancel(Cancel { session_id, sequence_num }));
-        let gone = Proxy { origin, number, call };
-        ctx.send(to, ItemKind::Proxy, group, &gone.encode_to_vec());
+        let Some(waiting) = self.calls.remove(&number) else { return };
+        tell_gone(number, &waiting, waiting.cancel.filter(|_| !keeps), ctx);
     }
 
     pub fn answered(&mut self, answer: ProxyAnswer, ctx: &mut Context) {
@@ -115,7 +113,8 @@ impl Proxied {
     }
 
     /// Sends again what waits for `node`, whose session broke, and what waits too long. A query that
-    /// streams cannot go on elsewhere: it ends.
+    /// streams cannot go on elsewhere: it ends. Nor is it sent twice: its outputs have no numbers, and
+    /// those of two nodes would come mixed.
     pub fn resend(
         &mut self,
         lost: Option<u64>,
@@ -124,16 +123,23 @@ impl Proxied {
     ) {
         let now = ctx.now.micros;
         let gone = |w: &Waiting| w.is_open && w.is_query && Some(w.to) == lost;
-        let late = |w: &Waiting| !w.is_open && now >= w.since + CALL_MICROS_MAX;
+        let unheard = |w: &Waiting| !w.is_open && now >= w.sent + CALL_RESEND_MICROS;
+        let late = |w: &Waiting| {
+            let is_lost = w.streams && w.to != 0 && unheard(w);
+            is_lost || !w.is_open && now >= w.since + CALL_MICROS_MAX
+        };
         let ended: Vec<_> = self.calls.extract_if(.., |_, w| gone(w) || late(w)).collect();
         for (number, waiting) in ended {
+            if waiting.streams {
+                tell_gone(number, &waiting, None, ctx);
+            }
             ctx.out.answers.push((number, Err(no_leader(waiting.group))));
         }
         for waiting in self.calls.values_mut().filter(|w| Some(w.to) == lost) {
             waiting.to = 0;
         }
         // Of a command's stream the outputs that are missing come again.
-        let again = |w: &Waiting| w.to == 0 || !w.is_open && now >= w.sent + CALL_RESEND_MICROS;
+        let again = |w: &Waiting| w.to == 0 || unheard(w);
         let stale: Vec<_> =
             self.calls.iter().filter(|(_, w)| again(w)).map(|(n, w)| (*n, w.group)).collect();
         for (number, group) in stale {
@@ -141,6 +147,15 @@ impl Proxied {
             self.send(number, to, ctx);
         }
     }
+}
+
+/// Tells the other node that nobody waits for the call; `cancel`: nor will.
+fn tell_gone(number: u64, waiting: &Waiting, cancel: Option<(u64, u64)>, ctx: &mut Context) {
+    let Waiting { group, origin, to, .. } = *waiting;
+    let (session_id, sequence_num) = cancel.unwrap_or_default();
+    let call = Some(proxy::Call::Cancel(Cancel { session_id, sequence_num }));
+    let gone = Proxy { origin, number, call };
+    ctx.send(to, ItemKind::Proxy, group, &gone.encode_to_vec());
 }
 
 fn sequence(result: &Result<Answer, CallError>) -> u64 {

@@ -2,7 +2,7 @@
 //! arrived meanwhile shares the next one. Then the local machine answers once it has applied up to
 //! the confirmed index.
 
-use crate::call::{Read, no_leader};
+use crate::call::{Read, Reply, no_leader};
 use crate::calls::Key;
 use crate::context::Context;
 use crate::limits::{CALL_MICROS_MAX, READ_RETRY_MICROS};
@@ -137,13 +137,21 @@ impl Reads {
 
     /// The caller went away.
     pub fn abandon(&mut self, key: Key) {
-        let stays = |read: &Read| read.key != key;
-        self.waiting.retain(stays);
+        self.retain(|read| read.key != key);
+    }
+
+    /// The session with a node ended: it asks again, and is not to be told twice.
+    pub fn forget_peer(&mut self, node: u64) {
+        self.retain(|read| !matches!(read.reply, Reply::Peer { node: peer, .. } if peer == node));
+    }
+
+    fn retain(&mut self, stays: impl Fn(&Read) -> bool) {
+        self.waiting.retain(&stays);
         if let Some((_, reads, _)) = &mut self.in_flight {
-            reads.retain(stays);
+            reads.retain(&stays);
         }
-        self.confirmed.iter_mut().for_each(|(_, reads)| reads.retain(stays));
-        self.parked.values_mut().for_each(|reads| reads.retain(stays));
+        self.confirmed.iter_mut().for_each(|(_, reads)| reads.retain(&stays));
+        self.parked.values_mut().for_each(|reads| reads.retain(&stays));
         self.confirmed.retain(|(_, reads)| !reads.is_empty());
         self.parked.retain(|_, reads| !reads.is_empty());
     }

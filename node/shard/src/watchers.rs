@@ -70,6 +70,7 @@ impl Replica {
             |reply: &Reply| matches!(reply, Reply::Peer { node: peer, .. } if *peer == node);
         self.watchers.take_if(is_of, &mut self.machine);
         self.calls.forget_peer(node, ctx);
+        self.reads.forget_peer(node);
     }
 
     pub fn end_watches(&mut self, reason: &str, ctx: &mut Context) {

@@ -3,6 +3,7 @@
 
 pub mod load;
 pub mod members;
+pub mod mixed;
 pub mod nodes;
 pub mod proxy;
 pub mod reads;

@@ -11,6 +11,7 @@ use multiraft_check::register::{self, Action, Fault, Operation};
 use multiraft_client::{Cluster, Counter, Map, Options, Routing};
 use tokio::task::JoinHandle;
 
+use crate::mixed::{Happened, Mixed};
 use crate::reads::Reads;
 
 /// Long enough for every election and restart: a call that ends with an error fails the test.
@@ -63,6 +64,8 @@ pub struct Outcome {
     pub longest: Duration,
     /// Histories of the shared entries, which begin as 0.
     pub shared: Vec<Vec<Operation<u64>>>,
+    /// By kind of primitive, those of [`Load::use_all`].
+    pub happened: Vec<Happened>,
 }
 
 /// Clients at work.
@@ -76,6 +79,7 @@ pub struct Load {
     stop: Arc<AtomicBool>,
     clients: Vec<JoinHandle<Seen>>,
     reads: Option<Reads>,
+    mixed: Option<Mixed>,
 }
 
 impl Load {
@@ -91,6 +95,7 @@ impl Load {
             stop: Arc::new(AtomicBool::new(false)),
             clients: Vec::new(),
             reads: None,
+            mixed: None,
         };
         for number in 0..clients {
             let cluster = connect(&load.endpoints, number).await;
@@ -113,6 +118,15 @@ impl Load {
     pub async fn read_everywhere(&mut self) {
         let reads = Reads::start(&self.endpoints, &self.name, self.epoch, self.stop.clone());
         self.reads = Some(reads.await);
+    }
+
+    /// From now on uses every kind of primitive and listens to what changes.
+    pub async fn use_all(&mut self) {
+        let mut clusters = Vec::new();
+        for number in 0..Mixed::CLUSTERS {
+            clusters.push(connect(&self.endpoints, number).await);
+        }
+        self.mixed = Some(Mixed::start(clusters, &self.name, self.epoch).await);
     }
 
     /// Increments that were acknowledged so far.
@@ -163,6 +177,10 @@ impl Load {
     /// acknowledged entry is missing, and no read went back.
     pub async fn check(self) -> Outcome {
         self.stop.store(true, Ordering::Relaxed);
+        let happened = match self.mixed {
+            Some(mixed) => mixed.check().await,
+            None => Vec::new(),
+        };
         let mut all = Seen::default();
         let mut puts = Vec::new();
         for task in self.clients {
@@ -175,7 +193,8 @@ impl Load {
             }
         }
         let increments: u64 = puts.iter().sum();
-        let mut outcome = Outcome { longest: all.longest, ..Outcome::default() };
+        let longest = all.longest;
+        let mut outcome = Outcome { longest, happened, ..Outcome::default() };
         check_shared(&all.shared, &mut outcome);
         let elsewhere = match self.reads {
             Some(reads) => reads.end().await,
@@ -194,6 +213,9 @@ impl Load {
         assert_eq!(value, increments);
         check_entries(&cluster.map(entries(&self.name)), &puts).await;
         outcome.shared = all.shared.into_values().collect();
+        for Happened { kind, calls, events } in &outcome.happened {
+            println!("{kind}: {calls} calls, {events} events");
+        }
         let Outcome { acknowledged, reads, unknown, late, longest, .. } = outcome;
         println!(
             "{acknowledged} commands acknowledged, {unknown} given up, {reads} reads ({pinned} at \

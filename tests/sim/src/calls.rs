@@ -74,6 +74,14 @@ impl World {
         self.input(place, Input::Abandon { call, group, keeps: false });
     }
 
+    /// What follows for a call that watches is the state at this index, then its changes.
+    pub fn listed(&mut self, key: CallKey, index: u64) {
+        if let Some(attempt) = self.calls.get(&key) {
+            let group = self.clients[attempt.client].group;
+            self.oracle.used(group).listed(key.2, index);
+        }
+    }
+
     pub fn answered(&mut self, key: (usize, u64, u64), result: Result<Answer, CallError>) {
         let Some(attempt) = self.calls.get(&key).copied() else {
             self.answers.entry(key.2).or_default().push(result);
@@ -161,17 +169,21 @@ impl World {
         let now = Standing { attempt, at: Some(key), ..standing };
         *one.standing_mut(kind) = now;
         let input = one.standing_request(kind, self.call);
-        let command = Some((one.session_id, standing.sequence));
+        let is_command = kind != Kind::Watch;
+        let command = is_command.then_some((one.session_id, standing.sequence));
         // A node whose client is cut off from it learns late that it went elsewhere.
         let tells = one.rng.u32(..4) > 0;
         // Who drops a stream comes back for it, who drops a wait may not.
         let keeps = kind == Kind::Stream || one.rng.bool();
         let leaves = match kind {
-            Kind::Stream => one.rng.u64(1_000_000..40_000_000),
+            Kind::Stream | Kind::Watch => one.rng.u64(1_000_000..40_000_000),
             Kind::Lock => one.rng.u64(10_000..3_000_000),
         };
-        let operation = one.operation;
-        let is_passed_on = self.is_passed_on(place, self.clients[client].group);
+        let (operation, group) = (one.operation, one.group);
+        if let Some(primitive) = one.watched().filter(|_| kind == Kind::Watch) {
+            self.oracle.used(group).watches(key.2, primitive);
+        }
+        let is_passed_on = self.is_passed_on(place, group);
         let began = Attempt { client, operation, command, kind: Some(kind), is_passed_on };
         self.calls.insert(key, began);
         self.input(place, input);
@@ -201,7 +213,7 @@ impl World {
         if one.done || sequence == 0 || present != attempt {
             return;
         }
-        if kind == Kind::Stream || one.rng.bool() {
+        if kind != Kind::Lock || one.rng.bool() {
             return self.stand(client, kind, attempt);
         }
         one.give_up();
@@ -241,7 +253,10 @@ impl World {
         let index = result.as_ref().map_or(0, |answer| answer.index);
         let (group, session_id) = (one.group, one.session_id);
         match one.said(kind, result) {
-            Said::Ended => self.at(RETRY_MICROS, Event::Stand { client, kind, attempt }),
+            Said::Ended => {
+                self.report.watches_ended += u64::from(kind == Kind::Watch);
+                self.at(RETRY_MICROS, Event::Stand { client, kind, attempt });
+            }
             Said::SessionLost => self.session_lost(client),
             Said::Canceled => {
                 one.drop_standing(kind);
@@ -255,6 +270,13 @@ impl World {
                 self.report.streams_resumed += u64::from(received > 0 && place != key.0);
                 let now = one.standing_mut(kind);
                 (now.received, now.index, now.place) = (number, index, key.0);
+            }
+            Said::Told(output) => {
+                self.oracle.used(group).told(key.2, index, output);
+                self.report.watches_resumed += u64::from(received > 0 && place != key.0);
+                let now = one.standing_mut(kind);
+                // Which node told something, and of what: its outputs have no numbers.
+                (now.received, now.index, now.place) = (1, index, key.0);
             }
             Said::Granted(token) => {
                 let Hold::Waiting { floor } = one.hold else { return };

@@ -9,13 +9,13 @@ use multiraft_proto::{counter, lock, map, rpc, v1};
 use multiraft_shard::{CallError, Consistency, Input};
 use prost::Message as _;
 
+use crate::models::Outcome;
 use crate::standing::{Hold, Kind, Standing};
+use crate::user::User;
+use crate::uses::{Primitive, Use};
 
 /// Longer than any run: such a session never ends.
 const LASTING_SECONDS: i64 = 3_600;
-
-/// An attempt that brought no answer is repeated after this long, in microseconds.
-pub const PATIENCE_MICROS: u64 = 2_500_000;
 
 /// Registers of each group.
 pub const REGISTERS: u64 = 3;
@@ -39,6 +39,9 @@ pub enum Step {
     KeepAlive,
     /// The lock.
     Release,
+    /// One with a model, or a call of it.
+    CreateUsed(Primitive),
+    Use(Use),
 }
 
 /// What an answer means for the client.
@@ -63,11 +66,12 @@ pub enum Done {
     Got(Option<map::IndexedValue>),
     Kept,
     Released,
+    Used(Outcome),
 }
 
 pub struct Client {
     pub group: u32,
-    number: u64,
+    pub number: u64,
     pub(crate) rng: Rng,
     pub step: Step,
     timeout_seconds: i64,
@@ -84,8 +88,10 @@ pub struct Client {
     subscribes: bool,
     locks: bool,
     /// By [`Kind`].
-    pub standing: [Standing; 2],
+    pub standing: [Standing; 3],
     pub hold: Hold,
+    /// It uses the primitives with models instead of the others.
+    pub user: Option<User>,
     /// It held the lock after the faults had ended.
     has_locked: bool,
     /// When the present operation began.
@@ -93,7 +99,7 @@ pub struct Client {
     /// When the session was last known to be kept.
     kept: u64,
     /// Values written so far.
-    written: u64,
+    pub written: u64,
     /// Counts operations: an answer to an earlier one is stale.
     pub operation: u64,
     /// Counts attempts of all operations.
@@ -126,6 +132,7 @@ impl Client {
             locks,
             standing: Default::default(),
             hold: Hold::Free,
+            user: None,
             has_locked: false,
             started: 0,
             kept: 0,
@@ -135,6 +142,14 @@ impl Client {
             finale: None,
             done: false,
         }
+    }
+
+    /// One that uses the primitives with models. All its commands are answered: its session lasts.
+    pub fn of_models(number: u64, groups: u32, seed: u64) -> Self {
+        let (timeout_seconds, subscribes, locks) = (LASTING_SECONDS, false, false);
+        let user = Some(User::default());
+        let client = Client::new(number, groups, seed);
+        Client { timeout_seconds, subscribes, locks, user, ..client }
     }
 
     /// The present operation as a call with this number.
@@ -148,6 +163,18 @@ impl Client {
             Step::Get { register } => {
                 let input = map::GetInput { key: key(register) }.encode_to_vec().into();
                 return self.query(call, self.map_id, rpc::map::GET, input);
+            }
+            Step::Use(one) => {
+                let id = self.used_id(one.primitive);
+                let input = one.input();
+                if one.is_query() {
+                    return self.query(call, id, one.operation, input.into());
+                }
+                self.operate(self.sequence, id, one.operation, input)
+            }
+            Step::CreateUsed(primitive) => {
+                // Its own of each: the counter and the map of the others are others.
+                self.create(primitive.service(), &format!("{primitive:?}"))
             }
             Step::OpenSession => Payload::OpenSession(v1::OpenSessionInput {
                 timeout: Some(prost_types::Duration { seconds: self.timeout_seconds, nanos: 0 }),
@@ -182,7 +209,13 @@ impl Client {
         Input::Command { call, group, input, cancel }
     }
 
-    fn query(&self, call: u64, primitive_id: u64, operation: u32, input: Bytes) -> Input {
+    pub(crate) fn query(
+        &self,
+        call: u64,
+        primitive_id: u64,
+        operation: u32,
+        input: Bytes,
+    ) -> Input {
         let query =
             Query { session_id: self.session_id, primitive_id, operation, input, sequence_num: 0 };
         let (group, max_received_index) = (self.group, self.ready_at);
@@ -229,10 +262,12 @@ impl Client {
     /// The present operation is a command that executes once.
     pub fn is_numbered(&self) -> bool {
         use Step::*;
-        matches!(
-            self.step,
-            CreateCounter | CreateMap | CreateLock | Increment | Put { .. } | Release
-        )
+        match self.step {
+            CreateCounter | CreateMap | CreateLock | Increment | Put { .. } | Release => true,
+            CreateUsed(_) => true,
+            Use(one) => !one.is_query(),
+            OpenSession | Read | Get { .. } | KeepAlive => false,
+        }
     }
 
     /// Takes an answer to the present operation.
@@ -272,6 +307,9 @@ impl Client {
                 self.hold = Hold::Free;
                 return Done::Released;
             }
+            (Output::Operation { status, body, .. }, Step::Use(one)) => {
+                return self.used(one, status, body, index);
+            }
             (Output::Operation { status: Status::Ok, body, .. }, step) => (body, step),
             // The only failure there is: the register was never written.
             (Output::Operation { status: Status::NotFound, .. }, Step::Get { .. }) => {
@@ -290,6 +328,11 @@ impl Client {
             }
             (Step::CreateLock, Body::PrimitiveCreated { primitive_id }) => {
                 (self.lock_id, self.ready_at) = (primitive_id, index);
+                Done::Primitive
+            }
+            (Step::CreateUsed(primitive), Body::PrimitiveCreated { primitive_id }) => {
+                self.ready_at = index;
+                self.created(primitive, primitive_id);
                 Done::Primitive
             }
             (Step::Increment, Body::Payload(bytes)) => {
@@ -347,6 +390,9 @@ impl Client {
     }
 
     fn next_step(&mut self, now: u64, ends: bool, newest: u64) -> Step {
+        if self.user.is_some() {
+            return self.next_use(ends);
+        }
         match self.step {
             Step::OpenSession => return Step::CreateCounter,
             Step::CreateCounter => return Step::CreateMap,
@@ -421,35 +467,10 @@ impl Client {
         }
     }
 
-    /// How long until the next operation begins: now and then the client stays away for so long
-    /// that its session may end.
-    pub fn pause(&mut self, longest: u64, ends: bool) -> u64 {
-        match self.rng.u32(..60) {
-            0 if !ends => self.rng.u64(1_000_000..12_000_000),
-            _ if ends => self.rng.u64(100..400_000),
-            _ => self.rng.u64(100..longest),
-        }
-    }
-
-    /// How long until an attempt is repeated: impatient at times, so that a command is under way
-    /// more than once.
-    pub fn patience(&mut self) -> u64 {
-        if self.rng.u32(..10) == 0 { 5_000 } else { PATIENCE_MICROS }
-    }
-
-    pub fn place(&mut self, nodes: usize) -> usize {
-        self.rng.usize(..nodes)
-    }
-
     /// Gives up waiting for the lock.
     pub fn give_up(&mut self) {
         self.drop_standing(Kind::Lock);
         self.hold = Hold::GivenUp { operation: self.operation, over: false };
-    }
-
-    /// Whether to tell the node that an unanswered attempt is of no interest any more.
-    pub fn abandons(&mut self) -> bool {
-        self.rng.u32(..3) == 0
     }
 }
 

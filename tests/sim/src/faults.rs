@@ -62,6 +62,10 @@ impl World {
                 self.disconnect(from, to);
                 self.report.broken_connections += 1;
             }
+            Fault::Stall { from, to } => {
+                let (from, to) = (self.nodes[from].id(), self.nodes[to].id());
+                self.report.stalled_connections += u64::from(self.network.stall(from, to));
+            }
             Fault::SlowDisk { node, micros } => {
                 if let Some(place) = self.target(node) {
                     self.nodes[place].disk.slow_until = self.now + micros;

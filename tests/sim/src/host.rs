@@ -102,6 +102,11 @@ impl World {
         for send in outputs.send_snapshots {
             self.send_snapshot(node, boot, send);
         }
+        for (call, list) in outputs.lists {
+            let key = (node, boot, call);
+            self.listed(key, list.machine.index());
+            list.answers().for_each(|answer| self.answered(key, Ok(answer)));
+        }
         for (call, result) in outputs.answers {
             self.answered((node, boot, call), result);
         }

@@ -41,7 +41,12 @@ impl Network {
     /// For how long frames have passed; 0 = they do not.
     pub fn joined_since(&self, from: usize, to: usize, now: u64) -> u64 {
         let since = self.joined.get(&(from, to)).copied().unwrap_or(0);
-        if self.is_cut(from, to) { 0 } else { now - since }
+        if self.is_cut(from, to) || self.is_stalled(from, to) { 0 } else { now - since }
+    }
+
+    fn is_stalled(&self, from: usize, to: usize) -> bool {
+        let between = |c: &&Connection| (place_of(c.from), place_of(c.to)) == (from, to);
+        self.connections.values().filter(between).any(|c| c.open && c.stalled)
     }
 
     pub fn cut(&mut self, from: usize, to: usize) {
@@ -70,9 +75,14 @@ impl Network {
     }
 
     /// Whoever the present connection leads to is gone without a word. One that is made anew is sound.
-    pub fn stall(&mut self, from: u64, to: u64) {
-        let id = self.current.get(&(from, to)).expect("it is open");
-        self.connections.get_mut(id).expect("the current one exists").stalled = true;
+    /// Whether there is one.
+    pub fn stall(&mut self, from: u64, to: u64) -> bool {
+        let current = self.current.get(&(from, to));
+        let Some(connection) = current.and_then(|id| self.connections.get_mut(id)) else {
+            return false;
+        };
+        connection.stalled = true;
+        true
     }
 
     /// The sender drops its connection. What is under way arrives later, or never.

@@ -15,6 +15,9 @@ pub struct Shape {
     pub voters: usize,
     pub groups: u32,
     pub clients: usize,
+    /// Further clients, which use the primitives that have models.
+    #[serde(default)]
+    pub users: usize,
     /// Longest pause between the operations of a client: in a long one its group comes to rest.
     pub pause_micros: u64,
     /// Ticks of 100 ms during which faults happen; after them the world heals and must settle.
@@ -49,6 +52,7 @@ impl Options {
             voters,
             groups: rng.u32(1..=3),
             clients: rng.usize(2..=5),
+            users: rng.usize(..3),
             pause_micros: [400_000, 400_000, 8_000_000][rng.usize(..3)],
             ticks,
             snapshot_log_bytes: rng.u64(200..20_000),

@@ -12,6 +12,7 @@ use multiraft_proto::map;
 use crate::client::{Client, Done, Step, key};
 use crate::report::Report;
 use crate::subscriptions::{Locks, Streams};
+use crate::used::Used;
 
 /// What clients saw of one group, without indexes.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +39,7 @@ struct Seen {
     outputs: Outputs,
     streams: Streams,
     locks: Locks,
+    used: Used,
 }
 
 impl Oracle {
@@ -55,6 +57,10 @@ impl Oracle {
 
     pub fn locks(&mut self, group: u32) -> &mut Locks {
         &mut self.groups.entry(group).or_default().locks
+    }
+
+    pub fn used(&mut self, group: u32) -> &mut Used {
+        &mut self.groups.entry(group).or_default().used
     }
 
     /// An answer to a command of a session came, be it to an attempt that was given up.
@@ -95,6 +101,10 @@ impl Oracle {
             (Done::Got(value), Step::Get { register }) => {
                 Action::Read { register, seen: value.as_ref().map(version) }
             }
+            (Done::Used(outcome), Step::Use(one)) => {
+                seen.used.done(one, index, outcome.clone());
+                if one.is_query() { Action::Query } else { Action::Command }
+            }
             _ => Action::Command,
         };
         seen.calls.push(Call { started, ended, index, action });
@@ -132,6 +142,7 @@ impl Oracle {
                     as u64;
             report.unknown += unknown + seen.attempts.len() as u64 - puts;
             report.repeated_answers += seen.outputs.repeated();
+            seen.used.judge(*group, report);
         }
     }
 

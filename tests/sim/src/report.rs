@@ -1,5 +1,7 @@
 //! What a run came to.
 
+use crate::uses::Primitive;
+
 macro_rules! report {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// Counts of what really happened. Sums over runs are judged by their floors.
@@ -39,6 +41,7 @@ report! {
     slow_disks,
     clock_jumps,
     broken_connections,
+    stalled_connections,
     /// Crashes in the middle of a change of members.
     crashes_at_steps,
     /// Disks that went back to an older copy, that were emptied, that were lost.
@@ -67,6 +70,23 @@ report! {
     outputs_repeated,
     locks_granted,
     waits_abandoned,
+    /// Commands of primitives with models that had an effect, and all that were refused.
+    counter_maps,
+    elections_of_clients,
+    indexed_maps,
+    maps,
+    multi_maps,
+    sets,
+    values,
+    uses_refused,
+    /// Queries of them.
+    uses_read,
+    /// Queries that went on with changes, and the changes that they were told.
+    watches,
+    watch_changes,
+    /// Those that a node ended, and those that began again at another node.
+    watches_ended,
+    watches_resumed,
     /// Machines that were looked at.
     machines_compared,
 }
@@ -74,7 +94,7 @@ report! {
 /// What must really have happened in 1,000 runs of 2,000 ticks, or they show too little.
 type Floor = (&'static str, u64, fn(&Report) -> u64);
 
-const FLOORS: [Floor; 13] = [
+const FLOORS: [Floor; 21] = [
     ("partitions", 1_000, |r| r.partitions),
     ("crashes", 2_000, |r| r.crashes),
     ("power losses", 1_000, |r| r.power_losses),
@@ -88,9 +108,39 @@ const FLOORS: [Floor; 13] = [
     ("outputs repeated", 20_000, |r| r.outputs_repeated),
     ("locks granted", 10_000, |r| r.locks_granted),
     ("waits abandoned", 1_500, |r| r.waits_abandoned),
+    ("stalled connections", 1_000, |r| r.stalled_connections),
+    ("commands of the rarest primitive", 3_000, Report::rarest_use),
+    ("commands refused", 15_000, |r| r.uses_refused),
+    ("queries of primitives", 15_000, |r| r.uses_read),
+    ("watches", 6_000, |r| r.watches),
+    ("watch changes", 6_000, |r| r.watch_changes),
+    ("watches ended", 2_000, |r| r.watches_ended),
+    ("watches resumed", 2_500, |r| r.watches_resumed),
 ];
 
 impl Report {
+    /// A command of a primitive with a model was answered.
+    pub(crate) fn used(&mut self, primitive: Primitive, was_done: bool) {
+        let count = match (was_done, primitive) {
+            (false, _) => &mut self.uses_refused,
+            (true, Primitive::CounterMap) => &mut self.counter_maps,
+            (true, Primitive::Election) => &mut self.elections_of_clients,
+            (true, Primitive::IndexedMap) => &mut self.indexed_maps,
+            (true, Primitive::Map) => &mut self.maps,
+            (true, Primitive::MultiMap) => &mut self.multi_maps,
+            (true, Primitive::Set) => &mut self.sets,
+            (true, Primitive::Value) => &mut self.values,
+        };
+        *count += 1;
+    }
+
+    fn rarest_use(&self) -> u64 {
+        let Report { counter_maps, elections_of_clients, indexed_maps, maps, .. } = *self;
+        let Report { multi_maps, sets, values, .. } = *self;
+        let [a, b, c, d] = [counter_maps, elections_of_clients, indexed_maps, maps];
+        a.min(b).min(c).min(d).min(multi_maps).min(sets).min(values)
+    }
+
     /// What happened less often than runs of so many ticks must see them; a few short runs may
     /// see anything.
     pub fn missed_floors(&self) -> Vec<String> {

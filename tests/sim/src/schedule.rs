@@ -40,6 +40,9 @@ pub enum Fault {
     Split { place: usize, micros: u64 },
     /// A connection breaks and is made anew.
     Break { from: usize, to: usize },
+    /// What goes into a connection never comes out and its sender is not told, until it makes
+    /// another one: a half-open connection.
+    Stall { from: usize, to: usize },
     /// The next syncs take long.
     SlowDisk { node: Target, micros: u64 },
     /// The wall clock jumps.
@@ -63,7 +66,7 @@ pub enum Fault {
 /// partitions (swarm testing, Groce et al. 2012).
 type Draw = fn(&mut Rng, &Shape) -> Fault;
 
-const KINDS: [Draw; 14] = [
+const KINDS: [Draw; 15] = [
     |rng, shape| Fault::Crash { node: target(rng, shape), micros: lasting(rng) },
     // Long enough for a group to find another leader, or not to.
     |rng, shape| Fault::Crash { node: target(rng, shape), micros: rng.u64(10..40) * 1_000_000 },
@@ -83,6 +86,10 @@ const KINDS: [Draw; 14] = [
     |rng, shape| {
         let (from, to) = pair(rng, shape);
         Fault::Break { from, to }
+    },
+    |rng, shape| {
+        let (from, to) = pair(rng, shape);
+        Fault::Stall { from, to }
     },
     |rng, shape| Fault::SlowDisk { node: target(rng, shape), micros: lasting(rng) },
     |rng, shape| Fault::JumpClock {

@@ -34,6 +34,7 @@ impl Script {
             voters,
             groups,
             clients: 0,
+            users: 0,
             pause_micros: 1,
             ticks: FOR_EVER / 1_000_000,
             snapshot_log_bytes: 1 << 20,
@@ -165,7 +166,8 @@ impl Script {
 
     /// The connection from one node to another leads nowhere, until it is made anew.
     pub fn stall(&mut self, from: usize, to: usize) {
-        self.world.network.stall(self.id(from), self.id(to));
+        let stalled = self.world.network.stall(self.id(from), self.id(to));
+        assert!(stalled, "it is open");
     }
 
     /// A connection breaks and is made anew.
@@ -193,6 +195,15 @@ impl Script {
         let call = self.number();
         let input = v1::PartitionInput { payload: Some(payload) }.encode_to_vec().into();
         self.world.input(node, Input::Command { call, group, input, cancel: None });
+        call
+    }
+
+    /// Asks through a node for a list and its changes, linearizably; returns the call's number.
+    pub fn watch(&mut self, node: usize, group: u32, query: Query) -> u64 {
+        let (call, max_received_index, streams) = (self.number(), 0, true);
+        let consistency = Consistency::Linearizable;
+        let input = Input::Query { call, group, query, max_received_index, consistency, streams };
+        self.world.input(node, input);
         call
     }
 

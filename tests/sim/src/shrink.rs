@@ -56,9 +56,10 @@ impl<F: FnMut(&Options) -> bool> Shrinking<F> {
     }
 
     fn simpler_shape(&mut self) {
-        let simpler: [fn(&mut Shape); 6] = [
+        let simpler: [fn(&mut Shape); 7] = [
             |shape| shape.moves = false,
             |shape| shape.hand_overs = false,
+            |shape| shape.users = shape.users.saturating_sub(1),
             |shape| shape.clients = (shape.clients - 1).max(1),
             |shape| shape.groups = (shape.groups - 1).max(1),
             |shape| shape.ticks = (shape.ticks / 2).max(1),
@@ -86,12 +87,14 @@ mod tests {
 
     #[test]
     fn what_a_failure_needs_is_left() {
-        let options = Options::of_seed(7, 2_000);
+        let mut options = Options::of_seed(7, 2_000);
+        options.shape.users = 2;
         let needed = options.faults[options.faults.len() / 3].clone();
         let fails = |o: &Options| o.faults.contains(&needed) && o.shape.ticks > 100;
         let small = shrink(options, 1_000, fails);
         assert_eq!(small.faults, [needed]);
         assert!(small.shape.ticks < 120, "{}", small.shape.ticks);
-        assert_eq!((small.shape.clients, small.shape.groups), (1, 1));
+        let Shape { clients, users, groups, .. } = small.shape;
+        assert_eq!((clients, users, groups), (1, 0, 1));
     }
 }

@@ -1,5 +1,5 @@
-//! Commands that a client has open beside its present operation: a subscription to the map of its
-//! group, the wait for its lock. Each has one number, under which it is asked for again at another
+//! What a client has open beside its present operation: a subscription to the map of its group, the
+//! wait for its lock, a query that watches a primitive. Each has one number, under which it is asked for again at another
 //! node when its own ends it or dies, or at random.
 
 use bytes::Bytes;
@@ -17,10 +17,12 @@ pub type CallKey = (usize, u64, u64);
 pub enum Kind {
     Stream,
     Lock,
+    /// A query that lists a primitive and goes on with its changes. At another node it begins anew.
+    Watch,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 2] = [Kind::Stream, Kind::Lock];
+    pub const ALL: [Kind; 3] = [Kind::Stream, Kind::Lock, Kind::Watch];
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -74,6 +76,8 @@ pub enum Said {
     },
     /// The lock is ours, with this fencing token.
     Granted(u64),
+    /// What there is, or what changed.
+    Told(Bytes),
 }
 
 impl Client {
@@ -104,7 +108,8 @@ impl Client {
 
     /// Command → highest output that came.
     pub fn acknowledged(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
-        let streams = self.standing.iter().filter(|s| s.received > 0);
+        let commands = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Watch);
+        let streams = commands.map(|kind| self.standing(kind)).filter(|s| s.received > 0);
         streams.map(|s| (s.sequence, s.received))
     }
 
@@ -118,6 +123,7 @@ impl Client {
             Kind::Lock => {
                 (self.lock_id, rpc::lock::ACQUIRE, lock::AcquireInput::default().encode_to_vec())
             }
+            Kind::Watch => return self.watch_request(call, sequence),
         };
         let payload = self.operate(sequence, primitive, operation, input);
         let input = v1::PartitionInput { payload: Some(payload) }.encode_to_vec().into();
@@ -149,6 +155,7 @@ impl Client {
                 let output = lock::AcquireOutput::decode(bytes).expect("an output decodes");
                 Said::Granted(output.index)
             }
+            Kind::Watch => Said::Told(bytes),
         }
     }
 

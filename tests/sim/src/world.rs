@@ -174,8 +174,12 @@ impl World {
         let node = |place, rng: &mut Rng| Node::new(place, rng.i64(-500..500), rng.u64(..200));
         let shape = &options.shape;
         let nodes = (0..shape.nodes).map(|place| node(place, &mut rng)).collect();
-        let numbers = 0..shape.clients as u64;
-        let clients = numbers.map(|n| Client::new(n, shape.groups, options.seed)).collect();
+        let (clients, all) = (shape.clients as u64, (shape.clients + shape.users) as u64);
+        let client = |n| match n < clients {
+            true => Client::new(n, shape.groups, options.seed),
+            false => Client::of_models(n, shape.groups, options.seed),
+        };
+        let clients = (0..all).map(client).collect();
         World {
             rng,
             now: 0,

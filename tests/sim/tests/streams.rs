@@ -1,6 +1,6 @@
 //! Streams of events, led into what once tore them.
 
-use multiraft_machine::{Answer, Body, Output};
+use multiraft_machine::{Answer, Body, Output, Query};
 use multiraft_proto::v1::{CreateServiceInput, ServiceInput, SessionInput};
 use multiraft_proto::v1::{partition_input, session_input};
 use multiraft_proto::{map, rpc};
@@ -161,4 +161,78 @@ fn who_waits_for_a_stream_that_a_late_copy_of_an_earlier_call_took_is_told() {
     output(&mut script, call);
     let third = session.subscribe(&mut script, others[1], number);
     script.until("it gets all", |s| told(s, third).0 == [1, 2]);
+}
+
+/// A group whose only living member cannot confirm a read, and a node outside it.
+struct Silent {
+    outsider: usize,
+    /// Was killed.
+    leader: usize,
+    survivor: usize,
+    session: Session,
+}
+
+impl Silent {
+    fn new(script: &mut Script) -> Self {
+        let outsider = (0..4).find(|node| script.state(*node, GROUP).is_none());
+        let outsider = outsider.expect("three of four have the group");
+        let leader = script.leader(GROUP).expect("a leader");
+        let mut others = (0..4).filter(|node| *node != outsider && *node != leader);
+        let (survivor, other) = others.next().zip(others.next()).expect("three members");
+        let mut session = Session::open(script, leader);
+        let call = session.put(script, leader, vec![1]);
+        output(script, call);
+        // The outsider learns of the group.
+        script.run_for(3_000_000);
+        script.kill(leader);
+        script.kill(other);
+        Silent { outsider, leader, survivor, session }
+    }
+
+    fn watch(&mut self, script: &mut Script) -> u64 {
+        let input = map::EntriesInput { watch: true, ..Default::default() };
+        let query = Query {
+            session_id: self.session.session_id,
+            primitive_id: self.session.map_id,
+            operation: rpc::map::ENTRIES,
+            input: input.encode_to_vec().into(),
+            sequence_num: self.session.next(),
+        };
+        script.watch(self.outsider, GROUP, query)
+    }
+
+    /// Reads can be confirmed again: the list is told once, then a change.
+    fn assert_told_once(mut self, script: &mut Script, watch: u64) {
+        assert_eq!(script.answers(watch), []);
+        script.start(self.leader);
+        script.until("it is listed", |s| s.is_answered(watch));
+        let call = self.session.put(script, self.survivor, vec![2]);
+        output(script, call);
+        script.until("it is told of the change", |s| s.answers(watch).len() > 1);
+        script.run_for(1_000_000);
+        assert_eq!(told(script, watch), (vec![0, 0], false));
+    }
+}
+
+#[test]
+fn who_watches_through_a_node_without_the_group_is_told_the_list_once_however_long_it_waits() {
+    // Of other groups the node knows the nodes.
+    let mut script = Script::new(5, 4, 3, 4);
+    let mut silent = Silent::new(&mut script);
+    let watch = silent.watch(&mut script);
+    script.run_for(8_000_000);
+    silent.assert_told_once(&mut script, watch);
+}
+
+#[test]
+fn who_watches_through_a_node_that_asks_again_in_another_session_is_told_the_list_once() {
+    let mut script = Script::new(5, 4, 3, 4);
+    let mut silent = Silent::new(&mut script);
+    // The question gets there; that it did, does not come back.
+    script.cut(silent.survivor, silent.outsider);
+    let watch = silent.watch(&mut script);
+    script.run_for(2_500_000);
+    script.mend(silent.survivor, silent.outsider);
+    script.run_for(2_000_000);
+    silent.assert_told_once(&mut script, watch);
 }

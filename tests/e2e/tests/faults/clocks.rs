@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use multiraft_client::{Cluster, Options, node_service, v1};
 use multiraft_e2e::members::until;
+use multiraft_e2e::mixed::Mixed;
 use multiraft_e2e::nodes::{Node, Nodes};
 use multiraft_proto::v1::node_client::NodeClient;
 
@@ -137,7 +138,7 @@ async fn sessions_live_as_long_as_promised_while_clocks_jump_and_drift() {
     let _kept = everywhere(&nodes, Duration::from_secs(60)).await;
     // One more in the counter's group is of a reader of each node.
     until("every client has a session with every group", async || {
-        sessions(&nodes).await.iter().all(|&count| count as usize > CLIENTS)
+        sessions(&nodes).await.iter().all(|&count| count as usize > CLIENTS + Mixed::CLUSTERS)
     })
     .await;
     let kept = sessions(&nodes).await;

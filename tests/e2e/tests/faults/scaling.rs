@@ -17,7 +17,8 @@ async fn groups_go_from_three_members_to_five_and_back_and_lose_their_leader_twi
     let _alone = alone().await;
     let nodes = Nodes::formed(NODES, GROUPS, 3).await;
     // Without readers of each node: none of them holds all groups.
-    let load = Load::start(nodes.endpoints(), "count", CLIENTS).await;
+    let mut load = Load::start(nodes.endpoints(), "count", CLIENTS).await;
+    load.use_all().await;
     let rounds = times(1, 20);
     let mut times = Vec::new();
     for _ in 0..rounds {

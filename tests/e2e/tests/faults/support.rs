@@ -37,10 +37,11 @@ pub fn times(short: u32, long: u32) -> u32 {
     }
 }
 
-/// A load, at work, with readers of every node.
+/// A load, at work, of every kind of primitive, with readers of every node.
 pub async fn load(nodes: &Nodes) -> Load {
     let mut load = Load::start(nodes.endpoints(), NAME, CLIENTS).await;
     load.read_everywhere().await;
+    load.use_all().await;
     load.progress(50).await;
     load
 }
