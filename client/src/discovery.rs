@@ -9,6 +9,7 @@ use multiraft_proto::v1;
 use tracing::{debug, info};
 
 use crate::administration::unary;
+use crate::calls::{describe, within};
 use crate::leaders::Leaders;
 use crate::limits::{DISCOVERY_PAUSE, DISCOVERY_PERIOD, DISCOVERY_TIMEOUT};
 use crate::nodes::{Nodes, Source};
@@ -23,12 +24,13 @@ type Said = Vec<(String, Option<v1::GetInfoResponse>)>;
 pub async fn partitions(nodes: &Nodes, options: &Options) -> Result<Vec<u32>, Error> {
     let deadline = Instant::now() + options.timeout;
     loop {
-        let said = ask(nodes).await;
+        let (said, reason) = ask(nodes).await;
         apply(nodes, &said, options.discover);
         let problem = match complete(&said, options.groups) {
             Ok(partitions) => return Ok(partitions),
-            Err(problem) => problem,
+            Err(problem) => [Some(problem), reason].into_iter().flatten().collect::<Vec<_>>(),
         };
+        let problem = problem.join("; ");
         if Instant::now() + DISCOVERY_PAUSE >= deadline {
             return Err(Error::Discovery { message: problem });
         }
@@ -41,24 +43,27 @@ pub async fn partitions(nodes: &Nodes, options: &Options) -> Result<Vec<u32>, Er
 pub async fn keep(nodes: Weak<Nodes>, leaders: Arc<Leaders>, discover: bool) {
     loop {
         let Some(present) = nodes.upgrade() else { return };
-        apply(&present, &ask(&present).await, discover);
+        apply(&present, &ask(&present).await.0, discover);
         drop(present);
         tokio::time::sleep(DISCOVERY_PAUSE).await;
         let _ = tokio::time::timeout(DISCOVERY_PERIOD, leaders.wanted.notified()).await;
     }
 }
 
-async fn ask(nodes: &Nodes) -> Said {
-    join_all(nodes.list().into_iter().map(|node| async move {
+/// What the nodes say, and why one of them said nothing.
+async fn ask(nodes: &Nodes) -> (Said, Option<String>) {
+    let asked = join_all(nodes.list().into_iter().map(|node| async move {
         let call = unary(&node.channel, GET_INFO, v1::GetInfoRequest {});
-        let answer = tokio::time::timeout(DISCOVERY_TIMEOUT, call).await;
-        let answer = answer.ok().and_then(Result::ok);
-        if answer.is_some() {
+        let answer = within(DISCOVERY_TIMEOUT, call).await;
+        if answer.is_ok() {
             node.confirm();
         }
-        (node.address.clone(), answer)
+        let reason = answer.as_ref().err().map(|e| format!("{}: {}", node.address, describe(e)));
+        ((node.address.clone(), answer.ok()), reason)
     }))
-    .await
+    .await;
+    let (said, reasons): (Said, Vec<_>) = asked.into_iter().unzip();
+    (said, reasons.into_iter().flatten().next())
 }
 
 fn apply(nodes: &Nodes, said: &Said, discover: bool) {
