@@ -1,11 +1,14 @@
 //! Learning the partitions, the nodes and the leaders from what the nodes say of themselves.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::error::Error as _;
+use std::io::ErrorKind;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use futures::future::join_all;
 use multiraft_proto::v1;
+use tonic::{Code, Status};
 use tracing::{debug, info};
 
 use crate::administration::unary;
@@ -24,14 +27,19 @@ type Said = Vec<(String, Option<v1::GetInfoResponse>)>;
 pub async fn partitions(nodes: &Nodes, options: &Options) -> Result<Vec<u32>, Error> {
     let deadline = Instant::now() + options.timeout;
     loop {
-        let (said, reason) = ask(nodes).await;
+        let (said, silence) = ask(nodes).await;
         apply(nodes, &said, options.discover);
         let problem = match complete(&said, options.groups) {
             Ok(partitions) => return Ok(partitions),
-            Err(problem) => [Some(problem), reason].into_iter().flatten().collect::<Vec<_>>(),
+            Err(problem) => problem,
         };
-        let problem = problem.join("; ");
-        if Instant::now() + DISCOVERY_PAUSE >= deadline {
+        let problem = match silence.first() {
+            Some((reason, _)) => format!("{problem}; {reason}"),
+            None => problem,
+        };
+        let all_refuse =
+            silence.len() == said.len() && silence.iter().all(|(_, cause)| is_refusal(cause));
+        if all_refuse || Instant::now() + DISCOVERY_PAUSE >= deadline {
             return Err(Error::Discovery { message: problem });
         }
         debug!(problem, "asking the nodes again");
@@ -50,20 +58,46 @@ pub async fn keep(nodes: Weak<Nodes>, leaders: Arc<Leaders>, discover: bool) {
     }
 }
 
-/// What the nodes say, and why one of them said nothing.
-async fn ask(nodes: &Nodes) -> (Said, Option<String>) {
+/// Why a node said nothing, in words and as it came.
+type Silence = (String, Status);
+
+/// What the nodes say, and why those that are silent are so.
+async fn ask(nodes: &Nodes) -> (Said, Vec<Silence>) {
     let asked = join_all(nodes.list().into_iter().map(|node| async move {
         let call = unary(&node.channel, GET_INFO, v1::GetInfoRequest {});
         let answer = within(DISCOVERY_TIMEOUT, call).await;
         if answer.is_ok() {
             node.confirm();
         }
-        let reason = answer.as_ref().err().map(|e| format!("{}: {}", node.address, describe(e)));
-        ((node.address.clone(), answer.ok()), reason)
+        (node.address.clone(), answer)
     }))
     .await;
-    let (said, reasons): (Said, Vec<_>) = asked.into_iter().unzip();
-    (said, reasons.into_iter().flatten().next())
+    let mut silence = Vec::new();
+    let said = asked.into_iter().map(|(address, answer)| {
+        let answer = answer.map_err(|e| silence.push((format!("{address}: {}", describe(&e)), e)));
+        (address, answer.ok())
+    });
+    let said = said.collect();
+    (said, silence)
+}
+
+/// Whether asking again is of no use before certificates or roles change.
+fn is_refusal(status: &Status) -> bool {
+    if status.code() == Code::PermissionDenied {
+        return true;
+    }
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        let refused = error.downcast_ref::<std::io::Error>();
+        let is_plain = error.downcast_ref::<h2::Error>().and_then(h2::Error::reason);
+        if refused.is_some_and(|error| error.kind() == ErrorKind::InvalidData)
+            || is_plain == Some(h2::Reason::INADEQUATE_SECURITY)
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn apply(nodes: &Nodes, said: &Said, discover: bool) {

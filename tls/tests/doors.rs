@@ -3,7 +3,7 @@
 
 mod authority;
 
-use authority::{Authority, Place, Wish};
+use authority::{Authority, Issued, Place, Wish};
 use multiraft_tls::{
     Caller, Connector, Credentials, Files, Mode, Pair, PortFiles, Role, Settings, Stream, Tls,
 };
@@ -109,15 +109,16 @@ async fn strangers_are_told_why_they_do_not_come_in_and_others_still_do() {
         ("none", &ours, None, "certificate and key"),
         ("foreign", &ours, Some((&theirs, good.clone())), "of no CA that it trusts"),
         ("expired", &ours, Some((&ours, good.clone().expired())), "expired"),
+        ("early", &ours, Some((&ours, good.clone().not_yet_valid())), "not valid yet"),
         ("wrong ca", &theirs, Some((&ours, good.clone())), "of no CA in"),
     ];
     for (name, ca, shown, words) in cases {
         let place = folder.path().join(name);
-        // Files of a client are not refused for their time when they are loaded late.
         let shown = shown.as_ref().map(|(by, wish)| (*by, wish));
         let error = match shown {
-            Some((by, wish)) if name == "expired" => {
-                expired_visit(ca, by, wish, &place, &address).await
+            // Our own client would not begin with these.
+            Some((by, wish)) if name == "expired" || name == "early" => {
+                careless_visit(ca, &by.issue(wish), &address).await
             }
             shown => visit(&connector(ca, shown, &place), &address).await,
         };
@@ -136,7 +137,7 @@ async fn strangers_are_told_why_they_do_not_come_in_and_others_still_do() {
     assert_eq!(visit(&right, &address).await.unwrap(), "welcome");
     // The node knows of the last refusal, which was the client's, a moment later.
     let counted = async {
-        while tls.state().clients.failed < 5 {
+        while tls.state().clients.failed < 6 {
             tokio::task::yield_now().await;
         }
     };
@@ -145,16 +146,8 @@ async fn strangers_are_told_why_they_do_not_come_in_and_others_still_do() {
 }
 
 /// A client that does not look at its own certificate's time.
-async fn expired_visit(
-    ca: &Authority,
-    by: &Authority,
-    wish: &Wish,
-    folder: &Path,
-    address: &str,
-) -> Result<String, String> {
+async fn careless_visit(ca: &Authority, issued: &Issued, address: &str) -> Result<String, String> {
     use rustls::pki_types::pem::PemObject as _;
-    let _ = folder;
-    let issued = by.issue(wish);
     let pem = |text: &str| rustls::pki_types::CertificateDer::from_pem_slice(text.as_bytes());
     let mut roots = rustls::RootCertStore::empty();
     roots.add(pem(&ca.pem()).unwrap()).unwrap();
@@ -385,4 +378,28 @@ async fn one_ca_takes_over_from_another_while_both_are_trusted() {
     let late = old.place(&folder.path().join("late"), &Wish::of("orders/node/c"));
     let late = load(Mode::Strict, "orders", &late);
     assert!(dial(&late, &address_a).await.is_err(), "what the old one issued means nothing now");
+}
+
+/// Whatever bytes stand in a certificate: it names somebody, or nobody.
+#[test]
+fn damaged_certificates_name_nobody_else_and_end_nothing() {
+    use rustls::pki_types::pem::PemObject as _;
+    let issued = Authority::new("ours").issue(&Wish::of("orders/reader/a"));
+    let good =
+        rustls::pki_types::CertificateDer::from_pem_slice(issued.certificate.as_bytes()).unwrap();
+    let whole = multiraft_tls::Identity::of(&good, "orders").unwrap();
+    let mut named = 0;
+    for place in 0..good.len() {
+        for flip in [0x01, 0x10, 0x80, 0xff] {
+            let mut bytes = good.to_vec();
+            bytes[place] ^= flip;
+            let damaged = rustls::pki_types::CertificateDer::from(bytes);
+            let _ = multiraft_tls::Validity::of(&damaged);
+            let identity = multiraft_tls::Identity::of(&damaged, "orders");
+            named += usize::from(identity.as_ref() == Some(&whole));
+        }
+        let cut = rustls::pki_types::CertificateDer::from(good[..place].to_vec());
+        assert_eq!(multiraft_tls::Identity::of(&cut, "orders"), None, "cut at {place}");
+    }
+    assert!(named > 0, "flips in other places leave the name");
 }
