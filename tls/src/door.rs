@@ -3,8 +3,9 @@
 use crate::credentials::{Credentials, Loaded, provider};
 use crate::identity::Identity;
 use crate::limits::{HANDSHAKE_TIMEOUT, HANDSHAKES_MAX, LINGER_BYTES_MAX, LINGER_TIME};
+use crate::settings::Mode;
+use crate::state::Counters;
 use crate::stream::Stream;
-use crate::tls::{Counters, Mode};
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};

@@ -1,15 +1,16 @@
 //! TLS of one node: how its ports are opened, and how it reaches its peers.
 
 use crate::connect::Connector;
-use crate::credentials::{Credentials, Files, Pair, Refreshed};
+use crate::credentials::{Credentials, Refreshed};
 use crate::door::{Admitted, Caller, Door, dismiss};
 use crate::error::TlsError;
 use crate::identity::{Identity, Role};
 use crate::limits::{HANDSHAKE_TIMEOUT, LOG_PERIOD};
+use crate::settings::{Mode, Settings};
+use crate::state::State;
 use crate::stream::Stream;
 use crate::validity::{Span, now};
 use std::io::{Error, ErrorKind, Result};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -28,78 +29,6 @@ const NOT_WELCOME: u8 = 0;
 /// Plain HTTP/2 is told why it is refused: SETTINGS, then GOAWAY for INADEQUATE_SECURITY.
 const NOT_PLAIN: &[u8] = b"\0\0\0\x04\0\0\0\0\0\
     \0\0\x30\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0cthis node takes TLS only: give a CA file";
-
-/// How a node uses TLS.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mode {
-    /// Plain text only.
-    #[default]
-    Disabled,
-    /// Both; peers are asked for TLS first. To switch TLS on, or off, node by node.
-    Permissive,
-    /// TLS only, with certificates on both sides.
-    Strict,
-}
-
-/// Files of one port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PortFiles {
-    pub certificate: PathBuf,
-    pub key: PathBuf,
-    pub ca: PathBuf,
-}
-
-/// TLS of a node, unless it is disabled.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    pub mode: Mode,
-    /// Name of the cluster in certificates.
-    pub cluster: String,
-    pub clients: PortFiles,
-    pub peers: PortFiles,
-}
-
-/// What came to a port since the start.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    pub tls: AtomicU64,
-    pub plain: AtomicU64,
-    pub refused_plain: AtomicU64,
-    pub failed: AtomicU64,
-}
-
-/// Connections by what became of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Under TLS.
-    pub tls: u64,
-    /// In plain text, where that is allowed.
-    pub plain: u64,
-    /// In plain text, where it is not.
-    pub refused_plain: u64,
-    /// Handshakes that failed, and certificates that may not come in here.
-    pub failed: u64,
-}
-
-/// What is to be known of a node's TLS.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct State {
-    pub mode: Mode,
-    /// When the certificates end, in seconds since 1970; 0 without TLS.
-    pub not_after: u64,
-    pub peer_not_after: u64,
-    pub clients: Counts,
-    pub peers: Counts,
-    /// Connections to peers that went on in plain text, as the peer did not take TLS.
-    pub fallbacks: u64,
-    /// Connections to peers that failed for TLS.
-    pub dials_failed: u64,
-    /// Changes of files that were taken over, and that could not be.
-    pub reloads: u64,
-    pub reload_failures: u64,
-    /// Why the files as they are now are not in use; empty when they are.
-    pub problem: String,
-}
 
 /// TLS of one node.
 #[derive(Debug)]
@@ -357,23 +286,6 @@ impl Tls {
             *last = Some(Instant::now());
         }
         may
-    }
-}
-
-impl Counters {
-    fn counts(&self) -> Counts {
-        Counts {
-            tls: self.tls.load(Relaxed),
-            plain: self.plain.load(Relaxed),
-            refused_plain: self.refused_plain.load(Relaxed),
-            failed: self.failed.load(Relaxed),
-        }
-    }
-}
-
-impl From<PortFiles> for Files {
-    fn from(PortFiles { certificate, key, ca }: PortFiles) -> Files {
-        Files { ca, pair: Some(Pair { certificate, key }) }
     }
 }
 

@@ -327,7 +327,13 @@ mod tests {
     fn every_command_of_the_guides_is_one() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let mut count = 0;
-        for guide in ["README.md", "docs/operate.md", "docs/primitives.md", "docs/client.md"] {
+        for guide in [
+            "README.md",
+            "docs/operate.md",
+            "docs/primitives.md",
+            "docs/client.md",
+            "docs/security.md",
+        ] {
             let text = std::fs::read_to_string(root.join(guide)).expect("the guide is there");
             for example in examples(&text) {
                 let parsed = command(false).try_get_matches_from(example.split(' '));
