@@ -106,10 +106,9 @@ async fn certificates_and_ca_are_replaced_under_load_and_no_command_fails() {
     // Who asks the nodes had an old certificate so far.
     asker.write(&new.issue(&Wish::of("orders/admin/test")), &new.pem());
     reconnect(&mut secured, &load).await;
-    let outcome = load.check().await;
-    assert_eq!(outcome.acknowledged % 2, 0);
-    let refusal = secured.refusal(Some(secured.tls("writer/late"))).await;
-    assert!(refusal.contains("is of no CA"), "what the old CA signed is nothing now: {refusal}");
+    load.check().await;
+    // What the old CA signed is nothing now.
+    secured.refused(Some(secured.tls("writer/late")), "is of no CA").await;
 }
 
 /// Files of a node are replaced, and it says that it has them.
@@ -162,15 +161,23 @@ async fn bad_new_files_leave_the_old_in_use_and_are_told_of() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_ends_soon_after_its_certificate() {
     let secured = Secured::formed(1, 1, "Strict", &[]).await;
-    let brief = Wish {
-        begins: crate::authority::Begins::Ago(DAY),
-        life: DAY + Duration::from_secs(3),
-        ..Wish::of("orders/writer/brief")
-    };
-    let place = secured.place_of_wish("brief", &brief);
-    let cluster = secured.connect(Some(crate::support::tls(&place))).await.expect("connected");
+    let place = secured.place("writer/brief");
+    let (mut life, mut cluster) = (Duration::from_secs(2), None);
+    // On a busy machine it may end before it was used.
+    while cluster.is_none() {
+        life *= 2;
+        let begins = crate::authority::Begins::Ago(DAY);
+        let brief = Wish { begins, life: DAY + life, ..Wish::of("orders/writer/brief") };
+        place.write(&secured.authority.issue(&brief), &secured.authority.pem());
+        let connected = secured.connect(Some(crate::support::tls(&place))).await.ok();
+        if let Some(connected) = connected
+            && connected.counter("visits").increment(1).await.is_ok()
+        {
+            cluster = Some(connected);
+        }
+    }
+    let cluster = cluster.expect("the loop ended");
     let visits = cluster.counter("visits").timeout(Duration::from_secs(2));
-    visits.increment(1).await.expect("counted");
     until("the connection ends, and there is no other", async || {
         visits.increment(1).await.is_err()
     })

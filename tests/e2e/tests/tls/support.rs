@@ -1,7 +1,7 @@
 //! Nodes with certificates, and clients that have some.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use multiraft_client::{Cluster, Error, Options, Tls};
 use multiraft_e2e::nodes::Nodes;
@@ -13,6 +13,7 @@ pub const CLUSTER: &str = "orders";
 
 /// A refusal is repeated for so long before a client says it.
 const REFUSED_AFTER: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Nodes, and whose certificates they take.
 pub struct Secured {
@@ -86,15 +87,23 @@ impl Secured {
         options.connect(self.nodes.endpoints()).await
     }
 
-    /// Why a client does not get in.
-    pub async fn refusal(&self, tls: Option<Tls>) -> String {
-        let mut options = Options::default().timeout(REFUSED_AFTER);
-        if let Some(tls) = tls {
-            options = options.tls(tls);
-        }
-        match options.connect(self.nodes.endpoints()).await {
-            Ok(_) => panic!("it got in"),
-            Err(error) => error.to_string(),
+    /// A client does not get in, and is told why in these words. On a busy machine it may hear
+    /// nothing at first.
+    pub async fn refused(&self, tls: Option<Tls>, words: &str) {
+        let began = Instant::now();
+        loop {
+            let mut options = Options::default().timeout(REFUSED_AFTER);
+            if let Some(tls) = &tls {
+                options = options.tls(tls.clone());
+            }
+            let error = match options.connect(self.nodes.endpoints()).await {
+                Ok(_) => panic!("it got in, without {words:?}"),
+                Err(error) => error.to_string(),
+            };
+            if error.contains(words) {
+                return;
+            }
+            assert!(began.elapsed() < PATIENCE, "not {words:?}: {error}");
         }
     }
 }
