@@ -11,7 +11,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 exec </dev/null
 
 PURE=(proto machine group shard api plan check sim)
-INSIDE=(log link host service server)
+INSIDE=(tls log link host service server)
 
 # Layers in order: name | when | usual time | command. One that does not exist yet is added here.
 layers() {
@@ -33,6 +33,7 @@ release build            | all  | 3 min  | cargo build --release --locked --work
 processes                | all  | 3 min  | MULTIRAFT_BIN=$TARGET/release cargo test --locked -p multiraft-e2e --test processes -- --test-threads=1 --nocapture
 faults                   | all  | 5 min  | MULTIRAFT_BIN=$TARGET/release cargo test --locked -p multiraft-e2e --test faults -- --test-threads=1 --nocapture
 wire                     | all  | 1 min  | MULTIRAFT_BIN=$TARGET/release cargo test --locked -p multiraft-e2e --test wire
+TLS                      | all  | 2 min  | MULTIRAFT_BIN=$TARGET/release cargo test --locked -p multiraft-e2e --test tls -- --test-threads=1
 interop                  | all  | 50 s   | MULTIRAFT_BIN=$TARGET/release cargo test --locked -p multiraft-e2e --test interop -- --nocapture
 contract                 | all  | 5 s    | proto/check.sh
 resource definitions     | all  | 5 s    | scripts/crds.sh --check

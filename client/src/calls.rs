@@ -185,7 +185,10 @@ pub fn describe(status: &Status) -> String {
     };
     let mut cause = status.source();
     while let Some(error) = cause {
-        let error_text = error.to_string();
+        let error_text = match error.downcast_ref::<h2::Error>().and_then(h2::Error::reason) {
+            Some(h2::Reason::INADEQUATE_SECURITY) => "the node takes TLS only: give a CA".into(),
+            _ => error.to_string(),
+        };
         if !text.contains(&error_text) {
             text = format!("{text}: {error_text}");
         }

@@ -16,7 +16,7 @@ use crate::nodes::Nodes;
 use crate::session::{Command, Session, Setting, Spec};
 use crate::{
     Answer, Answers, Counter, CounterMap, Election, Error, IndexedMap, Lock, Map, MultiMap,
-    Options, Set, Value, discovery, route, v1, wire,
+    Options, Set, Tls, Value, discovery, route, v1, wire,
 };
 
 /// A cluster. Cheap to clone; clones share connections and sessions.
@@ -72,7 +72,8 @@ impl Cluster {
     }
 
     pub(crate) async fn open(endpoints: Vec<String>, options: Options) -> Result<Self, Error> {
-        let nodes = Arc::new(Nodes::new(&endpoints, options.routing)?);
+        let tls = options.tls.as_ref().map(Tls::connector).transpose()?;
+        let nodes = Arc::new(Nodes::new(&endpoints, options.routing, tls)?);
         let partitions = discovery::partitions(&nodes, &options).await?;
         let leaders = nodes.leaders.clone();
         let keeper = discovery::keep(Arc::downgrade(&nodes), leaders, options.discover);

@@ -1,14 +1,18 @@
 //! Learning the partitions, the nodes and the leaders from what the nodes say of themselves.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::error::Error as _;
+use std::io::ErrorKind;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use futures::future::join_all;
 use multiraft_proto::v1;
+use tonic::{Code, Status};
 use tracing::{debug, info};
 
 use crate::administration::unary;
+use crate::calls::{describe, within};
 use crate::leaders::Leaders;
 use crate::limits::{DISCOVERY_PAUSE, DISCOVERY_PERIOD, DISCOVERY_TIMEOUT};
 use crate::nodes::{Nodes, Source};
@@ -23,13 +27,19 @@ type Said = Vec<(String, Option<v1::GetInfoResponse>)>;
 pub async fn partitions(nodes: &Nodes, options: &Options) -> Result<Vec<u32>, Error> {
     let deadline = Instant::now() + options.timeout;
     loop {
-        let said = ask(nodes).await;
+        let (said, silence) = ask(nodes).await;
         apply(nodes, &said, options.discover);
         let problem = match complete(&said, options.groups) {
             Ok(partitions) => return Ok(partitions),
             Err(problem) => problem,
         };
-        if Instant::now() + DISCOVERY_PAUSE >= deadline {
+        let problem = match silence.first() {
+            Some((reason, _)) => format!("{problem}; {reason}"),
+            None => problem,
+        };
+        let all_refuse =
+            silence.len() == said.len() && silence.iter().all(|(_, cause)| is_refusal(cause));
+        if all_refuse || Instant::now() + DISCOVERY_PAUSE >= deadline {
             return Err(Error::Discovery { message: problem });
         }
         debug!(problem, "asking the nodes again");
@@ -41,24 +51,53 @@ pub async fn partitions(nodes: &Nodes, options: &Options) -> Result<Vec<u32>, Er
 pub async fn keep(nodes: Weak<Nodes>, leaders: Arc<Leaders>, discover: bool) {
     loop {
         let Some(present) = nodes.upgrade() else { return };
-        apply(&present, &ask(&present).await, discover);
+        apply(&present, &ask(&present).await.0, discover);
         drop(present);
         tokio::time::sleep(DISCOVERY_PAUSE).await;
         let _ = tokio::time::timeout(DISCOVERY_PERIOD, leaders.wanted.notified()).await;
     }
 }
 
-async fn ask(nodes: &Nodes) -> Said {
-    join_all(nodes.list().into_iter().map(|node| async move {
+/// Why a node said nothing, in words and as it came.
+type Silence = (String, Status);
+
+/// What the nodes say, and why those that are silent are so.
+async fn ask(nodes: &Nodes) -> (Said, Vec<Silence>) {
+    let asked = join_all(nodes.list().into_iter().map(|node| async move {
         let call = unary(&node.channel, GET_INFO, v1::GetInfoRequest {});
-        let answer = tokio::time::timeout(DISCOVERY_TIMEOUT, call).await;
-        let answer = answer.ok().and_then(Result::ok);
-        if answer.is_some() {
+        let answer = within(DISCOVERY_TIMEOUT, call).await;
+        if answer.is_ok() {
             node.confirm();
         }
         (node.address.clone(), answer)
     }))
-    .await
+    .await;
+    let mut silence = Vec::new();
+    let said = asked.into_iter().map(|(address, answer)| {
+        let answer = answer.map_err(|e| silence.push((format!("{address}: {}", describe(&e)), e)));
+        (address, answer.ok())
+    });
+    let said = said.collect();
+    (said, silence)
+}
+
+/// Whether asking again is of no use before certificates or roles change.
+fn is_refusal(status: &Status) -> bool {
+    if status.code() == Code::PermissionDenied {
+        return true;
+    }
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        let refused = error.downcast_ref::<std::io::Error>();
+        let is_plain = error.downcast_ref::<h2::Error>().and_then(h2::Error::reason);
+        if refused.is_some_and(|error| error.kind() == ErrorKind::InvalidData)
+            || is_plain == Some(h2::Reason::INADEQUATE_SECURITY)
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn apply(nodes: &Nodes, said: &Said, discover: bool) {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 use multiraft_proto::v1::stream_call::Call;
+use multiraft_tls::Connector;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::answers::Answers;
@@ -14,6 +15,7 @@ use crate::limits::{
     STREAM_WINDOW_BYTES, STREAMS_WINDOW_BYTES,
 };
 use crate::session_stream::{Place, SessionStream, Urgency};
+use crate::tls::connect_lazy;
 use crate::tries::Failed;
 use crate::{Error, Routing};
 
@@ -35,7 +37,12 @@ pub struct Node {
 }
 
 impl Node {
-    fn new(address: &str, source: Source, leaders: Arc<Leaders>) -> Result<Self, Error> {
+    fn new(
+        address: &str,
+        source: Source,
+        leaders: Arc<Leaders>,
+        tls: Option<&Connector>,
+    ) -> Result<Self, Error> {
         let invalid = || Error::Invalid {
             message: format!("endpoint {address:?}: write host:port, such as 127.0.0.1:5678"),
         };
@@ -54,12 +61,11 @@ impl Node {
         let streams = endpoint
             .clone()
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(STREAMS_WINDOW_BYTES)
-            .connect_lazy();
+            .initial_connection_window_size(STREAMS_WINDOW_BYTES);
         Ok(Self {
             address: address.into(),
-            channel: endpoint.connect_lazy(),
-            streams,
+            channel: connect_lazy(&endpoint, tls),
+            streams: connect_lazy(&streams, tls),
             stream: Mutex::default(),
             leaders,
             confirmed: (source == Source::Given).into(),
@@ -138,18 +144,23 @@ pub struct Nodes {
     list: RwLock<Vec<Arc<Node>>>,
     pub leaders: Arc<Leaders>,
     routing: Routing,
+    tls: Option<Connector>,
     turn: AtomicUsize,
 }
 
 impl Nodes {
-    pub fn new(endpoints: &[String], routing: Routing) -> Result<Self, Error> {
+    pub fn new(
+        endpoints: &[String],
+        routing: Routing,
+        tls: Option<Connector>,
+    ) -> Result<Self, Error> {
         if endpoints.is_empty() {
             return Err(Error::Invalid {
                 message: "no endpoints: give host:port of at least one node".into(),
             });
         }
         let (list, leaders) = Default::default();
-        let nodes = Self { list, leaders, routing, turn: 0.into() };
+        let nodes = Self { list, leaders, routing, tls, turn: 0.into() };
         for endpoint in endpoints {
             nodes.add(endpoint, Source::Given)?;
         }
@@ -161,7 +172,8 @@ impl Nodes {
         if self.list().iter().any(|node| node.address == address) {
             return Ok(());
         }
-        let node = Arc::new(Node::new(address, source, self.leaders.clone())?);
+        let node = Node::new(address, source, self.leaders.clone(), self.tls.as_ref())?;
+        let node = Arc::new(node);
         let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
         if list.len() < NODES_MAX && !list.iter().any(|known| known.address == address) {
             list.push(node);
@@ -206,7 +218,8 @@ mod tests {
     use super::*;
 
     fn nodes(routing: Routing) -> Nodes {
-        Nodes::new(&["a:1".into(), "b:1".into(), "c:1".into()], routing).expect("valid endpoints")
+        Nodes::new(&["a:1".into(), "b:1".into(), "c:1".into()], routing, None)
+            .expect("valid endpoints")
     }
 
     fn take(nodes: &Nodes, count: usize) -> String {
@@ -252,7 +265,7 @@ mod tests {
     #[tokio::test]
     async fn an_endpoint_without_a_port_is_refused_with_the_remedy() {
         for endpoint in ["localhost", "localhost:", ":5678", "localhost:0", "http://a:1"] {
-            let error = Nodes::new(&[endpoint.into()], Routing::Leader).expect_err("invalid");
+            let error = Nodes::new(&[endpoint.into()], Routing::Leader, None).expect_err("invalid");
             assert!(error.to_string().contains("host:port"), "{error}");
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Cluster, Error};
+use crate::{Cluster, Error, Tls};
 
 /// How a client behaves; the defaults suit most.
 ///
@@ -24,6 +24,7 @@ pub struct Options {
     pub(crate) routing: Routing,
     pub(crate) discover: bool,
     pub(crate) groups: Option<usize>,
+    pub(crate) tls: Option<Tls>,
 }
 
 /// Which node is asked first. Any node carries out any call; this is about speed and load.
@@ -44,6 +45,7 @@ impl Default for Options {
             routing: Routing::Leader,
             discover: true,
             groups: None,
+            tls: None,
         }
     }
 }
@@ -83,6 +85,12 @@ impl Options {
     /// The number of groups, for a client that cannot reach enough nodes to learn it.
     pub fn groups(mut self, groups: usize) -> Self {
         self.groups = Some(groups);
+        self
+    }
+
+    /// Connects under TLS; without this in plain text.
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
         self
     }
 

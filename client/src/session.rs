@@ -331,7 +331,7 @@ mod tests {
     #[tokio::test]
     async fn keep_alives_of_all_sessions_are_sent_at_the_same_times() {
         let endpoints = ["127.0.0.1:1".to_owned()];
-        let nodes = Arc::new(Nodes::new(&endpoints, crate::Routing::Leader).expect("valid"));
+        let nodes = Arc::new(Nodes::new(&endpoints, crate::Routing::Leader, None).expect("valid"));
         let began = Instant::now();
         let setting = Setting { nodes, timeout: Duration::from_secs(60), began };
         let next = |seconds| setting.next(began + Duration::from_secs(seconds)) - began;

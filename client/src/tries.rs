@@ -46,6 +46,8 @@ impl Failed {
         match self.status.code() {
             Code::Unimplemented if self.is_of_stream => Verdict::Foreign,
             Code::DeadlineExceeded => Verdict::Unreachable,
+            // Who may do what is the same everywhere.
+            Code::PermissionDenied => Verdict::Final,
             // A status that came over the wire has no source; one that tonic made of a broken
             // connection has.
             _ if self.status.source().is_some() => Verdict::Unreachable,
@@ -142,6 +144,7 @@ mod tests {
         let judge = |code| Failed::of_stream(Status::new(code, "")).judge();
         assert_eq!(judge(Code::Unavailable), Verdict::Retry, "the node is stopping");
         assert_eq!(judge(Code::Unimplemented), Verdict::Foreign);
+        assert_eq!(judge(Code::PermissionDenied), Verdict::Final, "no stream is for this client");
         for code in [Code::DataLoss, Code::InvalidArgument, Code::Internal, Code::Unknown] {
             assert_eq!(judge(code), Verdict::Unreachable, "{code:?}");
         }

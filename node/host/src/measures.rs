@@ -199,6 +199,7 @@ pub struct Measures {
     pub snapshots: SnapshotMeasures,
     pub counters: Counters,
     pub depths: Depths,
+    pub tls: multiraft_tls::State,
 }
 
 /// Bytes of memory that this process holds; 0 where the system does not tell.

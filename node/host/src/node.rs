@@ -17,6 +17,7 @@ use multiraft_shard::{
     AdminAnswer, AdminError, AdminErrorKind, AdminRequest, FetchEntries, Identity, Input,
     LinkCommand, Now, Outputs, Shard, Timing,
 };
+use multiraft_tls::{Mode, State, Tls};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
@@ -42,6 +43,8 @@ pub struct Options {
     pub heartbeat: Duration,
     /// A group's log is trimmed behind a snapshot when it has grown by this many bytes.
     pub snapshot_log_bytes: u64,
+    /// How peers are spoken to.
+    pub tls: Arc<Tls>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -104,20 +107,22 @@ impl Node {
         shard.start();
 
         let inbox = Arc::new(Inbox::default());
-        let keeper = Keeper::start(identity.node_id, snapshots, inbox.clone())
+        let keeper = Keeper::start(identity.node_id, snapshots, options.tls.clone(), inbox.clone())
             .map_err(StartError::Thread)?;
         let writer =
             Writer::start(log, keeper.clone(), inbox.clone()).map_err(StartError::Thread)?;
         let shared = Arc::new(Shared::new(inbox.clone()));
         let sink = link_sink(inbox, Arc::downgrade(&keeper));
-        let acceptor = tokio::spawn(multiraft_link::accept(peers, sink.clone()));
+        let acceptor =
+            tokio::spawn(multiraft_link::accept(peers, options.tls.clone(), sink.clone()));
         let (stop, stopped) = oneshot::channel();
         let event_loop = Loop {
             shard,
             writer,
             reader,
             keeper,
-            links: Links::new(sink),
+            links: Links::new(options.tls.clone(), sink),
+            tls: options.tls,
             watchers: Watchers::new(),
             journal: Journal::new(identity.node_id),
             draining: false,
@@ -226,6 +231,7 @@ struct Loop {
     reader: Reader,
     keeper: Arc<Keeper>,
     links: Links,
+    tls: Arc<Tls>,
     watchers: Watchers,
     journal: Journal,
     /// As last logged.
@@ -407,6 +413,7 @@ impl Loop {
             calls,
             syncs: self.writer.counters.syncs(),
             snapshots: self.keeper.measures(),
+            tls: self.tls.state(),
             counters: self.shard.counters(),
             depths: Depths {
                 calls: waiting,
@@ -449,6 +456,24 @@ impl Loop {
                 memory_bytes: memory_bytes(),
             }),
             draining: self.shard.is_draining(),
+            tls: Some(tls_info(&self.tls.state())),
         }
+    }
+}
+
+/// TLS as GetInfo shows it.
+fn tls_info(state: &State) -> v1::TlsInfo {
+    let mode = match state.mode {
+        Mode::Disabled => v1::TlsMode::Disabled,
+        Mode::Permissive => v1::TlsMode::Permissive,
+        Mode::Strict => v1::TlsMode::Strict,
+    };
+    v1::TlsInfo {
+        mode: mode.into(),
+        not_after: state.not_after,
+        peer_not_after: state.peer_not_after,
+        problem: state.problem.clone(),
+        plain_clients: state.clients.plain,
+        plain_peers: state.peers.plain + state.fallbacks,
     }
 }

@@ -11,6 +11,7 @@ use multiraft_proto::v1::event::Event;
 use multiraft_proto::v1::{ConnectionEstablishedEvent, ConnectionFailedEvent, ConnectionInfo};
 use multiraft_proto::v1::{SnapshotCompactedEvent, event};
 use multiraft_shard::{Input, SendSnapshot, TakeSnapshot};
+use multiraft_tls::Tls;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
@@ -47,6 +48,7 @@ pub enum TransferError {
 pub struct Keeper {
     node_id: u64,
     files: Snapshots,
+    tls: Arc<Tls>,
     inbox: Arc<Inbox>,
     jobs: Option<mpsc::Sender<Job>>,
     stopping: Arc<AtomicBool>,
@@ -71,6 +73,7 @@ impl Keeper {
     pub fn start(
         node_id: u64,
         files: Snapshots,
+        tls: Arc<Tls>,
         inbox: Arc<Inbox>,
     ) -> std::io::Result<Arc<Keeper>> {
         let (jobs, queue) = mpsc::channel();
@@ -89,7 +92,17 @@ impl Keeper {
         })?;
         let (jobs, thread) = (Some(jobs), Some(thread));
         let receiving = Semaphore::new(SNAPSHOTS_RECEIVED_AT_ONCE);
-        Ok(Arc::new(Keeper { node_id, files, inbox, jobs, stopping, thread, receiving, measures }))
+        Ok(Arc::new(Keeper {
+            node_id,
+            files,
+            tls,
+            inbox,
+            jobs,
+            stopping,
+            thread,
+            receiving,
+            measures,
+        }))
     }
 
     pub fn measures(&self) -> SnapshotMeasures {
@@ -147,7 +160,7 @@ impl Keeper {
         let (length, crc) = (file.length(), file.crc());
         let (from, to, message) = (self.node_id, send.node, send.message.clone());
         let offer = Offer { from, to, group, index, term, length, crc, message };
-        let mut peer = Outgoing::offer(&send.address, &offer).await?;
+        let mut peer = Outgoing::offer(&send.address, &self.tls, &offer).await?;
         let info = Some(ConnectionInfo { address: send.address.clone(), snapshot: true });
         self.tell(Event::ConnectionEstablished(ConnectionEstablishedEvent { info }));
         let mut offset = peer.offset;

@@ -5,6 +5,7 @@ use crate::transfer::{Incoming, SNAPSHOT_PREFACE};
 use crate::{LinkEvent, PREFACE, Sink};
 use bytes::{Buf, Bytes};
 use futures::StreamExt;
+use multiraft_tls::Tls;
 use std::io::{Error, Result};
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -13,15 +14,15 @@ use tokio::sync::Semaphore;
 use tokio_util::codec::LengthDelimitedCodec;
 
 /// Accepts connections until the future is dropped. A failed accept or handshake never ends it.
-pub async fn accept(listener: TcpListener, sink: Sink) {
+pub async fn accept(listener: TcpListener, tls: Arc<Tls>, sink: Sink) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, from)) => {
-                let sink = sink.clone();
+                let (tls, sink) = (tls.clone(), sink.clone());
                 tokio::spawn(async move {
-                    if let Err(e) = receive(stream, sink).await {
+                    if let Err(e) = receive(stream, &tls, sink).await {
                         tracing::debug!(%from, error = %e, "connection from peer ended");
                     }
                     drop(place);
@@ -36,8 +37,8 @@ pub async fn accept(listener: TcpListener, sink: Sink) {
     }
 }
 
-async fn receive(mut stream: TcpStream, sink: Sink) -> Result<()> {
-    stream.set_nodelay(true)?;
+async fn receive(stream: TcpStream, tls: &Tls, sink: Sink) -> Result<()> {
+    let mut stream = tls.admit_peer(stream, PREFACE_TIMEOUT).await?;
     match tokio::time::timeout(PREFACE_TIMEOUT, purpose(&mut stream)).await?? {
         Purpose::Snapshot => sink(LinkEvent::Snapshot(Incoming::accept(stream).await?)),
         Purpose::Frames => read_frames(stream, |frame| sink(LinkEvent::Frame(frame))).await?,

@@ -3,10 +3,10 @@
 use crate::limits::{CONNECT_TIMEOUT, QUEUE_BYTES_MAX, RETRY_MAX, RETRY_MIN};
 use crate::{CRC_BYTES, LinkEvent, PREFACE, Sink};
 use bytes::{BufMut, Bytes, BytesMut};
+use multiraft_tls::{Stream, Tls};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
@@ -42,12 +42,13 @@ impl Outbound {
 /// All outgoing connections of a node. Dropping it ends them.
 pub struct Links {
     sink: Sink,
+    tls: Arc<Tls>,
     peers: BTreeMap<u64, (Arc<Outbound>, JoinHandle<()>)>,
 }
 
 impl Links {
-    pub fn new(sink: Sink) -> Self {
-        Links { sink, peers: BTreeMap::new() }
+    pub fn new(tls: Arc<Tls>, sink: Sink) -> Self {
+        Links { sink, tls, peers: BTreeMap::new() }
     }
 
     /// Keeps a connection to `peer` at `address` (host:port) from now on.
@@ -57,7 +58,8 @@ impl Links {
             (self.sink)(LinkEvent::Closed { peer });
         }
         let outbound = Arc::new(Outbound::default());
-        let task = tokio::spawn(keep(peer, address, outbound.clone(), self.sink.clone()));
+        let (tls, sink) = (self.tls.clone(), self.sink.clone());
+        let task = tokio::spawn(keep(peer, address, outbound.clone(), tls, sink));
         self.peers.insert(peer, (outbound, task));
     }
 
@@ -97,10 +99,10 @@ impl Drop for Links {
 }
 
 /// Connects, carries frames, and begins again for ever.
-async fn keep(peer: u64, address: String, outbound: Arc<Outbound>, sink: Sink) {
+async fn keep(peer: u64, address: String, outbound: Arc<Outbound>, tls: Arc<Tls>, sink: Sink) {
     let mut pause = RETRY_MIN;
     loop {
-        match connect(&address).await {
+        match connect(&address, &tls).await {
             Ok(stream) => {
                 pause = RETRY_MIN;
                 let generation = {
@@ -121,19 +123,38 @@ async fn keep(peer: u64, address: String, outbound: Arc<Outbound>, sink: Sink) {
     }
 }
 
-async fn connect(address: &str) -> std::io::Result<TcpStream> {
-    let connecting = TcpStream::connect(address);
+async fn connect(address: &str, tls: &Tls) -> std::io::Result<Stream> {
+    let connecting = tls.dial_peer(address);
     let mut stream = tokio::time::timeout(CONNECT_TIMEOUT, connecting)
         .await
         .map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
-    stream.set_nodelay(true)?;
     stream.write_all(PREFACE).await?;
+    // Under TLS it may wait in a buffer until then.
+    stream.flush().await?;
     Ok(stream)
 }
 
 /// Writes what is queued until the connection ends or is to be dropped.
-async fn carry(stream: TcpStream, outbound: &Outbound, generation: u64) -> std::io::Result<()> {
-    let (mut read, mut write) = stream.into_split();
+async fn carry(stream: Stream, outbound: &Outbound, generation: u64) -> std::io::Result<()> {
+    match stream {
+        // Its halves share nothing that would have to be locked.
+        Stream::Plain(tcp) => {
+            let (read, write) = tcp.into_split();
+            carry_on(read, write, outbound, generation).await
+        }
+        Stream::Tls(tls) => {
+            let (read, write) = tokio::io::split(tls);
+            carry_on(read, write, outbound, generation).await
+        }
+    }
+}
+
+async fn carry_on(
+    mut read: impl AsyncRead + Unpin,
+    mut write: impl AsyncWrite + Unpin,
+    outbound: &Outbound,
+    generation: u64,
+) -> std::io::Result<()> {
     let mut nothing = [0u8; 16];
     let mut buffer = BytesMut::new();
     loop {
@@ -155,6 +176,7 @@ async fn carry(stream: TcpStream, outbound: &Outbound, generation: u64) -> std::
                 buffer.put_slice(&frame);
             }
             write.write_all(&buffer).await?;
+            write.flush().await?;
             buffer.clear();
         }
         tokio::select! {

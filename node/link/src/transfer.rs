@@ -15,6 +15,7 @@ use crate::limits::{
     TRANSFER_TIMEOUT,
 };
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use multiraft_tls::{Stream, Tls};
 use rustix::net::sockopt;
 use std::io::{Error, ErrorKind, Result};
 use std::time::Duration;
@@ -91,7 +92,7 @@ impl Offer {
 
 /// Our end of a transfer to a peer.
 pub struct Outgoing {
-    stream: TcpStream,
+    stream: Stream,
     /// Where in the file to begin.
     pub offset: u64,
 }
@@ -101,14 +102,14 @@ impl Outgoing {
     ///
     /// # Errors
     /// The peer cannot be reached, or does not want the snapshot.
-    pub async fn offer(address: &str, offer: &Offer) -> Result<Self> {
-        let mut stream = within(CONNECT_TIMEOUT, TcpStream::connect(address)).await?;
-        notice_a_vanished_peer(&stream)?;
+    pub async fn offer(address: &str, tls: &Tls, offer: &Offer) -> Result<Self> {
+        let mut stream = within(CONNECT_TIMEOUT, tls.dial_peer(address)).await?;
+        notice_a_vanished_peer(stream.tcp())?;
         let encoded = offer.encode();
         let mut head = BytesMut::from(&SNAPSHOT_PREFACE[..]);
         head.put_u32(encoded.len() as u32);
         head.put_slice(&encoded);
-        within(TRANSFER_TIMEOUT, stream.write_all(&head)).await?;
+        within(TRANSFER_TIMEOUT, write(&mut stream, &head)).await?;
         // The peer takes few at a time: this one may have to wait for its turn.
         let offset = within(OFFER_TIMEOUT, stream.read_u64()).await?;
         if offset > offer.length {
@@ -118,7 +119,7 @@ impl Outgoing {
     }
 
     pub async fn send(&mut self, bytes: &[u8]) -> Result<()> {
-        within(TRANSFER_TIMEOUT, self.stream.write_all(bytes)).await
+        within(TRANSFER_TIMEOUT, write(&mut self.stream, bytes)).await
     }
 
     /// Waits until the peer has taken the snapshot in.
@@ -133,19 +134,19 @@ impl Outgoing {
 /// A peer's offer to us. Dropping it refuses it.
 #[derive(Debug)]
 pub struct Incoming {
-    stream: TcpStream,
+    stream: Stream,
     pub offer: Offer,
 }
 
 impl Incoming {
-    pub(crate) async fn accept(mut stream: TcpStream) -> Result<Self> {
+    pub(crate) async fn accept(mut stream: Stream) -> Result<Self> {
         let offer = within(TRANSFER_TIMEOUT, Offer::read(&mut stream)).await?;
         Ok(Incoming { stream, offer })
     }
 
     /// Asks for the file from `offset` on.
     pub async fn begin(&mut self, offset: u64) -> Result<()> {
-        within(TRANSFER_TIMEOUT, self.stream.write_u64(offset)).await
+        within(TRANSFER_TIMEOUT, write(&mut self.stream, &offset.to_be_bytes())).await
     }
 
     pub async fn refuse(mut self) -> Result<()> {
@@ -166,8 +167,14 @@ impl Incoming {
 
     /// Says whether the snapshot was taken in.
     pub async fn finish(mut self, taken: bool) -> Result<()> {
-        within(TRANSFER_TIMEOUT, self.stream.write_u8(u8::from(taken))).await
+        within(TRANSFER_TIMEOUT, write(&mut self.stream, &[u8::from(taken)])).await
     }
+}
+
+/// Under TLS bytes may wait in a buffer until they are flushed.
+async fn write(stream: &mut Stream, bytes: &[u8]) -> Result<()> {
+    stream.write_all(bytes).await?;
+    stream.flush().await
 }
 
 /// A machine that vanishes says no word, and its member is fed nothing until its transfer ends.

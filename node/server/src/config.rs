@@ -1,5 +1,6 @@
 //! Configuration: a YAML file, flags over it, defaults under it.
 
+use crate::tls::{Tls, TlsFlags};
 use anyhow::{Context as _, bail};
 use clap::Parser;
 use serde::{Deserialize, Serialize};
@@ -50,6 +51,8 @@ pub struct Flags {
     /// What is logged: error, warn, info, debug, trace, or a filter [default: info].
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<String>,
+    #[command(flatten)]
+    pub tls: TlsFlags,
 }
 
 /// Snapshots more often than this would be all that a node does.
@@ -81,6 +84,7 @@ pub struct Config {
     pub heartbeat: Time,
     pub snapshot_log_bytes: u64,
     pub log: Log,
+    pub tls: Tls,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,6 +129,7 @@ impl Default for Config {
             heartbeat: Time(Duration::from_millis(100)),
             snapshot_log_bytes: multiraft_host::limits::SNAPSHOT_LOG_BYTES,
             log: Log::default(),
+            tls: Tls::default(),
         }
     }
 }
@@ -173,6 +178,7 @@ impl Config {
         set(&mut self.snapshot_log_bytes, &flags.snapshot_log_bytes);
         set(&mut self.log.format, &flags.log_format);
         set(&mut self.log.level, &flags.log_level);
+        self.tls.override_by(&flags.tls);
         for (name, flag, field) in [
             ("--election-timeout", &flags.election_timeout, &mut self.election_timeout),
             ("--heartbeat", &flags.heartbeat, &mut self.heartbeat),
@@ -219,7 +225,8 @@ impl Config {
         if bare || host.len() > 253 || host.contains(|c: char| c.is_whitespace() || c == '/') {
             bail!("advertise_host: {host} is no host; give a name or address without a port");
         }
-        self.log.check()
+        self.log.check()?;
+        self.tls.check()
     }
 
     /// The client address' own host, or this machine's name when it listens everywhere.
@@ -311,6 +318,17 @@ mod tests {
             ("advertise_host: h:5678", "advertise_host: h:5678 is no host"),
             ("data_dir: a\nheartbeat: [1]", "at line 2"),
             ("- a", "invalid type"),
+            ("tls: {mode: Strict}", "tls.cluster: must be set"),
+            ("tls: {mode: Strict, cluster: a/b}", "tls.cluster: a/b is no name"),
+            ("tls: {mode: Permissive, cluster: a}", "tls.certificate: must be set"),
+            ("tls: {mode: Strict, cluster: a, certificate: c, key: k}", "tls.ca: must be set"),
+            ("tls: {mode: strict}", "unknown variant `strict`, expected one of `Disabled`"),
+            ("tls: {cert: c}", "unknown field `cert`"),
+            ("tls: {peers: {cert: c}}", "unknown field `cert`"),
+            (
+                "tls: {mode: Strict, cluster: a, certificate: c, key: k, ca: a, peers: {key: k}}",
+                "tls.peers.certificate: must be set where tls.peers.key is",
+            ),
         ] {
             let error = load(yaml).unwrap_err();
             assert!(error.contains(words), "{yaml}: {error}");

@@ -1,3 +1,4 @@
 //! The part of `multiraft-node` that others may read: its configuration.
 
 pub mod config;
+mod tls;

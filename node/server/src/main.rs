@@ -7,7 +7,10 @@ use anyhow::Context as _;
 use clap::Parser;
 use multiraft_host::{Node, Options, StartError};
 use multiraft_server::config::{Config, Flags, LogFormat};
+use multiraft_tls::limits::REFRESH_PERIOD;
+use multiraft_tls::{Mode, Tls};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -31,6 +34,9 @@ fn main() -> ExitCode {
         Err(e) => return fail(USAGE, &e),
     };
     if flags.check {
+        if let Err(e) = Tls::load(config.tls.settings()) {
+            return fail(USAGE, &anyhow::Error::from(e).context("tls"));
+        }
         print!("{}", config.to_yaml());
         return ExitCode::SUCCESS;
     }
@@ -61,6 +67,10 @@ fn start_logging(config: &Config) {
 }
 
 async fn run(config: Config) -> ExitCode {
+    let tls = match Tls::load(config.tls.settings()) {
+        Ok(tls) => tls,
+        Err(e) => return fail(USAGE, &anyhow::Error::from(e).context("tls")),
+    };
     let ports = match Ports::bind(&config).await {
         Ok(ports) => ports,
         Err(e) => return fail(USAGE, &e),
@@ -77,6 +87,7 @@ async fn run(config: Config) -> ExitCode {
         election_timeout: config.election_timeout.0,
         heartbeat: config.heartbeat.0,
         snapshot_log_bytes: config.snapshot_log_bytes,
+        tls: tls.clone(),
     };
     let node = match Node::start(options, ports.peer).await {
         Ok(node) => node,
@@ -87,22 +98,28 @@ async fn run(config: Config) -> ExitCode {
         }
     };
     tracing::info!(client = client_port, peer = peer_port, "node started");
-    match serve(node, ports.client, ports.http).await {
+    match serve(node, tls, ports.client, ports.http).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => fail(BROKEN, &e),
     }
 }
 
 /// Serves until a signal comes or the node is broken.
-async fn serve(node: Node, client: TcpListener, http: TcpListener) -> anyhow::Result<()> {
+async fn serve(
+    node: Node,
+    tls: Arc<Tls>,
+    client: TcpListener,
+    http: TcpListener,
+) -> anyhow::Result<()> {
     let handle = node.handle();
+    let certificates = tokio::spawn(keep(tls.clone()));
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let until_stopped = |mut stopped: tokio::sync::watch::Receiver<bool>| async move {
         // A dropped sender means that the process ends anyway.
         let _ = stopped.wait_for(|s| *s).await;
     };
     let probes = tokio::spawn(probes::serve(http, handle.clone()));
-    let service = multiraft_service::serve(client, handle, until_stopped(stopped.clone()));
+    let service = multiraft_service::serve(client, tls, handle, until_stopped(stopped.clone()));
     let mut service = tokio::spawn(service);
     let asked_to_stop = async {
         terminated().await;
@@ -115,7 +132,31 @@ async fn serve(node: Node, client: TcpListener, http: TcpListener) -> anyhow::Re
     let ran = node.run_until(asked_to_stop).await;
     service.abort();
     probes.abort();
+    certificates.abort();
     ran.context("the node is broken and must not go on")
+}
+
+/// Takes over certificates whose files change, on SIGHUP at once.
+async fn keep(tls: Arc<Tls>) {
+    if tls.mode() == Mode::Disabled {
+        return;
+    }
+    let mut hangup = signal(SignalKind::hangup()).ok();
+    loop {
+        let asked = async {
+            match &mut hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        // The time is over, or somebody asked.
+        let _ = tokio::time::timeout(REFRESH_PERIOD, asked).await;
+        let tls = tls.clone();
+        // Files may be on a volume that does not answer.
+        if tokio::task::spawn_blocking(move || tls.refresh()).await.is_err() {
+            tracing::error!("looking at the files of certificates ended early");
+        }
+    }
 }
 
 /// SIGTERM or SIGINT.

@@ -4,6 +4,7 @@
 use multiraft_host::Measures;
 use multiraft_host::measures::{BOUNDS_MICROS, CallKind, Histogram, Outcome, Transfers};
 use multiraft_proto::v1::{GroupPhase, GroupState, MemberRole};
+use multiraft_tls::State;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
@@ -36,7 +37,8 @@ impl Collector for Scrape {
         out.calls(&self.0)?;
         out.work(&self.0)?;
         out.snapshots(&self.0)?;
-        out.resources(&self.0)
+        out.resources(&self.0)?;
+        out.tls(&self.0.tls)
     }
 }
 
@@ -260,6 +262,44 @@ impl Out<'_> {
         )
     }
 
+    fn tls(&mut self, tls: &State) -> fmt::Result {
+        let ports = [("client", tls.clients), ("peer", tls.peers)];
+        let connections = ports.into_iter().flat_map(|(port, counts)| {
+            [
+                ("tls", counts.tls),
+                ("plain", counts.plain),
+                ("refused_plain", counts.refused_plain),
+                ("failed_handshake", counts.failed),
+            ]
+            .map(|(outcome, count)| {
+                (vec![("port", port.to_owned()), ("outcome", outcome.to_owned())], count)
+            })
+        });
+        self.counters(
+            "multiraft_node_connections",
+            "Connections that came in, by port and by what became of them",
+            connections,
+        )?;
+        let dials = [("plain", tls.fallbacks), ("failed", tls.dials_failed)];
+        self.counters(
+            "multiraft_node_peer_tls_failures",
+            "Connections to peers that did not come to TLS, by what became of them",
+            dials.map(|(outcome, count)| (label("outcome", outcome), count)),
+        )?;
+        let ends = [("client", tls.not_after), ("peer", tls.peer_not_after)];
+        self.gauges(
+            "multiraft_node_certificate_not_after_seconds",
+            "When the certificate in use ends, in seconds since 1970; 0 without TLS",
+            ends.map(|(port, end)| (label("port", port), end)),
+        )?;
+        let reloads = [("replaced", tls.reloads), ("refused", tls.reload_failures)];
+        self.counters(
+            "multiraft_node_certificate_reloads",
+            "Changes of the files of certificates, by what became of them",
+            reloads.map(|(outcome, count)| (label("outcome", outcome), count)),
+        )
+    }
+
     fn resources(&mut self, measures: &Measures) -> fmt::Result {
         let stats = measures.info.stats.unwrap_or_default();
         let unsaved = measures.info.groups.iter().map(|g| g.log_bytes).sum();
@@ -381,6 +421,7 @@ mod tests {
             snapshots: SnapshotMeasures::default(),
             counters: Default::default(),
             depths: Depths::default(),
+            tls: State::default(),
         }
     }
 

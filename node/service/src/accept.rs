@@ -1,46 +1,52 @@
-//! The acceptor of the client port: tells TLS from plain by the first byte, bounds the connections,
-//! and outlives every failed accept or handshake.
+//! The acceptor of the client port: bounds the connections, lets in who may come, and outlives every
+//! failed accept or handshake.
 
 use crate::limits::{CONNECTIONS_MAX, FIRST_BYTE_TIMEOUT};
-use std::net::SocketAddr;
+use crate::principal::Principal;
+use multiraft_tls::{Admitted, Stream, Tls};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-
-/// First byte of a TLS record that opens a connection.
-const TLS_HANDSHAKE: u8 = 0x16;
 
 /// Such as no free file descriptors: accepting again at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Connections that begin in plain text. At the limit further ones wait in the kernel's backlog.
-pub fn plain(listener: TcpListener) -> mpsc::Receiver<Plain> {
-    plain_up_to(CONNECTIONS_MAX, listener)
+/// Connections of clients that may come in. At the limit further ones wait in the kernel's backlog.
+pub fn incoming(listener: TcpListener, tls: Arc<Tls>) -> mpsc::Receiver<Accepted> {
+    incoming_up_to(CONNECTIONS_MAX, listener, tls)
 }
 
-fn plain_up_to(limit: usize, listener: TcpListener) -> mpsc::Receiver<Plain> {
+fn incoming_up_to(limit: usize, listener: TcpListener, tls: Arc<Tls>) -> mpsc::Receiver<Accepted> {
     let (sender, stream) = mpsc::channel(limit);
     tokio::spawn(async move {
         let free = Arc::new(Semaphore::new(limit));
         tokio::select! {
-            () = accept(listener, free, &sender) => {}
+            () = accept(listener, tls, free, &sender) => {}
             () = sender.closed() => {}
         }
     });
     stream
 }
 
-async fn accept(listener: TcpListener, free: Arc<Semaphore>, sender: &mpsc::Sender<Plain>) {
+async fn accept(
+    listener: TcpListener,
+    tls: Arc<Tls>,
+    free: Arc<Semaphore>,
+    sender: &mpsc::Sender<Accepted>,
+) {
     while let Ok(permit) = free.clone().acquire_owned().await {
         match listener.accept().await {
-            Ok((stream, from)) => {
-                let sender = sender.clone();
+            Ok((stream, _)) => {
+                let (tls, sender) = (tls.clone(), sender.clone());
                 // A task for each: one that says nothing must not hold up the others.
                 tokio::spawn(async move {
-                    if let Some(stream) = check(stream, from).await {
+                    if let Some(admitted) = tls.admit_client(stream, FIRST_BYTE_TIMEOUT).await {
+                        let Admitted { stream, caller, not_after } = admitted;
+                        let principal = Principal::new(caller, tls.mode());
+                        let accepted = Accepted { stream, principal, not_after, permit };
                         // The server is stopping when this fails.
-                        let _ = sender.send(Plain { stream, permit }).await;
+                        let _ = sender.send(accepted).await;
                     }
                 });
             }
@@ -52,37 +58,28 @@ async fn accept(listener: TcpListener, free: Arc<Semaphore>, sender: &mpsc::Send
     }
 }
 
-async fn check(stream: TcpStream, from: SocketAddr) -> Option<TcpStream> {
-    let mut first = [0u8; 1];
-    match tokio::time::timeout(FIRST_BYTE_TIMEOUT, stream.peek(&mut first)).await {
-        Ok(Ok(1)) if first[0] == TLS_HANDSHAKE => {
-            tracing::warn!(%from, "client wants TLS, which is disabled on this node");
-            None
-        }
-        Ok(Ok(1)) => {
-            if let Err(e) = stream.set_nodelay(true) {
-                tracing::debug!(%from, error = %e, "cannot set TCP_NODELAY");
-            }
-            Some(stream)
-        }
-        _ => None,
-    }
-}
-
-/// A plain connection; it counts against the limit until it is dropped.
-pub struct Plain {
-    pub stream: TcpStream,
+/// A connection; it counts against the limit until it is dropped.
+pub struct Accepted {
+    pub stream: Stream,
+    pub principal: Principal,
+    /// When the client's certificate ends, in seconds since 1970.
+    pub not_after: Option<u64>,
     pub permit: OwnedSemaphorePermit,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::SocketAddr;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
 
-    async fn listen(limit: usize) -> (SocketAddr, mpsc::Receiver<Plain>) {
+    /// First byte of a TLS record that opens a connection.
+    const TLS_HANDSHAKE: u8 = 0x16;
+
+    async fn listen(limit: usize) -> (SocketAddr, mpsc::Receiver<Accepted>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        (listener.local_addr().unwrap(), plain_up_to(limit, listener))
+        (listener.local_addr().unwrap(), incoming_up_to(limit, listener, Tls::disabled()))
     }
 
     async fn connect(to: SocketAddr, bytes: &[u8]) -> TcpStream {
@@ -91,7 +88,7 @@ mod tests {
         stream
     }
 
-    async fn first_bytes(plain: &mut Plain) -> [u8; 3] {
+    async fn first_bytes(plain: &mut Accepted) -> [u8; 3] {
         let mut bytes = [0; 3];
         plain.stream.read_exact(&mut bytes).await.unwrap();
         bytes

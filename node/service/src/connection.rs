@@ -1,7 +1,7 @@
 //! One client's connection. Its calls are futures of the connection's own task, not tasks: what
 //! they answer in one round of the node leaves in one write.
 
-use crate::accept::Plain;
+use crate::accept::Accepted;
 use crate::front::Front;
 use crate::limits::*;
 use crate::principal::Principal;
@@ -9,21 +9,22 @@ use bytes::Bytes;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use h2::server::{Builder, Connection};
 use h2::{Ping, PingPong};
+use multiraft_tls::Stream;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use tokio::net::TcpStream;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 /// Serves until the client closes, is gone, or, after `stopping` became true, its last call ended.
-pub async fn serve(plain: Plain, front: Arc<Front>, stopping: watch::Receiver<bool>) {
-    let Plain { stream, permit } = plain;
-    let from = stream.peer_addr();
+pub async fn serve(accepted: Accepted, front: Arc<Front>, stopping: watch::Receiver<bool>) {
+    let Accepted { stream, principal, not_after, permit } = accepted;
+    let from = stream.tcp().peer_addr();
     match timeout(FIRST_BYTE_TIMEOUT, builder().handshake(stream)).await {
         Ok(Ok(http)) => {
-            if let Err(error) = carry(http, front, stopping).await {
+            if let Err(error) = carry(http, principal, not_after, front, stopping).await {
                 tracing::debug!(?from, %error, "a client's connection ended");
             }
         }
@@ -45,13 +46,27 @@ fn builder() -> Builder {
 }
 
 async fn carry(
-    mut http: Connection<TcpStream, Bytes>,
+    mut http: Connection<Stream, Bytes>,
+    principal: Principal,
+    not_after: Option<u64>,
     front: Arc<Front>,
     mut stopping: watch::Receiver<bool>,
 ) -> Result<(), h2::Error> {
-    let mut lost = pin!(lost(http.ping_pong()));
-    // A dropped sender means that the whole service is gone.
-    let mut stop = pin!(async move { stopping.wait_for(|stop| *stop).await.is_ok() });
+    let pings = http.ping_pong();
+    // When its certificate ends the client makes no new calls, and soon has none.
+    let mut lost = pin!(async {
+        tokio::select! {
+            () = lost(pings) => {}
+            () = expired(not_after, EXPIRED_TIME) => {}
+        }
+    });
+    let mut stop = pin!(async {
+        tokio::select! {
+            // A dropped sender means that the whole service is gone.
+            _ = stopping.wait_for(|stop| *stop) => {}
+            () = expired(not_after, Duration::ZERO) => {}
+        }
+    });
     let mut stopped = false;
     let mut calls = FuturesUnordered::new();
     poll_fn(|cx| {
@@ -67,7 +82,7 @@ async fn carry(
             while let Poll::Ready(accepted) = accept(&mut http, cx) {
                 let Some(accepted) = accepted else { return Poll::Ready(Ok(())) };
                 let (request, respond) = accepted?;
-                calls.push(front.clone().answer(Principal::Anonymous, request, respond));
+                calls.push(front.clone().answer(principal.clone(), request, respond));
             }
             let mut answered = false;
             while let Poll::Ready(Some(())) = calls.poll_next_unpin(cx) {
@@ -81,13 +96,27 @@ async fn carry(
     .await
 }
 
-type Accepted = (http::Request<h2::RecvStream>, h2::server::SendResponse<Bytes>);
+type Call = (http::Request<h2::RecvStream>, h2::server::SendResponse<Bytes>);
 
 fn accept(
-    http: &mut Connection<TcpStream, Bytes>,
+    http: &mut Connection<Stream, Bytes>,
     cx: &mut Context<'_>,
-) -> Poll<Option<Result<Accepted, h2::Error>>> {
+) -> Poll<Option<Result<Call, h2::Error>>> {
     pin!(http.accept()).poll(cx)
+}
+
+/// Ends when a certificate has been over for some time.
+async fn expired(not_after: Option<u64>, since: Duration) {
+    let Some(not_after) = not_after else { return std::future::pending().await };
+    let end = Duration::from_secs(not_after).saturating_add(since);
+    loop {
+        // The clock may be set meanwhile.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        match end.saturating_sub(now) {
+            Duration::ZERO => return,
+            left => sleep(left.min(EXPIRY_PERIOD)).await,
+        }
+    }
 }
 
 /// Ends when the client does not answer a ping.

@@ -45,17 +45,18 @@ impl Front {
             let (body, stopping) = (request.into_body(), self.stopping.clone());
             let served = stream::serve(body, deadline, call, open, stopping, &mut respond);
             Box::pin(served).await;
+        } else if let Err(status) = principal.may_call(request.uri().path()) {
+            Box::pin(unary::refuse(request.into_body(), status, &mut respond)).await;
         } else if request.uri().path() == SESSION_STREAM {
             let (handle, stopping) = (self.handle.clone(), self.stopping.clone());
-            let served = session_stream::serve(request.into_body(), handle, stopping, &mut respond);
+            let body = request.into_body();
+            let served = session_stream::serve(body, principal, handle, stopping, &mut respond);
             Box::pin(served).await;
         } else if let Some(call) = SessionCall::find(request.uri().path()) {
             let answer = |message| self.sessions.answer(call, message);
             Box::pin(unary::serve(request.into_body(), deadline, answer, &mut respond)).await;
         } else {
-            let (mut head, body) = request.into_parts();
-            head.extensions.insert(principal);
-            let request = http::Request::from_parts(head, relay::body(body));
+            let request = request.map(relay::body);
             Box::pin(relay::serve(self.others.clone(), request, deadline, &mut respond)).await;
         }
     }

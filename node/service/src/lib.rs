@@ -16,6 +16,7 @@ mod partition;
 mod primitives;
 mod principal;
 mod relay;
+mod rights;
 mod rsm;
 mod session;
 mod session_stream;
@@ -33,10 +34,11 @@ pub use principal::Principal;
 use limits::*;
 use multiraft_host::{Handle, Phase};
 use multiraft_proto::v1;
+use multiraft_tls::Tls;
 use std::pin::pin;
 use std::sync::Arc;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
@@ -46,7 +48,12 @@ use v1::session_server::SessionServer;
 
 /// Serves clients until `shutdown`, then lets calls in flight end. Dropping the future closes all
 /// connections.
-pub async fn serve(listener: TcpListener, handle: Handle, shutdown: impl Future<Output = ()>) {
+pub async fn serve(
+    listener: TcpListener,
+    tls: Arc<Tls>,
+    handle: Handle,
+    shutdown: impl Future<Output = ()>,
+) {
     let (health, health_service) = tonic_health::server::health_reporter();
     let reporter = tokio::spawn(report(handle.phase(), health));
     let reflection = || {
@@ -69,24 +76,23 @@ pub async fn serve(listener: TcpListener, handle: Handle, shutdown: impl Future<
     let sessions = rsm::Sessions::new(handle.clone());
     let (stop, stopping) = watch::channel(false);
     let front = front::Front { handle: handle.clone(), primitives, sessions, others, stopping };
-    connections(listener, front, stop, shutdown).await;
+    connections(accept::incoming(listener, tls), front, stop, shutdown).await;
     reporter.abort();
 }
 
 async fn connections(
-    listener: TcpListener,
+    mut incoming: mpsc::Receiver<accept::Accepted>,
     front: front::Front,
     stop: watch::Sender<bool>,
     shutdown: impl Future<Output = ()>,
 ) {
     let front = Arc::new(front);
-    let mut incoming = accept::plain(listener);
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
     loop {
         tokio::select! {
-            Some(plain) = incoming.recv() => {
-                connections.spawn(connection::serve(plain, front.clone(), stop.subscribe()));
+            Some(accepted) = incoming.recv() => {
+                connections.spawn(connection::serve(accepted, front.clone(), stop.subscribe()));
             }
             Some(_) = connections.join_next() => {}
             () = &mut shutdown => break,

@@ -23,6 +23,13 @@ pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// A new connection has this long to send its first byte, and again for HTTP/2's opening.
 pub const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A client whose certificate ended keeps its connection for so long, without new calls: those that it
+/// has may end, and streams go on over another connection.
+pub const EXPIRED_TIME: Duration = Duration::from_secs(5);
+
+/// Whether a certificate ended is looked at no less often than this.
+pub const EXPIRY_PERIOD: Duration = Duration::from_secs(60);
+
 /// Connections at once; more wait to be accepted.
 pub const CONNECTIONS_MAX: usize = 4096;
 

@@ -44,13 +44,14 @@ impl Primitives {
         Some(Operation { wire, rpc, consistency: consistency(rpc.kind, request.headers()) })
     }
 
-    /// Answers a call; dropping the future cancels the command. Everybody may do everything so far.
+    /// Answers a call; dropping the future cancels the command.
     pub async fn answer(
         &self,
-        _: &Principal,
+        principal: &Principal,
         operation: Operation,
         message: Bytes,
     ) -> Result<Framed, Status> {
+        principal.may_operate(operation.rpc)?;
         self.called(operation, message).await.map_err(|status| operation.wire.refusal(status))
     }
 
@@ -76,10 +77,11 @@ impl Primitives {
     /// Begins a call that is answered by a stream.
     pub fn open(
         &self,
-        _: &Principal,
+        principal: &Principal,
         operation: Operation,
         message: Bytes,
     ) -> Result<Calls, Status> {
+        principal.may_operate(operation.rpc)?;
         let Operation { rpc, consistency, .. } = operation;
         let mut calls = self.handle.calls(STREAM_ANSWERS_MAX);
         match rpc.kind {

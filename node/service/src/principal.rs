@@ -1,14 +1,26 @@
-//! Who calls. Every handler receives one; today everybody is anonymous and may do everything.
+//! Who calls.
 
-/// The caller of a request, put into its extensions where it leaves its connection.
+use multiraft_tls::{Caller, Identity, Mode};
+use std::sync::Arc;
+
+/// The caller of a request. What it may do stands in [`crate::rights`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Principal {
+    /// Nobody asked who it is: everybody may do everything.
     Anonymous,
+    /// A certificate says who it is.
+    Named(Arc<Identity>),
+    /// It was asked, and is nobody in this cluster.
+    Stranger,
 }
 
 impl Principal {
-    /// The caller of a request.
-    pub fn of(extensions: &http::Extensions) -> &Principal {
-        extensions.get().unwrap_or(&Principal::Anonymous)
+    /// Who is at the other end of a connection.
+    pub fn new(caller: Caller, mode: Mode) -> Principal {
+        match caller {
+            Caller::Named(identity) => Principal::Named(Arc::new(identity)),
+            Caller::Anonymous if mode != Mode::Strict => Principal::Anonymous,
+            Caller::Anonymous | Caller::Stranger => Principal::Stranger,
+        }
     }
 }

@@ -5,6 +5,7 @@ use crate::limits::{
     LEADERS_PERIOD, SESSION_STREAM_ANSWERS_MAX, SESSION_STREAM_LEADERS_MAX, SESSION_STREAM_WINDOW,
     STREAM_BATCH_BYTES,
 };
+use crate::principal::Principal;
 use crate::stream::stopped;
 use crate::stream_calls::{self, Request, RequestedCall, answer, refused};
 use crate::unary::{self, Messages, put_framed, send_reserved};
@@ -23,6 +24,7 @@ use tonic::Status;
 /// Serves until the client ends the stream, is gone, or the node stops.
 pub async fn serve(
     body: RecvStream,
+    principal: Principal,
     handle: Handle,
     stopping: watch::Receiver<bool>,
     respond: &mut SendResponse<Bytes>,
@@ -30,7 +32,7 @@ pub async fn serve(
     let Ok(stream) = unary::begin(respond) else { return };
     let calls = handle.calls(SESSION_STREAM_ANSWERS_MAX);
     let (leaders, next) = (BTreeMap::new(), v1::OpenStreamResponse::default());
-    let mut served = Served { handle, calls, leaders, next, bytes: 0, stream };
+    let mut served = Served { principal, handle, calls, leaders, next, bytes: 0, stream };
     served.next.window = SESSION_STREAM_WINDOW as u32;
     let status = tokio::select! {
         biased;
@@ -46,6 +48,7 @@ pub async fn serve(
 }
 
 struct Served {
+    principal: Principal,
     handle: Handle,
     calls: Calls,
     /// By partition that there were calls for.
@@ -115,7 +118,7 @@ impl Served {
             let message = format!("{SESSION_STREAM_WINDOW} calls are open on this stream: wait");
             return Err(Status::resource_exhausted(message));
         }
-        stream_calls::begin(&mut self.calls, id, group, call)
+        stream_calls::begin(&self.principal, &mut self.calls, id, group, call)
     }
 
     async fn put(&mut self, id: u64, part: Part) -> Result<(), h2::Error> {

@@ -1,6 +1,7 @@
 //! Calls as they come over a session stream, and their answers.
 
 use crate::envelope;
+use crate::principal::Principal;
 use crate::status::{missing, output};
 use bytes::Bytes;
 use multiraft_host::{Calls, Consistency};
@@ -42,18 +43,32 @@ pub struct RequestedCall {
 static OPERATIONS: LazyLock<HashMap<u32, &Rpc>> =
     LazyLock::new(|| RPCS.iter().map(|rpc| (rpc.operation, rpc)).collect());
 
+/// Calls of their own for what is not an operation of a primitive, by which it is judged who may.
+const OPEN: &str = "/atomix.multiraft.v1.Partition/OpenSession";
+const KEEP: &str = "/atomix.multiraft.v1.Partition/KeepAlive";
+const CLOSE: &str = "/atomix.multiraft.v1.Partition/CloseSession";
+const CREATE_PRIMITIVE: &str = "/atomix.multiraft.v1.Session/CreatePrimitive";
+const CLOSE_PRIMITIVE: &str = "/atomix.multiraft.v1.Session/ClosePrimitive";
+
 /// Begins a command or query.
-pub fn begin(calls: &mut Calls, id: u64, group: u32, call: RequestedCall) -> Result<(), Status> {
+pub fn begin(
+    principal: &Principal,
+    calls: &mut Calls,
+    id: u64,
+    group: u32,
+    call: RequestedCall,
+) -> Result<(), Status> {
     if group == 0 {
         return Err(missing("partition_id"));
     }
     match (call.command, call.query) {
         (Some(input), None) => {
-            let cancel = check_command(&input)?;
+            let cancel = check_command(principal, &input)?;
             calls.command(id, group, input, cancel);
         }
         (None, Some(query)) => {
             let rpc = operation(query.operation, Kind::Query)?;
+            principal.may_operate(rpc)?;
             let consistency = envelope::consistency(query.consistency(), Consistency::Linearizable);
             let v1::StreamQuery {
                 session_id, primitive_id, operation, input, sequence_num, ..
@@ -72,23 +87,28 @@ pub fn begin(calls: &mut Calls, id: u64, group: u32, call: RequestedCall) -> Res
 
 /// (session, sequence number) of a command that has them. What the machine would reject is refused
 /// before it is proposed.
-fn check_command(input: &Bytes) -> Result<Option<(u64, u64)>, Status> {
+fn check_command(principal: &Principal, input: &Bytes) -> Result<Option<(u64, u64)>, Status> {
     let input: v1::PartitionInput = envelope::decode(input.clone())?;
     let input = match input.payload.ok_or_else(|| missing("command.payload"))? {
         Payload::SessionInput(input) => input,
         Payload::KeepAlive(input) => {
+            principal.may_call(KEEP)?;
             return validate_keep_alive(&input).map(|()| None).map_err(Status::invalid_argument);
         }
-        Payload::OpenSession(_) | Payload::CloseSession(_) => return Ok(None),
+        Payload::OpenSession(_) => return principal.may_call(OPEN).map(|()| None),
+        Payload::CloseSession(_) => return principal.may_call(CLOSE).map(|()| None),
         _ => return Err(Status::invalid_argument("command.payload: is not a client's")),
     };
     let v1::SessionInput { session_id, sequence_num, payload } = input;
     match payload.ok_or_else(|| missing("command.session_input.payload"))? {
-        InSession::ServiceInput(input) => drop(operation(input.operation, Kind::Command)?),
+        InSession::ServiceInput(input) => {
+            principal.may_operate(operation(input.operation, Kind::Command)?)?;
+        }
         InSession::CreateService(input) if input.name.is_empty() => {
             return Err(missing("command.session_input.create_service.name"));
         }
-        InSession::CreateService(_) | InSession::CloseService(_) => {}
+        InSession::CreateService(_) => principal.may_call(CREATE_PRIMITIVE)?,
+        InSession::CloseService(_) => principal.may_call(CLOSE_PRIMITIVE)?,
     }
     if session_id == 0 {
         return Err(missing("command.session_input.session_id"));

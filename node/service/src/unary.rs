@@ -53,6 +53,14 @@ pub async fn serve<A: Future<Output = Result<Framed, Status>>>(
     }
 }
 
+/// Refuses a request unread.
+pub async fn refuse(body: RecvStream, status: Status, respond: &mut SendResponse<Bytes>) {
+    // An error here means that the caller or its connection is gone.
+    if respond.send_response(status.into_http(), true).is_ok() && !body.is_end_stream() {
+        ended(body).await;
+    }
+}
+
 /// Waits for the end of a request that is answered: the frame of its own that callers end it with
 /// may be on its way still, and h2 ends connections that get many for streams that it has forgotten.
 pub async fn ended(mut body: RecvStream) {

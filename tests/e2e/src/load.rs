@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use multiraft_check::counter::{self, Call};
 use multiraft_check::register::{self, Action, Fault, Operation};
-use multiraft_client::{Cluster, Counter, Map, Options, Routing};
+use multiraft_client::{Cluster, Counter, Map, Options, Routing, Tls};
 use tokio::task::JoinHandle;
 
 use crate::mixed::{Happened, Mixed};
@@ -71,6 +71,7 @@ pub struct Outcome {
 /// Clients at work.
 pub struct Load {
     endpoints: Vec<String>,
+    tls: Option<Tls>,
     name: String,
     epoch: Instant,
     /// Increments by client.
@@ -86,8 +87,19 @@ impl Load {
     /// Starts clients, each with another one of the nodes' addresses as its first. `name`: of the
     /// counter, and with an ending of the maps; nothing of that name was used before.
     pub async fn start(endpoints: Vec<String>, name: &str, clients: usize) -> Self {
+        Self::start_under(None, endpoints, name, clients).await
+    }
+
+    /// The same with connections under TLS, or in plain text.
+    pub async fn start_under(
+        tls: Option<Tls>,
+        endpoints: Vec<String>,
+        name: &str,
+        clients: usize,
+    ) -> Self {
         let mut load = Self {
             endpoints,
+            tls,
             name: name.to_owned(),
             epoch: Instant::now(),
             acknowledged: (0..clients).map(|_| AtomicU64::new(0)).collect(),
@@ -98,7 +110,7 @@ impl Load {
             mixed: None,
         };
         for number in 0..clients {
-            let cluster = connect(&load.endpoints, number).await;
+            let cluster = connect(&load.endpoints, load.tls.clone(), number).await;
             let client = Client {
                 number,
                 counter: cluster.counter(name),
@@ -207,7 +219,7 @@ impl Load {
         outcome.acknowledged += 2 * increments;
         outcome.reads += all.calls.len() as u64 - increments;
 
-        let cluster = connect(&self.endpoints, 0).await;
+        let cluster = connect(&self.endpoints, self.tls.clone(), 0).await;
         let value = cluster.counter(&self.name).get().await.expect("readable").value as u64;
         counter::check(&all.calls, value).expect("the history has an order");
         assert_eq!(value, increments);
@@ -266,16 +278,15 @@ fn key(client: usize, number: u64) -> String {
     format!("{client}-{number}")
 }
 
-async fn connect(endpoints: &[String], first: usize) -> Cluster {
+async fn connect(endpoints: &[String], tls: Option<Tls>, first: usize) -> Cluster {
     let mut endpoints = endpoints.to_vec();
     let count = endpoints.len();
     endpoints.rotate_left(first % count);
-    Options::default()
-        .timeout(CALL_TIMEOUT)
-        .routing(Routing::InOrder)
-        .connect(endpoints)
-        .await
-        .expect("the cluster is there")
+    let mut options = Options::default().timeout(CALL_TIMEOUT).routing(Routing::InOrder);
+    if let Some(tls) = tls {
+        options = options.tls(tls);
+    }
+    options.connect(endpoints).await.expect("the cluster is there")
 }
 
 struct Client {

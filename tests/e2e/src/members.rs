@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use multiraft_client::{Error, node_info, node_service, v1};
+use multiraft_client::{Error, v1};
 
 use crate::nodes::Nodes;
 
@@ -48,7 +48,7 @@ impl Nodes {
         let request = v1::JoinRequest { group: Some(config), auto_promote, ..Default::default() };
         let path = "/atomix.multiraft.v1.Node/Join";
         let _: v1::JoinResponse = repeat(path, async || {
-            node_service(&node.address(), path, &request, CALL_TIMEOUT).await
+            node.administration().call(&node.address(), path, &request, CALL_TIMEOUT).await
         })
         .await;
         member_id
@@ -81,7 +81,8 @@ impl Nodes {
     async fn found(&self) -> BTreeMap<u32, Vec<v1::GroupState>> {
         let mut found = BTreeMap::<_, Vec<_>>::new();
         for node in self.nodes.iter().filter(|node| node.runs()) {
-            let info = node_info(&node.address(), CALL_TIMEOUT).await.unwrap_or_default();
+            let info =
+                node.administration().info(&node.address(), CALL_TIMEOUT).await.unwrap_or_default();
             for state in info.groups {
                 found.entry(state.group_id).or_default().push(state);
             }
@@ -95,8 +96,8 @@ impl Nodes {
         R: prost::Message + Default + 'static,
     {
         repeat(path, async || {
-            let leader = self.leader(group).await;
-            node_service(&self.nodes[leader].address(), path, request, CALL_TIMEOUT).await
+            let leader = &self.nodes[self.leader(group).await];
+            leader.administration().call(&leader.address(), path, request, CALL_TIMEOUT).await
         })
         .await
     }

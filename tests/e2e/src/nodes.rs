@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use multiraft_client::{node_info, node_service, v1};
+use multiraft_client::{Administration, Tls, v1};
 
 const BOOTSTRAP: &str = "/atomix.multiraft.v1.Node/Bootstrap";
 
@@ -28,6 +28,8 @@ pub struct Node {
     pub under: Vec<String>,
     /// Further arguments of the program.
     pub arguments: Vec<String>,
+    /// How it is asked about itself.
+    pub tls: Option<Tls>,
     process: Option<Child>,
 }
 
@@ -80,10 +82,11 @@ impl Nodes {
             });
             let request =
                 v1::BootstrapRequest { partitions: partitions.collect(), ..Default::default() };
-            let _: v1::BootstrapResponse =
-                node_service(&node.address(), BOOTSTRAP, &request, START_TIMEOUT)
-                    .await
-                    .expect("groups are formed");
+            let _: v1::BootstrapResponse = node
+                .administration()
+                .call(&node.address(), BOOTSTRAP, &request, START_TIMEOUT)
+                .await
+                .expect("groups are formed");
         }
     }
 
@@ -100,7 +103,7 @@ impl Nodes {
             let mut ids = Vec::new();
             for node in &self.nodes {
                 let asked = match node.process {
-                    Some(_) => node_info(&node.address(), ASK_TIMEOUT).await.ok(),
+                    Some(_) => node.administration().info(&node.address(), ASK_TIMEOUT).await.ok(),
                     None => None,
                 };
                 let info = asked.unwrap_or_default();
@@ -129,6 +132,7 @@ impl Node {
             ports: ports(),
             under: Vec::new(),
             arguments: Vec::new(),
+            tls: None,
             process: None,
         }
     }
@@ -136,6 +140,16 @@ impl Node {
     /// Where clients reach the node.
     pub fn address(&self) -> String {
         format!("{}:{}", self.host, self.ports[0])
+    }
+
+    /// Where probes and metrics are served.
+    pub fn http_address(&self) -> String {
+        format!("{}:{}", self.host, self.ports[2])
+    }
+
+    /// To ask the node about itself.
+    pub fn administration(&self) -> Administration {
+        Administration::new(self.tls.clone())
     }
 
     /// Where the node says that its peers reach it, and where it listens for them.
@@ -227,7 +241,7 @@ impl Node {
     pub async fn info(&self) -> v1::GetInfoResponse {
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
-            match node_info(&self.address(), Duration::from_secs(1)).await {
+            match self.administration().info(&self.address(), Duration::from_secs(1)).await {
                 Ok(info) => return info,
                 Err(error) => {
                     assert!(Instant::now() < deadline, "{error}; its log:\n{}", self.log());

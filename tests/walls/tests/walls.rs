@@ -239,6 +239,18 @@ fn only_the_log_links_rocksdb() {
 }
 
 #[test]
+fn only_one_crate_links_tls() {
+    for package in packages() {
+        let name = package["name"].as_str().expect("a name");
+        let direct = package["dependencies"].as_array().expect("a list");
+        for library in ["rustls", "tokio-rustls", "rustls-webpki", "tokio-native-tls"] {
+            let links = direct.iter().any(|dependency| dependency["name"] == library);
+            assert!(!links || name == "multiraft-tls", "{name} depends on {library} itself");
+        }
+    }
+}
+
+#[test]
 fn only_the_controller_and_the_system_tests_talk_to_kubernetes() {
     for name in names().filter(|name| dependencies(name).contains("kube-client")) {
         assert!(

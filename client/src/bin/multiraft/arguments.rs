@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use multiraft_client::{Administration, Tls};
 
 use crate::actions::{GroupAction, NodeAction, PrimitiveAction, QuotaAction, SessionAction};
 use crate::primitives::counter::CounterAction;
@@ -16,6 +17,7 @@ use crate::primitives::map::MapAction;
 use crate::primitives::multi_map::MultiMapAction;
 use crate::primitives::set::SetAction;
 use crate::primitives::value::ValueAction;
+use crate::report::Failure;
 use crate::resource::ClusterAction;
 
 const ENDPOINT: &str = "127.0.0.1:5678";
@@ -32,6 +34,8 @@ const EXIT_CODES: &str = "Exit codes:\n  \
     `hold` and `campaign` pass on the exit code of their command\n\n\
     Environment:\n  \
     MULTIRAFT_ENDPOINTS  as --endpoints\n  \
+    MULTIRAFT_TLS_CA, MULTIRAFT_TLS_CERT, MULTIRAFT_TLS_KEY, MULTIRAFT_TLS_SERVER_NAME\n  \
+    \x20                    as --tls-ca and so on\n  \
     MULTIRAFT_LOG        what to log on standard error, such as debug";
 
 const TOP_HELP: &str = "Examples:\n  \
@@ -64,8 +68,61 @@ pub struct Arguments {
     #[arg(long, global = true, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub groups: Option<u32>,
 
+    #[command(flatten)]
+    pub tls: TlsArguments,
+
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// Without any of them nodes are spoken to in plain text.
+#[derive(Args)]
+#[command(next_help_heading = "TLS")]
+pub struct TlsArguments {
+    /// CAs of the nodes in PEM: connects under TLS
+    #[arg(long, global = true, env = "MULTIRAFT_TLS_CA", value_name = "FILE")]
+    tls_ca: Option<PathBuf>,
+
+    /// Certificate to show, in PEM
+    #[arg(long, global = true, env = "MULTIRAFT_TLS_CERT", value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+
+    /// Its private key, in PEM
+    #[arg(long, global = true, env = "MULTIRAFT_TLS_KEY", value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+
+    /// Name in the nodes' certificates, where it is not the host of the endpoint
+    #[arg(long, global = true, env = "MULTIRAFT_TLS_SERVER_NAME", value_name = "NAME")]
+    tls_server_name: Option<String>,
+}
+
+impl TlsArguments {
+    fn tls(&self) -> Result<Option<Tls>, Failure> {
+        let Self { tls_ca, tls_cert, tls_key, tls_server_name } = self;
+        let Some(ca) = tls_ca else {
+            if tls_cert.is_some() || tls_key.is_some() || tls_server_name.is_some() {
+                return Err(Failure::usage(
+                    "--tls-ca: must be given with the other TLS options: whose nodes to trust",
+                ));
+            }
+            return Ok(None);
+        };
+        let tls = Tls::new(ca);
+        let tls = match (tls_cert, tls_key) {
+            (Some(certificate), Some(key)) => tls.certificate(certificate, key),
+            (None, None) => tls,
+            (Some(_), None) => {
+                return Err(Failure::usage("--tls-key: must be given with --tls-cert"));
+            }
+            (None, Some(_)) => {
+                return Err(Failure::usage("--tls-cert: must be given with --tls-key"));
+            }
+        };
+        Ok(Some(match tls_server_name {
+            Some(name) => tls.server_name(name),
+            None => tls,
+        }))
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -198,16 +255,21 @@ pub struct Reach {
     pub timeout: Duration,
     pub namespace: String,
     pub groups: Option<usize>,
+    pub tls: Option<Tls>,
+    pub administration: Administration,
 }
 
 impl Arguments {
-    pub fn reach(&self) -> Reach {
-        Reach {
+    pub fn reach(&self) -> Result<Reach, Failure> {
+        let tls = self.tls.tls()?;
+        Ok(Reach {
             endpoints: self.endpoints.clone().unwrap_or_else(|| vec![ENDPOINT.into()]),
             timeout: self.timeout,
             namespace: self.primitive_namespace.clone(),
             groups: self.groups.map(|groups| groups as usize),
-        }
+            administration: Administration::new(tls.clone()),
+            tls,
+        })
     }
 }
 
@@ -272,7 +334,13 @@ mod tests {
     fn every_command_of_the_guides_is_one() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let mut count = 0;
-        for guide in ["README.md", "docs/operate.md", "docs/primitives.md", "docs/client.md"] {
+        for guide in [
+            "README.md",
+            "docs/operate.md",
+            "docs/primitives.md",
+            "docs/client.md",
+            "docs/security.md",
+        ] {
             let text = std::fs::read_to_string(root.join(guide)).expect("the guide is there");
             for example in examples(&text) {
                 let parsed = command(false).try_get_matches_from(example.split(' '));

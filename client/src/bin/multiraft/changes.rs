@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use multiraft_client::{Error, node_service, v1};
+use multiraft_client::{Error, v1};
 use serde_json::json;
 
 use crate::actions::AddOptions;
@@ -52,7 +52,7 @@ impl<'a> Asker<'a> {
     {
         loop {
             let time = self.left().clamp(PAUSE, TRY_TIMEOUT);
-            match node_service(address, path, request, time).await {
+            match self.reach.administration.call(address, path, request, time).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) if is_worth_a_repeat(&error) && self.again().await => {}
                 Err(error) => return Err(Failure::of_change(error)),
@@ -78,7 +78,7 @@ impl<'a> Asker<'a> {
             let mut last = None;
             for address in survey.holders(group) {
                 let time = self.left().clamp(PAUSE, TRY_TIMEOUT);
-                match node_service(address, path, request, time).await {
+                match self.reach.administration.call(address, path, request, time).await {
                     Ok(answer) => return Ok(answer),
                     Err(error) if is_worth_a_repeat(&error) => last = Some(error),
                     Err(error) => return Err(Failure::of_change(error)),
@@ -103,7 +103,7 @@ impl<'a> Asker<'a> {
             let failure = match survey.reached(leader).map(str::to_owned) {
                 Ok(address) => {
                     let time = self.left().clamp(PAUSE, TRY_TIMEOUT);
-                    match node_service(&address, path, request, time).await {
+                    match self.reach.administration.call(&address, path, request, time).await {
                         Ok(answer) => return Ok(answer),
                         Err(error) if is_worth_a_repeat(&error) => Failure::of_change(error),
                         Err(error) => return Err(Failure::of_change(error)),

@@ -57,7 +57,8 @@ async fn run(arguments: Arguments, plugin: bool) -> Result<Report, Failure> {
     if plugin && asks_cluster && arguments.endpoints.is_none() {
         return Err(Failure::usage(arguments::PORT_FORWARD));
     }
-    let (reach, output) = (arguments.reach(), arguments.output);
+    let output = arguments.output;
+    let reach = arguments.reach()?;
     match arguments.command {
         Command::Counter { action } => primitives::counter::run(&reach, action).await,
         Command::CounterMap { action } => {

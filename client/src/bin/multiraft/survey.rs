@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use multiraft_client::{Error, node_info, v1};
+use multiraft_client::{Error, v1};
 
 use crate::arguments::Reach;
 use crate::report::Failure;
@@ -40,7 +40,7 @@ impl Survey {
         while !wanted.is_empty() {
             let timeout = reach.timeout.min(TIMEOUT_MAX);
             let calls = wanted.iter().map(|endpoint| async move {
-                (endpoint.clone(), node_info(endpoint, timeout).await)
+                (endpoint.clone(), reach.administration.info(endpoint, timeout).await)
             });
             for (endpoint, answer) in futures::future::join_all(calls).await {
                 match answer {

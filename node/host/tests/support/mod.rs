@@ -35,6 +35,7 @@ pub async fn start(dir: &Path, port: u16) -> Running {
         heartbeat: Duration::from_millis(100),
         // Little enough for a test to fill.
         snapshot_log_bytes: 16 << 10,
+        tls: multiraft_tls::Tls::disabled(),
     };
     let node = Node::start(options, listener).await.unwrap();
     let handle = node.handle();

@@ -110,6 +110,9 @@ pub async fn with<F: Future<Output = Result<Report, Failure>>>(
     if let Some(groups) = reach.groups {
         options = options.groups(groups);
     }
+    if let Some(tls) = &reach.tls {
+        options = options.tls(tls.clone());
+    }
     let cluster = options.connect(reach.endpoints.clone()).await?;
     let report = act(cluster.clone()).await;
     cluster.close().await;
