@@ -136,7 +136,7 @@ impl Load {
     pub async fn use_all(&mut self) {
         let mut clusters = Vec::new();
         for number in 0..Mixed::CLUSTERS {
-            clusters.push(connect(&self.endpoints, number).await);
+            clusters.push(connect(&self.endpoints, self.tls.clone(), number).await);
         }
         self.mixed = Some(Mixed::start(clusters, &self.name, self.epoch).await);
     }
