@@ -6,12 +6,13 @@
 use crate::names::member_host;
 use crate::observed::{Node, Observed, Surroundings};
 use crate::placement::{self, Place};
-use crate::planning::NodeCall;
+use crate::planning::{Call, NodeCall};
+use crate::slots::Slots;
 use crate::validate::Validated;
 use kube::ResourceExt;
 use multiraft_api::{
-    CLUSTER_ID_ANNOTATION, PEER_PORT, PlannedGroup, PlannedMember, RaftPartitionSliceSpec, Reason,
-    STATE_ANNOTATION, STATE_BOOTSTRAPPED,
+    CLUSTER_ID_ANNOTATION, PEER_PORT, PlannedGroup, PlannedMember, PlannedRole,
+    RaftPartitionSliceSpec, Reason, STATE_ANNOTATION, STATE_BOOTSTRAPPED,
 };
 use multiraft_proto::v1;
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,8 +43,9 @@ pub struct Bootstrap {
     pub cluster_id: String,
     pub plan_hash: Option<String>,
     pub latched: bool,
-    /// Nodes of the cluster: as planned, else as asked.
-    pub replicas: i32,
+    pub slots: Slots,
+    /// Voters that each group is to have.
+    pub voters: i32,
     pub groups: Vec<PlannedGroup>,
     pub stage: Stage,
 }
@@ -60,21 +62,34 @@ pub fn bootstrap(cluster: &Validated, observed: &Observed, env: &Surroundings) -
     let cluster_id = cluster.status.cluster_id.clone().or(recorded);
     let cluster_id = cluster_id.or_else(|| volumes.ids.first().cloned());
     let cluster_id = cluster_id.unwrap_or_else(|| cluster.uid.clone());
-    let replicas = match slices.first() {
-        Some(slice) => slice.replicas,
-        None if latched && volumes.count > 0 => volumes.count,
-        None => cluster.spec.replicas,
+    let groups: Vec<PlannedGroup> = slices.iter().flat_map(|s| s.groups.iter().cloned()).collect();
+    let voters = voters(cluster, &groups);
+    let slots = match slices.first() {
+        Some(_) if latched => Slots::formed(cluster, observed, &groups, voters),
+        Some(slice) => Slots::first(slice.replicas),
+        None if latched && !observed.volumes.is_empty() => {
+            Slots::of_volumes(&cluster.name, observed)
+        }
+        None => Slots::first(cluster.spec.replicas),
     };
     let mut this = Bootstrap {
         cluster_id,
         plan_hash: slices.first().map(|s| s.plan_hash.clone()),
         latched: latched_status,
-        replicas,
-        groups: slices.iter().flat_map(|s| s.groups.iter().cloned()).collect(),
+        slots,
+        voters,
+        groups,
         stage: Stage::Latching,
     };
     this.stage = stage(&this, cluster, observed, env, &volumes, latched, &slices);
     this
+}
+
+/// As asked; else as they are since the bootstrap.
+fn voters(cluster: &Validated, groups: &[PlannedGroup]) -> i32 {
+    let planned = groups.iter().map(|g| g.members.iter().filter(|m| m.role.is_voter()).count());
+    let since = cluster.status.replication_factor.or(planned.max().map(|n| n as i32));
+    cluster.spec.replication_factor.or(since).unwrap_or(cluster.spec.voters() as i32)
 }
 
 fn stage(
@@ -163,14 +178,14 @@ fn foreign(this: &Bootstrap, observed: &Observed, volumes: &VolumeFacts) -> Opti
 }
 
 fn missing(this: &Bootstrap, cluster: &Validated, observed: &Observed) -> Vec<String> {
-    let names = (0..this.replicas).map(|slot| crate::pod_name(&cluster.name, slot));
+    let names = this.slots.names(&cluster.name).into_iter();
     let known =
         |name: &String| observed.nodes.get(name).is_some_and(|n| n.connected && n.id().is_some());
     names.filter(|n| !known(n)).collect()
 }
 
 fn places(this: &Bootstrap, cluster: &Validated, observed: &Observed) -> Vec<Place> {
-    let names = (0..this.replicas).map(|slot| crate::pod_name(&cluster.name, slot));
+    let names = this.slots.names(&cluster.name).into_iter();
     names
         .filter_map(|node| {
             let (node_id, incarnation) = observed.nodes.get(&node)?.id()?;
@@ -179,12 +194,14 @@ fn places(this: &Bootstrap, cluster: &Validated, observed: &Observed) -> Vec<Pla
         .collect()
 }
 
-fn fence(this: &Bootstrap, env: &Surroundings, incarnation: u64) -> v1::Fence {
-    v1::Fence {
-        cluster_id: this.cluster_id.clone(),
-        operator_epoch: env.operator_epoch,
-        plan_hash: this.plan_hash.clone().unwrap_or_default(),
-        incarnation,
+impl Bootstrap {
+    pub fn fence(&self, env: &Surroundings, incarnation: u64) -> v1::Fence {
+        v1::Fence {
+            cluster_id: self.cluster_id.clone(),
+            operator_epoch: env.operator_epoch,
+            plan_hash: self.plan_hash.clone().unwrap_or_default(),
+            incarnation,
+        }
     }
 }
 
@@ -236,9 +253,9 @@ fn bootstrap_calls(
             let request = v1::BootstrapRequest {
                 group: None,
                 partitions,
-                fence: Some(fence(this, env, incarnation)),
+                fence: Some(this.fence(env, incarnation)),
             };
-            calls.push(NodeCall::Bootstrap { node: name.clone(), request });
+            calls.push(NodeCall { node: name.clone(), call: Call::Bootstrap(request) });
         }
     }
     calls
@@ -300,8 +317,8 @@ fn active(this: &Bootstrap, _: &Validated, observed: &Observed, env: &Surroundin
     let calls = waiting
         .filter_map(|(name, node)| {
             let (_, incarnation) = node.id()?;
-            let request = v1::ActivateRequest { fence: Some(fence(this, env, incarnation)) };
-            Some(NodeCall::Activate { node: name.clone(), request })
+            let request = v1::ActivateRequest { fence: Some(this.fence(env, incarnation)) };
+            Some(NodeCall { node: name.clone(), call: Call::Activate(request) })
         })
         .collect();
     Stage::Active { calls, lost }
@@ -353,9 +370,14 @@ fn adopt(this: &Bootstrap, cluster: &Validated, observed: &Observed, places: &[P
                     node: place.map(|p| p.node.clone()).unwrap_or_default(),
                     node_id: m.node_id as i64,
                     incarnation: format!("{:016x}", place.map_or(0, |p| p.incarnation)),
+                    role: match m.role() {
+                        v1::MemberRole::Observer => PlannedRole::Learner,
+                        _ => PlannedRole::Voter,
+                    },
                 }
             });
-            let next = state.members.iter().map(|m| m.member_id).max().unwrap_or(0) + 1;
+            let present = state.members.iter().map(|m| m.member_id).max().unwrap_or(0);
+            let next = present.max(state.member_id_max) + 1;
             PlannedGroup {
                 id: state.group_id as i32,
                 epoch: 1,
@@ -369,7 +391,7 @@ fn adopt(this: &Bootstrap, cluster: &Validated, observed: &Observed, places: &[P
             let spec = RaftPartitionSliceSpec {
                 cluster_id: this.cluster_id.clone(),
                 plan_hash: plan_hash.clone(),
-                replicas: this.replicas,
+                replicas: this.slots.all.len() as i32,
                 first_group: groups.first().map_or(0, |g| g.id),
                 groups: groups.to_vec(),
             };
@@ -381,7 +403,6 @@ fn adopt(this: &Bootstrap, cluster: &Validated, observed: &Observed, places: &[P
 
 /// What the volumes say of themselves.
 struct VolumeFacts {
-    count: i32,
     ids: BTreeSet<String>,
     latched: bool,
 }
@@ -392,7 +413,6 @@ impl VolumeFacts {
             v.annotations().get(CLUSTER_ID_ANNOTATION).cloned()
         };
         VolumeFacts {
-            count: observed.volumes.len() as i32,
             ids: observed.volumes.iter().filter_map(id).collect(),
             latched: observed.volumes.iter().any(|v| {
                 v.annotations().get(STATE_ANNOTATION).is_some_and(|s| s == STATE_BOOTSTRAPPED)
