@@ -18,7 +18,7 @@ const ROLL: OperationType = OperationType::Roll;
 const QUIET: Duration = Duration::from_secs(5);
 
 /// Pods of another template that do not work hold no health worth protecting: a bad template that was
-/// corrected must not wait for its victims.
+/// corrected must not wait for its victims. A node that is to go must work, too, to be emptied.
 pub fn renew_dead(s: &Situation) -> Option<Work> {
     let dead = |seat: &&Seat| seat.is_dead() && !seat.pod.is_some_and(is_terminating);
     let seat = outdated(s).into_iter().find(dead)?;
@@ -29,7 +29,7 @@ pub fn renew_dead(s: &Situation) -> Option<Work> {
 }
 
 pub fn roll(s: &Situation) -> Option<Work> {
-    let outdated = outdated(s);
+    let outdated: Vec<&Seat> = outdated(s).into_iter().filter(|seat| !seat.leaving).collect();
     let rolls = s.record.is_some_and(|r| r.kind == ROLL);
     if outdated.is_empty() && !rolls {
         return None;
@@ -51,7 +51,7 @@ fn outdated<'a, 'b>(s: &'b Situation<'a>) -> Vec<&'b Seat<'a>> {
     if s.cluster.spec.update_strategy.kind == UpdateKind::OnDelete {
         return Vec::new();
     }
-    s.seats.iter().filter(|seat| !seat.leaving && seat.is_outdated(&s.revision)).collect()
+    s.seats.iter().filter(|seat| seat.is_outdated(&s.revision)).collect()
 }
 
 /// A node of the new template that is not back yet, or whose groups have not caught up.

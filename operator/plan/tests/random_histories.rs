@@ -49,6 +49,7 @@ fn start(dice: &mut Dice) -> World {
     world.cluster.spec.replication_factor = Some(factor);
     world.settle(1);
     world.assert_well();
+    world.tells = number("MULTIRAFT_SEED").is_some();
     world
 }
 
@@ -56,6 +57,7 @@ fn start(dice: &mut Dice) -> World {
 fn edit(world: &mut World, dice: &mut Dice) {
     let choice = dice.roll(9);
     let value = dice.roll(6) as i32;
+    world.tell(|| format!("EDIT {choice} {value}"));
     world.edit(|spec| match choice {
         0..=2 => spec.replicas = (1 + value).max(spec.replication_factor.unwrap_or(1)),
         3 => spec.version = format!("0.{value}.0"),
@@ -83,7 +85,9 @@ fn fault(world: &mut World, dice: &mut Dice) {
     }
     let pods: Vec<String> = world.kube.pods.keys().cloned().collect();
     let pod = &pods[dice.roll(pods.len() as u64) as usize];
-    match dice.roll(4) {
+    let kind = dice.roll(4);
+    world.tell(|| format!("FAULT {kind} {pod}"));
+    match kind {
         0 => world.nodes.wipe(pod, &world.kube),
         1 => world.nodes.roll_back(pod, &world.kube),
         2 => drop(world.kube.pods.remove(pod)),
@@ -96,7 +100,7 @@ fn fault(world: &mut World, dice: &mut Dice) {
 }
 
 fn is_whole(world: &World) -> bool {
-    world.kube.pods.keys().all(|pod| world.kube.runs(pod))
+    world.kube.pods.keys().all(|pod| world.kube.runs(pod) && world.kube.has_machine(pod))
         && world.condition("FullyReplicated").is_some_and(|c| c.0 == "True")
         && world.nodes.are_all_well(&world.kube, 3)
 }

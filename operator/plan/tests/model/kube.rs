@@ -154,6 +154,11 @@ impl Kube {
         self.broken.insert(pod.to_owned());
     }
 
+    pub fn has_machine(&self, pod: &str) -> bool {
+        let name = self.pods.get(pod).and_then(machine);
+        name.is_some_and(|name| self.machines.contains_key(name))
+    }
+
     /// Whether a pod's process runs.
     pub fn runs(&self, pod: &str) -> bool {
         let pod = self.pods.get(pod).filter(|p| p.metadata.deletion_timestamp.is_none());

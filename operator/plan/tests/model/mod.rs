@@ -28,6 +28,8 @@ pub struct World {
     pub now: i64,
     /// What was seen at each pass, for operators that are behind.
     pub seen: Vec<Observed>,
+    /// Tells what happens, for people who replay a failure.
+    pub tells: bool,
 }
 
 /// Calls that one operator process makes before it is killed.
@@ -64,6 +66,7 @@ impl World {
             nodes: Nodes::default(),
             now: 0,
             seen: Vec::new(),
+            tells: false,
         }
     }
 
@@ -112,6 +115,7 @@ impl World {
     /// Carries a plan out, call by call; None when the operator was killed on the way.
     pub fn apply(&mut self, plan: Plan, life: &mut Life) -> Option<()> {
         let mut done = true;
+        self.tell(|| told(&plan));
         for object in plan.objects {
             if !self.kube.says(&object) {
                 life.spend()?;
@@ -151,6 +155,12 @@ impl World {
             }
         }
         Some(())
+    }
+
+    pub fn tell(&self, what: impl FnOnce() -> String) {
+        if self.tells {
+            println!("{:4} {}", self.now, what());
+        }
     }
 
     fn behind(&self) -> Option<()> {
@@ -238,4 +248,18 @@ impl World {
             assert_eq!(self.condition(kind), None);
         }
     }
+}
+
+fn told(plan: &Plan) -> String {
+    let operation = plan.status.operation.as_ref();
+    let operation =
+        operation.map(|o| format!("{:?} {} {}: {}", o.kind, o.subject, o.step, o.message));
+    let calls: Vec<String> =
+        plan.calls.iter().map(|c| format!("{} {}", c.call.name(), c.node)).collect();
+    let disruption = plan.disruption.as_ref().map(|d| match &d.act {
+        Act::Call(call) => format!("{} {}", call.call.name(), call.node),
+        Act::Delete(delete) => format!("{delete:?}"),
+    });
+    let operation = operation.unwrap_or_default();
+    format!("{operation} | {calls:?} | {:?} | {disruption:?}", plan.deletes)
 }
