@@ -311,8 +311,10 @@ fn active(this: &Bootstrap, _: &Validated, observed: &Observed, env: &Surroundin
         return Stage::Latching;
     }
     let lost = lost(this, observed);
-    let waiting = observed.nodes.iter().filter(|(name, n)| {
-        n.connected && !lost.contains(name) && n.identity.as_ref().is_some_and(|i| !i.activated)
+    // Where all is lost, clients must not find an empty cluster.
+    let all_lost = lost.len() == this.slots.all.len();
+    let waiting = observed.nodes.iter().filter(|(_, n)| {
+        n.connected && !all_lost && n.identity.as_ref().is_some_and(|i| !i.activated)
     });
     let calls = waiting
         .filter_map(|(name, node)| {
