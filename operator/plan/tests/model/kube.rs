@@ -13,6 +13,8 @@ use super::Nodes;
 
 /// Images of this version never start.
 pub const BROKEN: &str = "9.9.9";
+/// Seconds between the making of a pod and its first readiness.
+const STARTS: u8 = 3;
 /// Volumes are made on one machine each and never leave it.
 const SELECTED: &str = "volume.kubernetes.io/selected-node";
 
@@ -30,6 +32,8 @@ pub struct Kube {
     version: u64,
     uids: u64,
     places: usize,
+    /// Seconds that pods wait for their process still, by uid.
+    starting: BTreeMap<String, u8>,
     /// Pods whose process does not start, until they are made anew.
     broken: BTreeSet<String>,
 }
@@ -80,6 +84,7 @@ impl Kube {
                 }
                 let uid = self.uid();
                 let mut pod = *pod;
+                self.starting.insert(uid.clone(), STARTS);
                 pod.metadata.uid = Some(uid);
                 pod.metadata.resource_version = version;
                 self.pods.insert(name(&pod.metadata).to_owned(), pod);
@@ -215,7 +220,9 @@ impl Kube {
         let there = self.machines.get(place).is_some_and(|m| m.ready && !m.out_of_service);
         let bound = machine(pod).is_some();
         let image = pod.spec.as_ref().and_then(|s| s.containers[0].image.clone());
-        let broken = self.broken.contains(name);
+        let left = self.starting.entry(pod.metadata.uid.clone().unwrap_or_default()).or_default();
+        *left = left.saturating_sub(1);
+        let broken = self.broken.contains(name) || *left > 0;
         let ready = there && !broken && !image.is_some_and(|i| i.ends_with(BROKEN));
         let status = json!({
             "phase": if there || bound { "Running" } else { "Pending" },

@@ -31,9 +31,14 @@ impl Group {
 #[derive(Clone, Copy, Debug)]
 struct Held {
     member_id: u64,
-    ready: bool,
+    /// Seconds until it has caught up.
+    behind: u8,
     closed: bool,
 }
+
+/// What a start or a join costs.
+const CATCHES_UP: u8 = 2;
+
 
 #[derive(Clone, Debug, Default)]
 struct Disk {
@@ -60,8 +65,6 @@ pub struct Nodes {
     pub hashes: BTreeSet<String>,
     /// Ids that groups ever had.
     used: BTreeMap<u32, BTreeSet<u64>>,
-    /// Nodes never finish catching up: learners stay learners.
-    pub frozen: bool,
 }
 
 type Answer = Result<(), String>;
@@ -79,7 +82,9 @@ impl Nodes {
             let fresh = self.fresh();
             self.disks.insert(disk.to_owned(), fresh);
         }
-        self.disks.get_mut(disk).expect("just made").draining = false;
+        let disk = self.disks.get_mut(disk).expect("just made");
+        disk.draining = false;
+        disk.groups.values_mut().for_each(|held| held.behind = CATCHES_UP);
     }
 
     pub fn keep_disks(&mut self, uids: &[String]) {
@@ -156,7 +161,7 @@ impl Nodes {
         let state = |(id, held): (&u32, &Held)| {
             let group = self.groups.get(id)?;
             let own = group.members.iter().find(|m| m.member_id == held.member_id);
-            let phase = match (held.closed, held.ready) {
+            let phase = match (held.closed, held.behind == 0) {
                 (true, _) => v1::GroupPhase::RolledBack,
                 (false, true) => v1::GroupPhase::Ready,
                 (false, false) => v1::GroupPhase::Starting,
@@ -271,7 +276,7 @@ impl Nodes {
             let used = self.used.entry(p.partition_id).or_default();
             used.extend(p.members.iter().map(|m| m.member_id));
             let own = p.members.iter().find(|m| m.node_id == disk.node_id).expect("a member");
-            let held = Held { member_id: own.member_id, ready: true, closed: false };
+            let held = Held { member_id: own.member_id, behind: 0, closed: false };
             disk.groups.insert(p.partition_id, held);
         }
     }
@@ -318,7 +323,7 @@ impl Nodes {
         let group = self.groups.get(&id).ok_or("no such group")?;
         let learner = group.members.iter().find(|m| m.member_id == member).ok_or("no member")?;
         let held = running.get(&learner.node_id).and_then(|d| d.groups.get(&id));
-        if !held.is_some_and(|h| h.ready && h.member_id == member) {
+        if !held.is_some_and(|h| h.behind == 0 && h.member_id == member) {
             return Err("it lags".to_owned());
         }
         if learner.role() == v1::MemberRole::Member {
@@ -372,7 +377,7 @@ impl Nodes {
         let learner = group.members.iter().find(|m| m.member_id == own.member_id);
         let learner = learner.ok_or("the leader does not know it")?;
         assert_eq!(learner.role(), v1::MemberRole::Observer, "an empty voter forgot what it said");
-        let held = Held { member_id: own.member_id, ready: false, closed: false };
+        let held = Held { member_id: own.member_id, behind: CATCHES_UP, closed: false };
         disk.groups.insert(config.group_id, held);
         Ok(())
     }
@@ -440,8 +445,7 @@ impl Nodes {
             disk.groups.retain(|id, held| {
                 held.closed || groups[id].members.iter().any(|m| m.member_id == held.member_id)
             });
-            let frozen = self.frozen;
-            disk.groups.values_mut().for_each(|held| held.ready |= !frozen);
+            disk.groups.values_mut().for_each(|held| held.behind = held.behind.saturating_sub(1));
         }
         let quorum = self.with_quorum(kube);
         let mut leaders = BTreeMap::new();
