@@ -41,7 +41,8 @@ use std::collections::BTreeMap;
     printcolumn(json_path = ".status.groups.leaderless", name = "Leaderless", type_ = "integer"),
     printcolumn(json_path = ".spec.version", name = "Version", type_ = "string"),
     printcolumn(json_path = ".metadata.creationTimestamp", name = "Age", type_ = "date"),
-    printcolumn(json_path = ".status.replicationFactor", name = "RF", type_ = "integer", priority = 1)
+    printcolumn(json_path = ".status.replicationFactor", name = "RF", type_ = "integer", priority = 1),
+    printcolumn(json_path = ".status.operation.type", name = "Operation", type_ = "string", priority = 1)
 )]
 #[x_kube(cel)]
 #[x_kube(validation = Rule::new("!has(self.replicationFactor) || self.replicationFactor % 2 == 1").message("spec.replicationFactor: must be odd, because an even one survives no more losses than the odd one below it"))]

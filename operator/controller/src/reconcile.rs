@@ -104,8 +104,9 @@ impl Reconciler {
             Err(_) => self.reporter.report(&cluster, &plan).await,
         };
         let held = applied?;
-        let soon = held.refused.then_some(REFUSED_DELAY);
-        self.held().insert(key.clone(), held);
+        let before = self.held().insert(key.clone(), held.clone()).unwrap_or_default();
+        // What is new in it belongs into the status.
+        let soon = (held.refused || before != held).then_some(REFUSED_DELAY);
         let held_back = reported?;
         let resync = jittered(RESYNC, 0.1);
         let wishes = held_back.into_iter().chain(plan.wake_up).chain(soon);

@@ -15,6 +15,7 @@
 //! A plan may be carried out partly and is made anew from what is there: nothing depends on
 //! having been here before. The order of its parts is the order to carry them out.
 
+mod adopt;
 mod balance;
 mod bootstrap;
 mod conditions;

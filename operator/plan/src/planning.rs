@@ -7,6 +7,7 @@ use crate::validate::{Invalid, Validated};
 use crate::{conditions, infra, operation, status};
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::ResourceExt;
 use multiraft_api::{
     MultiRaftCluster, MultiRaftClusterStatus, RaftPartitionSlice, RaftPartitionSliceStatus,
 };
@@ -167,7 +168,7 @@ pub fn plan(
     let mut plan = Plan::default();
     if !validated.paused {
         infra::plan(validated, observed, env, &bootstrap, work.as_ref(), &mut plan);
-        carry(&bootstrap, validated, &mut plan);
+        carry(&bootstrap, validated, observed, &mut plan);
         if let Some(situation) = &situation {
             operation::carry(situation, work.as_ref(), &mut plan);
         }
@@ -192,11 +193,13 @@ pub fn plan(
 const DOWN_PERIOD: Duration = Duration::from_secs(10);
 
 /// What the stage of bootstrap asks for.
-fn carry(bootstrap: &Bootstrap, cluster: &Validated, plan: &mut Plan) {
+fn carry(bootstrap: &Bootstrap, cluster: &Validated, observed: &Observed, plan: &mut Plan) {
     match &bootstrap.stage {
         Stage::Recording { slices } => {
             let objects = slices.iter().map(|(name, spec)| {
-                Object::Slice(infra::slice(cluster, name.clone(), spec.clone(), None))
+                let known = observed.slices.iter().find(|slice| slice.name_any() == *name);
+                let seen = known.and_then(|slice| slice.resource_version());
+                Object::Slice(infra::slice(cluster, name.clone(), spec.clone(), seen))
             });
             plan.objects.extend(objects);
         }

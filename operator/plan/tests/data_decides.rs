@@ -92,9 +92,9 @@ fn volumes_of_several_clusters_are_named() {
 #[test]
 fn a_node_with_data_of_another_cluster_is_named() {
     let mut world = World::new();
-    for _ in 0..2 {
-        let plan = world.plan(1);
-        let _ = world.apply(plan, &mut Life { calls: 14 });
+    let plan = world.plan(1);
+    let _ = world.apply(plan, &mut Life::endless());
+    while world.nodes.node_id("orders-2", &world.kube) == 0 {
         world.tick();
     }
     world.nodes.set_cluster("orders-2", &world.kube, "u0");

@@ -97,6 +97,8 @@ fn fault(world: &mut World, dice: &mut Dice) {
             world.kube.machines.remove(&machine);
         }
     }
+    // Seen by all, before somebody asks for a single voter: then there is nothing to lose.
+    world.tick();
 }
 
 fn is_whole(world: &World) -> bool {
@@ -116,7 +118,7 @@ fn repair(world: &mut World) {
 
 #[test]
 fn random_changes_end_like_a_fresh_install() {
-    each_seed(300, |seed| {
+    each_seed(150, |seed| {
         let mut dice = Dice(seed);
         let mut world = start(&mut dice);
         let mut epoch = 1;
@@ -144,7 +146,7 @@ fn random_changes_end_like_a_fresh_install() {
 
 #[test]
 fn an_operator_that_sees_the_world_as_it_was_costs_only_time() {
-    each_seed(200, |seed| {
+    each_seed(100, |seed| {
         let mut dice = Dice(seed ^ 0xface);
         let mut world = start(&mut dice);
         // The first one leads no more and does not know it.

@@ -6,6 +6,7 @@ use crate::bootstrap::Bootstrap;
 use crate::names::{node_selector, pod_name};
 use crate::observed::Observed;
 use crate::planning::{Delete, Object, Plan};
+use crate::slots::is_terminating;
 use crate::validate::Validated;
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -50,7 +51,7 @@ fn allowed(observed: &Observed, bootstrap: &Bootstrap, stops: Option<&str>) -> i
         let held = node.and_then(|n| n.groups.get(&group.id.unsigned_abs()));
         let caught_up = held
             .is_some_and(|s| s.member_id == member.id as u64 && s.phase() == v1::GroupPhase::Ready);
-        caught_up && stops != Some(member.node.as_str())
+        caught_up && stops != Some(member.node.as_str()) && !ends(observed, &member.node)
     };
     let spare = |group: &PlannedGroup| {
         let voters = || group.members.iter().filter(|m| m.role.is_voter());
@@ -58,6 +59,10 @@ fn allowed(observed: &Observed, bootstrap: &Bootstrap, stops: Option<&str>) -> i
         live as i32 - (voters().count() as i32 / 2 + 1)
     };
     bootstrap.groups.iter().map(spare).min().unwrap_or(0).max(0)
+}
+
+fn ends(observed: &Observed, pod: &str) -> bool {
+    observed.pods.iter().any(|p| p.name_any() == pod && is_terminating(p))
 }
 
 fn budget(cluster: &Validated, min_available: i32) -> PodDisruptionBudget {

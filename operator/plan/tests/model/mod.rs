@@ -2,6 +2,7 @@
 //! and what must never happen. One step of time is a second.
 #![allow(dead_code, reason = "each test uses a part")]
 
+mod calls;
 pub mod kube;
 mod raft;
 pub mod scenarios;
