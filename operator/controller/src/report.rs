@@ -104,10 +104,15 @@ impl Reporter {
         store: &Store<K>,
     ) -> Result<(), ApplyError> {
         let api: Api<K> = Api::namespaced(self.applier.client.clone(), &key.namespace);
+        let mut metadata = json!({"name": key.name});
+        // A version of null is one, and no object has it.
+        if let Some(seen) = seen {
+            metadata["resourceVersion"] = json!(seen);
+        }
         let patch = Patch::Apply(json!({
             "apiVersion": K::api_version(&()),
             "kind": K::kind(&()),
-            "metadata": {"name": key.name, "resourceVersion": seen},
+            "metadata": metadata,
             "status": status,
         }));
         let params = PatchParams::apply(FIELD_MANAGER).force();
