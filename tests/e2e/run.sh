@@ -25,6 +25,8 @@ main() {
   run "wrong manifests are refused by name of the field" wrong_manifests
   run "a manifest becomes a counting cluster" counting_cluster
   run "a cluster may not change what its keys hang on" wrong_changes
+  run "three nodes become five and three again" scale_up_and_down
+  run "a changed template reaches every pod" roll
   run "each pod is deleted in turn and comes back with all data" lost_pods
   if [[ $OWN != no ]]; then
     run "every command takes effect once while leaders are killed in their pods" with_history killed kill_leaders
@@ -74,7 +76,7 @@ wrong_manifests() {
     refused "$(trim "$words")" "$(manifest "$(trim "$name")" "$spec")"
     count=$((count + 1))
   done <tests/e2e/manifests.txt
-  ((count == 12))
+  ((count == 14))
 }
 
 refused() { # words, manifest
@@ -111,12 +113,57 @@ wrong_changes() {
   refused "spec.groups: cannot change" "$(manifest orders "{replicas: 3, groups: 17, version: $VERSION, storage: {size: 1Gi}}")"
   refused "spec.storage.size: a volume cannot shrink" "$(manifest orders "{replicas: 3, groups: 16, version: $VERSION, storage: {size: 512Mi}}")"
   refused "spec.storage: cannot be added or removed" "$(manifest orders "{replicas: 3, groups: 16, version: $VERSION}")"
-  # What a later release will do is said, not ignored.
-  manifest orders "{replicas: 4, groups: 16, version: $VERSION, storage: {size: 1Gi}}" | kubectl apply -n "$NAMESPACE" -f -
+  # What nobody can do is said, not ignored.
+  manifest orders "{replicas: 2, groups: 16, version: $VERSION, storage: {size: 1Gi}}" | kubectl apply -n "$NAMESPACE" -f -
   kubectl wait -n "$NAMESPACE" mrc/orders --for=condition=Stalled --timeout=30s
   kubectl get -n "$NAMESPACE" mrc orders -o jsonpath='{.status.conditions[?(@.type=="Stalled")].message}' | grep spec.replicas
   sample | kubectl apply -n "$NAMESPACE" -f -
   kubectl wait -n "$NAMESPACE" mrc/orders --for=jsonpath='{.status.observedGeneration}'="$(kubectl get -n "$NAMESPACE" mrc orders -o jsonpath='{.metadata.generation}')" --timeout=30s
+}
+
+# Ready at the present generation, with nothing under way.
+settled() { # seconds
+  local generation
+  generation=$(kubectl get -n "$NAMESPACE" mrc orders -o jsonpath='{.metadata.generation}')
+  kubectl wait -n "$NAMESPACE" mrc/orders --for=jsonpath='{.status.observedGeneration}'="$generation" --timeout=30s
+  kubectl wait -n "$NAMESPACE" mrc/orders --for=condition=Ready --timeout="$1s"
+  kubectl wait -n "$NAMESPACE" mrc/orders --for=condition=FullyReplicated --timeout=30s
+}
+
+scaled() { # nodes
+  local started=$SECONDS
+  manifest orders "{replicas: $1, groups: 16, version: $VERSION, storage: {size: 1Gi}}" | kubectl apply -n "$NAMESPACE" -f -
+  kubectl wait -n "$NAMESPACE" mrc/orders --for=jsonpath='{.status.replicas}'="$1" --timeout=300s
+  settled 300
+  kubectl wait -n "$NAMESPACE" mrc/orders --for=condition=Balanced --timeout=300s
+  [[ $(kubectl get pods -n "$NAMESPACE" -l multiraft.atomix.io/cluster=orders -o name | wc -l) = "$1" ]]
+  [[ $(kubectl get pvc -n "$NAMESPACE" -l multiraft.atomix.io/cluster=orders -o name | wc -l) = "$1" ]]
+  [[ $(kubectl get -n "$NAMESPACE" mrc orders -o jsonpath='{.status.nodes[*].voters}' | tr ' ' '\n' | awk '{n += $1} END {print n}') = 48 ]]
+  [[ $(in_pod orders-0 counter get hits) = 42 ]]
+  echo "FIGURE to $1 nodes in $((SECONDS - started)) s"
+}
+
+scale_up_and_down() {
+  scaled 5
+  [[ $(in_pod orders-4 map get stock apples) = 7 ]]
+  scaled 3
+}
+
+roll() {
+  local before after started=$SECONDS
+  before=$(kubectl get pods -n "$NAMESPACE" -l multiraft.atomix.io/cluster=orders -o jsonpath='{.items[*].metadata.uid}')
+  manifest orders "{replicas: 3, groups: 16, version: $VERSION, storage: {size: 1Gi}, pod: {labels: {rolled: \"yes\"}}}" | kubectl apply -n "$NAMESPACE" -f -
+  kubectl wait -n "$NAMESPACE" mrc/orders --for=jsonpath='{.status.updatedReplicas}'=3 --timeout=300s
+  settled 300
+  echo "FIGURE $((SECONDS - started)) s"
+  after=$(kubectl get pods -n "$NAMESPACE" -l rolled=yes -o jsonpath='{.items[*].metadata.uid}')
+  [[ $(wc -w <<<"$after") = 3 ]]
+  [[ -z $(comm -12 <(tr ' ' '\n' <<<"$before" | sort) <(tr ' ' '\n' <<<"$after" | sort)) ]]
+  [[ $(in_pod orders-0 counter get hits) = 42 ]]
+  # Back again; the tests that follow know the first template.
+  sample | kubectl apply -n "$NAMESPACE" -f -
+  kubectl wait -n "$NAMESPACE" mrc/orders --for=jsonpath='{.status.updatedReplicas}'=3 --timeout=300s
+  settled 300
 }
 
 lost_pods() {

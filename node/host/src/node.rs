@@ -10,7 +10,7 @@ use crate::snapshots::Keeper;
 use crate::watchers::Watchers;
 use crate::writer::{FACTS, Writer, decode_facts};
 use multiraft_link::{LinkEvent, Links, Sink};
-use multiraft_log::{FreshIdentity, Log, OpenError, Options as LogOptions, Reader};
+use multiraft_log::{FreshIdentity, Log, OpenError, Options as LogOptions, Reader, SnapshotError};
 use multiraft_proto::v1;
 use multiraft_shard::limits::TICK_MICROS;
 use multiraft_shard::{
@@ -60,6 +60,22 @@ pub enum StartError {
     Thread(#[source] std::io::Error),
     #[error("draw random identity")]
     Random(#[source] getrandom::Error),
+}
+
+impl StartError {
+    /// What is in the directory is not what was written there: a restart will not mend that.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            StartError::Open(e) => matches!(
+                e,
+                OpenError::Corrupt { .. }
+                    | OpenError::Shortened { .. }
+                    | OpenError::Snapshot(SnapshotError::Damaged { .. })
+            ),
+            StartError::Damaged(_) => true,
+            StartError::Boot(_) | StartError::Thread(_) | StartError::Random(_) => false,
+        }
+    }
 }
 
 /// This node can no longer be trusted: it stopped acknowledging and must exit.

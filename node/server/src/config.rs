@@ -10,7 +10,8 @@ use std::time::Duration;
 /// One node of a Multiraft cluster.
 ///
 /// Exit codes: 0 stopped in order; 2 wrong flags, configuration or a port in use; 3 the data
-/// directory cannot be used; 4 the node broke while running (disk) and must not go on.
+/// directory cannot be used; 4 the node broke while running (disk) and must not go on; 5 the data
+/// directory is damaged.
 #[derive(Debug, Default, Parser)]
 #[command(name = "multiraft-node", version, verbatim_doc_comment)]
 pub struct Flags {

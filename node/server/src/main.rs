@@ -26,6 +26,7 @@ const DRAIN_TIME: Duration = Duration::from_secs(1);
 const USAGE: u8 = 2;
 const DATA_DIRECTORY: u8 = 3;
 const BROKEN: u8 = 4;
+const DAMAGED: u8 = 5;
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
@@ -94,7 +95,8 @@ async fn run(config: Config) -> ExitCode {
         Err(e @ StartError::Boot(_)) => return fail(BROKEN, &e.into()),
         Err(e) => {
             let context = format!("data_dir {}", config.data_dir.display());
-            return fail(DATA_DIRECTORY, &anyhow::Error::from(e).context(context));
+            let code = if e.is_damage() { DAMAGED } else { DATA_DIRECTORY };
+            return fail(code, &anyhow::Error::from(e).context(context));
         }
     };
     tracing::info!(client = client_port, peer = peer_port, "node started");

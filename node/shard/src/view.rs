@@ -122,5 +122,7 @@ fn state(replica: &Replica) -> GroupState {
         log_bytes: replica.snapshots.log_bytes,
         sessions: replica.machine.session_count() as u32,
         member_id_max: config.member_id_max,
+        last_term: group.last_entry().0,
+        recovery: config.recovery,
     }
 }

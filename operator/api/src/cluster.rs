@@ -1,6 +1,6 @@
 //! `MultiRaftCluster`: what users ask for.
 
-use crate::MultiRaftClusterStatus;
+use crate::{MultiRaftClusterStatus, Placement, Recovery, Replacement, UpdateStrategy};
 use k8s_openapi::api::core::v1::{
     Affinity, EnvVar, LocalObjectReference, ResourceRequirements, Toleration,
     TopologySpreadConstraint,
@@ -41,7 +41,8 @@ use std::collections::BTreeMap;
     printcolumn(json_path = ".status.groups.leaderless", name = "Leaderless", type_ = "integer"),
     printcolumn(json_path = ".spec.version", name = "Version", type_ = "string"),
     printcolumn(json_path = ".metadata.creationTimestamp", name = "Age", type_ = "date"),
-    printcolumn(json_path = ".status.replicationFactor", name = "RF", type_ = "integer", priority = 1)
+    printcolumn(json_path = ".status.replicationFactor", name = "RF", type_ = "integer", priority = 1),
+    printcolumn(json_path = ".status.operation.type", name = "Operation", type_ = "string", priority = 1)
 )]
 #[x_kube(cel)]
 #[x_kube(validation = Rule::new("!has(self.replicationFactor) || self.replicationFactor % 2 == 1").message("spec.replicationFactor: must be odd, because an even one survives no more losses than the odd one below it"))]
@@ -84,7 +85,20 @@ pub struct MultiRaftClusterSpec {
     pub pod: Option<PodOptions>,
 
     #[serde(default)]
+    pub placement: Placement,
+
+    #[serde(default)]
+    pub update_strategy: UpdateStrategy,
+
+    #[serde(default)]
+    pub replacement: Replacement,
+
+    #[serde(default)]
     pub disruption_budget: DisruptionBudget,
+
+    /// Going on without the members that are lost, for groups without a quorum.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Recovery>,
 
     /// The operator changes nothing while this is true; status stays live.
     #[serde(default)]
@@ -152,6 +166,9 @@ pub struct Retention {
     /// What happens to volumes when the cluster is deleted.
     #[serde(default)]
     pub when_deleted: WhenDeleted,
+    /// What happens to the volume of a node that is scaled away.
+    #[serde(default)]
+    pub when_scaled: WhenScaled,
 }
 
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq)]
@@ -159,6 +176,14 @@ pub enum WhenDeleted {
     #[default]
     Retain,
     Delete,
+}
+
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq)]
+pub enum WhenScaled {
+    #[default]
+    Delete,
+    /// The volume stays for people to look at; no node takes it up again.
+    Retain,
 }
 
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]

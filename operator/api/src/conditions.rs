@@ -10,6 +10,12 @@ pub enum ConditionType {
     Available,
     /// The latch: never False again once True.
     Bootstrapped,
+    /// Every group has all its voters, caught up.
+    FullyReplicated,
+    /// Members and leaders are spread evenly.
+    Balanced,
+    /// The operator changes nothing; present only while True.
+    Paused,
     /// Every node's stream is live.
     NodesConnected,
     /// An operation runs; present only while True.
@@ -35,8 +41,20 @@ pub enum Reason {
     ForeignVolumes,
     DataLost,
     AllDataLost,
-    UnsupportedChange,
     Unschedulable,
+    RollingUpdate,
+    Scaling,
+    Replacing,
+    Recovering,
+    Rebalancing,
+    Balanced,
+    Uneven,
+    AllReplicated,
+    UnderReplicated,
+    StepTimeout,
+    PodRejected,
+    VolumeNotResizable,
+    RecoveryRefused,
 }
 
 /// Sets a condition; the transition time moves only with the status.

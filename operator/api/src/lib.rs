@@ -7,12 +7,14 @@
 mod cluster;
 mod conditions;
 mod crd;
+mod procedures;
 mod slice;
 mod status;
 
 pub use cluster::*;
 pub use conditions::{ConditionType, Reason, set_condition};
 pub use crd::definitions;
+pub use procedures::*;
 pub use slice::*;
 pub use status::*;
 
@@ -30,6 +32,12 @@ pub const INCARNATION_ANNOTATION: &str = "multiraft.atomix.io/incarnation";
 pub const STATE_ANNOTATION: &str = "multiraft.atomix.io/state";
 /// Value of [`STATE_ANNOTATION`] after the bootstrap latch.
 pub const STATE_BOOTSTRAPPED: &str = "Bootstrapped";
+/// Value of [`STATE_ANNOTATION`] of a volume that was scaled away and kept: nobody takes it up.
+pub const STATE_RETIRED: &str = "Retired";
+/// On a cluster, `true`: like `spec.paused`.
+pub const PAUSED_ANNOTATION: &str = "multiraft.atomix.io/paused";
+/// On a pod or its volume, any value: this node goes first when the cluster shrinks.
+pub const DECOMMISSION_ANNOTATION: &str = "multiraft.atomix.io/decommission";
 /// On pods: hash of the template that they were made from.
 pub const REVISION_ANNOTATION: &str = "multiraft.atomix.io/template-revision";
 

@@ -4,6 +4,7 @@
 //! from it; the status is the latest view.
 
 use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -62,6 +63,26 @@ pub struct PlannedMember {
     pub node_id: i64,
     /// Incarnation of the node's data directory, hexadecimal.
     pub incarnation: String,
+    /// Absent = a voter.
+    #[serde(default, skip_serializing_if = "PlannedRole::is_voter")]
+    pub role: PlannedRole,
+}
+
+/// How far a member is on its way into the group.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PlannedRole {
+    #[default]
+    Voter,
+    /// Part of the group's configuration, without a vote.
+    Learner,
+    /// To be added; the group may not know of it yet.
+    Joining,
+}
+
+impl PlannedRole {
+    pub fn is_voter(&self) -> bool {
+        *self == PlannedRole::Voter
+    }
 }
 
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]

@@ -2,6 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -33,6 +34,12 @@ pub struct MultiRaftClusterStatus {
     pub bootstrap: Option<BootstrapStatus>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub groups: Option<GroupsStatus>,
+    /// What is being changed; absent = nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<Operation>,
+    /// The last request of `spec.recovery` that was taken up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<RecoveryStatus>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 99))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
@@ -61,6 +68,45 @@ pub struct BootstrapStatus {
     pub plan_hash: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<Time>,
+}
+
+/// The one change under way. Nothing depends on it but times: the next step is found from what is
+/// there.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Operation {
+    #[serde(rename = "type")]
+    pub kind: OperationType,
+    /// Name of the pod, or the group, that it is about.
+    pub subject: String,
+    pub step: String,
+    pub started_at: Time,
+    /// When the step should be done, or make progress.
+    pub deadline: Time,
+    /// What is waited for, with numbers.
+    pub message: String,
+}
+
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OperationType {
+    ScaleUp,
+    ScaleDown,
+    Roll,
+    Replace,
+    Rebalance,
+    Recover,
+}
+
+/// A recovery from lost quorum.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct RecoveryStatus {
+    #[serde(rename = "requestID")]
+    pub request_id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed_at: Option<Time>,
+    /// What was done, or why not.
+    pub message: String,
 }
 
 /// Counts of groups.
@@ -93,7 +139,7 @@ pub struct NodeStatus {
     pub incarnation: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// `Absent`, `Pending`, `Starting`, `Waiting`, `Serving` or `Unknown`.
+    /// `Absent`, `Pending`, `Starting`, `Waiting`, `Serving`, `Draining` or `Unknown`.
     pub state: String,
     /// The node's Watch stream is live.
     pub connected: bool,

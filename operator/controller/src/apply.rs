@@ -1,19 +1,24 @@
 //! The fourth step of a pass: carries a plan out, in its order, and stops at the first failure.
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
-use multiraft_plan::{Delete, NodeCall, Object, Plan};
+use multiraft_plan::{Act, Delete, Disruption, NodeCall, Object, Plan};
+use multiraft_proto::v1::node_client::NodeClient;
 use serde::Serialize;
 use serde_json::Value;
 use thiserror::Error;
+use tonic::Code;
+use tonic::transport::Channel;
 
 use crate::calls::{CallError, Gate};
+use crate::errors::chain;
 use crate::fetch::Stores;
 use crate::limits::{API_REQUEST_TIMEOUT, NODE_CALL_TIMEOUT};
 use crate::nodes::Nodes;
 use crate::store::{Key, Namespaced, Store};
+use crate::{checks, node_calls};
 
 /// Owner of the fields that this operator applies.
 pub const FIELD_MANAGER: &str = "multiraft-operator";
@@ -46,18 +51,90 @@ pub struct Applier {
     pub nodes: Nodes,
 }
 
+/// What of a plan was not taken, though nothing failed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Held {
+    /// A node did not take a call now; the next pass knows better.
+    pub refused: bool,
+    /// Why the disruption did not happen.
+    pub disruption: Option<String>,
+    /// Why a volume did not grow.
+    pub growth: Option<String>,
+}
+
 impl Applier {
-    pub async fn apply(&self, cluster: &Key, plan: &Plan) -> Result<(), ApplyError> {
+    pub async fn apply(&self, cluster: &Key, plan: &Plan) -> Result<Held, ApplyError> {
+        let namespace = &cluster.namespace;
+        let mut held = Held::default();
         for object in &plan.objects {
-            self.object(&cluster.namespace, object).await?;
+            self.object(namespace, object).await?;
         }
         for delete in &plan.deletes {
-            self.delete(&cluster.namespace, delete).await?;
+            self.delete(namespace, delete).await?;
         }
         for call in &plan.calls {
-            self.node_call(&cluster.namespace, call).await?;
+            held.refused |= !self.tried(namespace, call).await?;
         }
-        Ok(())
+        if let Some(volume) = &plan.growth {
+            held.growth = self.grow(namespace, volume).await?;
+        }
+        if let Some(disruption) = &plan.disruption {
+            held.disruption = match held.refused {
+                true => Some("a node did not take an earlier call".to_owned()),
+                false => self.disrupt(namespace, disruption).await?,
+            };
+        }
+        Ok(held)
+    }
+
+    /// Makes a call; false when the node does not take it now, as in the midst of an election. One
+    /// node that hangs must not keep the others from their calls.
+    async fn tried(&self, namespace: &str, call: &NodeCall) -> Result<bool, ApplyError> {
+        match self.node_call(namespace, call).await {
+            Ok(()) => Ok(true),
+            Err(ApplyError::Node { what, pod, source }) if is_passing(&source) => {
+                tracing::info!(what, pod, why = chain(&source), "not taken now");
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes a node out of service, when every check is passed; else says why not.
+    async fn disrupt(
+        &self,
+        namespace: &str,
+        disruption: &Disruption,
+    ) -> Result<Option<String>, ApplyError> {
+        for check in &disruption.checks {
+            let danger = checks::check(self, namespace, check).await?;
+            if danger.is_some() {
+                return Ok(danger);
+            }
+        }
+        match &disruption.act {
+            Act::Call(call) => match self.tried(namespace, call).await? {
+                true => Ok(None),
+                false => Ok(Some(format!("{} does not take the call", call.node))),
+            },
+            Act::Delete(delete) => self.delete(namespace, delete).await.map(|()| None),
+        }
+    }
+
+    /// Lets a volume grow; says why not when its class does not.
+    async fn grow(
+        &self,
+        namespace: &str,
+        volume: &PersistentVolumeClaim,
+    ) -> Result<Option<String>, ApplyError> {
+        match self.one("grow PersistentVolumeClaim", namespace, volume, &self.stores.volumes).await
+        {
+            Ok(()) => Ok(None),
+            Err(ApplyError::Api {
+                source: CallError::Failed(kube::Error::Api(status)), ..
+            }) if matches!(status.code, 403 | 422) => Ok(Some(status.message.clone())),
+            Err(error) => Err(error),
+        }
     }
 
     async fn object(&self, namespace: &str, object: &Object) -> Result<(), ApplyError> {
@@ -70,6 +147,10 @@ impl Applier {
             Object::ConfigMap(o) => self.one("apply ConfigMap", namespace, o, &s.config_maps).await,
             Object::Volume(o) => {
                 self.one("apply PersistentVolumeClaim", namespace, o, &s.volumes).await
+            }
+            // Without a version none was seen: one that is there is not to be overwritten.
+            Object::Slice(o) if o.resource_version().is_none() => {
+                self.create("create RaftPartitionSlice", namespace, o, &s.slices).await
             }
             Object::Slice(o) => self.one("apply RaftPartitionSlice", namespace, o, &s.slices).await,
             Object::Budget(o) => {
@@ -128,12 +209,21 @@ impl Applier {
 
     async fn delete(&self, namespace: &str, delete: &Delete) -> Result<(), ApplyError> {
         match delete {
-            Delete::Pod { name, uid } => {
-                self.delete_one::<Pod>("delete Pod", namespace, name, uid).await
+            Delete::Pod { name, uid, version, force } => {
+                let (uid, version) = (Some(uid.clone()), version.clone());
+                let preconditions = Some(Preconditions { uid, resource_version: version });
+                let grace_period_seconds = force.then_some(0);
+                let params =
+                    DeleteParams { preconditions, grace_period_seconds, ..DeleteParams::default() };
+                self.delete_one::<Pod>("delete Pod", namespace, name, params).await
+            }
+            Delete::Volume { name, uid } => {
+                let what = "delete PersistentVolumeClaim";
+                self.delete_one::<PersistentVolumeClaim>(what, namespace, name, of_uid(uid)).await
             }
             Delete::Budget { name, uid } => {
                 let what = "delete PodDisruptionBudget";
-                self.delete_one::<PodDisruptionBudget>(what, namespace, name, uid).await
+                self.delete_one::<PodDisruptionBudget>(what, namespace, name, of_uid(uid)).await
             }
         }
     }
@@ -143,15 +233,13 @@ impl Applier {
         what: &'static str,
         namespace: &str,
         name: &str,
-        uid: &str,
+        params: DeleteParams,
     ) -> Result<(), ApplyError> {
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
-        let preconditions = Preconditions { uid: Some(uid.to_owned()), ..Preconditions::default() };
-        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
         let call = api.delete(name, &params);
         match self.gate.call(what, name, API_REQUEST_TIMEOUT, call).await {
             Ok(_) => Ok(()),
-            // Gone, or another object of the same name: what was meant is not there any more.
+            // Gone, another object of the same name, or changed: what was meant is not there any more.
             Err(CallError::Failed(kube::Error::Api(status)))
                 if matches!(status.code, 404 | 409) =>
             {
@@ -162,26 +250,40 @@ impl Applier {
     }
 
     async fn node_call(&self, namespace: &str, call: &NodeCall) -> Result<(), ApplyError> {
-        let (what, pod) = match call {
-            NodeCall::Bootstrap { node, .. } => ("Bootstrap", node),
-            NodeCall::Activate { node, .. } => ("Activate", node),
-        };
-        let key = Key { namespace: namespace.to_owned(), name: pod.clone() };
-        let uid = self.stores.pods.get(&key).and_then(|p| p.uid());
+        let pod = &call.node;
         // The pod went away since the plan was made: the next plan will know.
-        let Some(mut client) = uid.and_then(|uid| self.nodes.client(&uid)) else { return Ok(()) };
-        let asked = async {
-            match call {
-                NodeCall::Bootstrap { request, .. } => {
-                    client.bootstrap(request.clone()).await.map(|_| ())
-                }
-                NodeCall::Activate { request, .. } => {
-                    client.activate(request.clone()).await.map(|_| ())
-                }
-            }
-        };
+        let Some((uid, mut client)) = self.node(namespace, pod) else { return Ok(()) };
+        let what = call.call.name();
+        let asked = node_calls::make(&mut client, &call.call);
         let answered = self.gate.call(what, pod, NODE_CALL_TIMEOUT, asked).await;
+        // What changed there is not told by every stream at once.
+        self.nodes.refresh(&uid);
         answered.map_err(|source| ApplyError::Node { what, pod: pod.clone(), source })
+    }
+
+    /// Uid of a pod and a client for its node.
+    pub fn node(&self, namespace: &str, pod: &str) -> Option<(String, NodeClient<Channel>)> {
+        let key = Key { namespace: namespace.to_owned(), name: pod.to_owned() };
+        let uid = self.stores.pods.get(&key).and_then(|p| p.uid())?;
+        let client = self.nodes.client(&uid)?;
+        Some((uid, client))
+    }
+}
+
+fn of_uid(uid: &str) -> DeleteParams {
+    let preconditions = Preconditions { uid: Some(uid.to_owned()), ..Preconditions::default() };
+    DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() }
+}
+
+/// Refusals that say how things are at the moment, not that the caller is wrong.
+fn is_passing(error: &CallError<tonic::Status>) -> bool {
+    match error {
+        CallError::Failed(status) => matches!(
+            status.code(),
+            Code::FailedPrecondition | Code::Unavailable | Code::NotFound | Code::AlreadyExists
+        ),
+        CallError::Timeout(_) => true,
+        CallError::NotLeading => false,
     }
 }
 

@@ -9,6 +9,8 @@ use kube::{Resource, ResourceExt};
 use multiraft_api::{CLUSTER_LABEL, MultiRaftCluster, RaftPartitionSlice};
 use multiraft_plan::{Node, Observed};
 
+use crate::apply::Held;
+use crate::machines::Machines;
 use crate::nodes::{Nodes, Subject};
 use crate::store::{Key, Store};
 use crate::view::{Link, NodeView};
@@ -24,11 +26,13 @@ pub struct Stores {
     pub config_maps: Store<ConfigMap>,
     pub service_accounts: Store<ServiceAccount>,
     pub budgets: Store<PodDisruptionBudget>,
+    pub machines: Machines,
 }
 
 impl Stores {
     /// What is known of a cluster's objects and nodes.
-    pub fn observe(&self, cluster: &Key, nodes: &Nodes) -> Observed {
+    /// `held`: what the pass before did not do.
+    pub fn observe(&self, cluster: &Key, nodes: &Nodes, held: Held) -> Observed {
         let pods = of(&self.pods, cluster);
         let views = pods.iter().filter_map(|pod| {
             let view = nodes.view(&pod.uid()?)?;
@@ -43,6 +47,9 @@ impl Stores {
             service_accounts: of(&self.service_accounts, cluster),
             budgets: of(&self.budgets, cluster),
             slices: of(&self.slices, cluster),
+            machines: self.machines.all(),
+            held_back: held.disruption,
+            growth_refused: held.growth,
         }
     }
 }

@@ -19,6 +19,9 @@ pub const ERROR_DELAY_MIN: Duration = Duration::from_secs(1);
 /// Highest delay after failed passes of an object.
 pub const ERROR_DELAY_MAX: Duration = Duration::from_secs(60);
 
+/// A node that did not take a call is asked again after this long: an election takes about as much.
+pub const REFUSED_DELAY: Duration = Duration::from_secs(1);
+
 /// TCP and TLS to the API server. A stalled server accepts and says nothing: this notices.
 pub const API_CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// One ordinary request to the API server (reads, lists, writes). Half of the lease, so that a

@@ -7,13 +7,16 @@ mod apiserver;
 mod apply;
 mod backoff;
 mod calls;
+mod checks;
 mod errors;
 mod fetch;
 mod fleet;
 mod health;
 mod leader;
 mod limits;
+mod machines;
 mod metrics;
+mod node_calls;
 mod nodes;
 mod options;
 mod queue;
@@ -32,10 +35,11 @@ use calls::Gate;
 use clap::Parser;
 use fetch::{Stores, subject};
 use fleet::Fleet;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::runtime::events::{Recorder, Reporter as EventReporter};
 use kube::{Api, ResourceExt};
 use leader::{Election, Standing};
+use machines::Machines;
 use metrics::Metrics;
 use multiraft_api::CLUSTER_LABEL;
 use nodes::Nodes;
@@ -43,7 +47,7 @@ use options::{LogFormat, Options};
 use queue::Queue;
 use reconcile::Reconciler;
 use report::Reporter;
-use store::{Key, Namespaced, Store};
+use store::{Key, Namespaced, Store, Watched};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch as state};
 use watch::{Board, Surroundings, Watch, cluster_of};
@@ -79,7 +83,8 @@ fn start_logging(options: &Options) {
 
 async fn run(options: Options) -> anyhow::Result<()> {
     let api = ApiServer::connect().await?;
-    let stores = Stores::default();
+    let all = options.watch_namespaces.iter().all(String::is_empty);
+    let stores = Stores { machines: Machines::new(all), ..Stores::default() };
     let metrics = Arc::new(Metrics::new(Fleet(stores.clusters.clone())));
     let queue = Arc::new(Queue::default());
     let (standing_sender, standing) = state::channel(Standing::Standby);
@@ -133,6 +138,7 @@ async fn run(options: Options) -> anyhow::Result<()> {
         metrics,
         node_image: options.node_image.clone(),
         failures: Arc::default(),
+        held: Arc::default(),
     };
     let passes = tokio::spawn(reconciler.run());
     terminated().await?;
@@ -188,6 +194,20 @@ async fn mark_all_when_leading(
     }
 }
 
+/// The machines, whose loss is the loss of volumes. A Role of some namespaces cannot name them.
+fn watch_machines(api: &ApiServer, stores: &Stores, around: &Surroundings, queue: &Arc<Queue>) {
+    let (machines, clusters, queue) =
+        (stores.machines.clone(), stores.clusters.clone(), queue.clone());
+    let scope = Scope { api, namespace: &None, around };
+    scope.watch_all(&stores.machines.store, None, move |node: &Node| {
+        if machines.changed(node) {
+            for cluster in clusters.all() {
+                queue.mark(Key::of(cluster.as_ref()));
+            }
+        }
+    });
+}
+
 /// One watch per kind and namespace, each on its own.
 fn start_watches(
     options: &Options,
@@ -198,6 +218,9 @@ fn start_watches(
     nodes: &Nodes,
 ) {
     let names: Vec<&String> = options.watch_namespaces.iter().filter(|n| !n.is_empty()).collect();
+    if names.is_empty() {
+        watch_machines(api, stores, around, queue);
+    }
     let namespaces: Vec<Option<String>> =
         if names.is_empty() { vec![None] } else { names.into_iter().cloned().map(Some).collect() };
     for namespace in namespaces {
@@ -248,16 +271,23 @@ impl Scope<'_> {
         label: Option<&'static str>,
         touched: impl Fn(&K) + Send + Sync + 'static,
     ) {
-        let client = self.api.watches.clone();
-        let kind = K::plural(&());
-        let (name, api) = match self.namespace {
-            Some(namespace) => {
-                (format!("{kind} in {namespace}"), Api::namespaced(client, namespace))
-            }
-            None => (kind.into_owned(), Api::all(client)),
-        };
-        let watch =
-            Watch { name, api, namespace: self.namespace.clone(), label, store: store.clone() };
+        let Some(namespace) = self.namespace else { return self.watch_all(store, label, touched) };
+        let api = Api::namespaced(self.api.watches.clone(), namespace);
+        let name = format!("{} in {namespace}", K::plural(&()));
+        let (namespace, store) = (Some(namespace.clone()), store.clone());
+        let watch = Watch { name, api, namespace, label, store };
+        drop(watch.spawn(self.around.clone(), touched));
+    }
+
+    fn watch_all<K: Watched>(
+        &self,
+        store: &Store<K>,
+        label: Option<&'static str>,
+        touched: impl Fn(&K) + Send + Sync + 'static,
+    ) {
+        let api = Api::all(self.api.watches.clone());
+        let name = K::plural(&()).into_owned();
+        let watch = Watch { name, api, namespace: None, label, store: store.clone() };
         drop(watch.spawn(self.around.clone(), touched));
     }
 

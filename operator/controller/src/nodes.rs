@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use multiraft_proto::v1::node_client::NodeClient;
 use multiraft_proto::v1::{GetInfoRequest, WatchRequest};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint};
@@ -49,6 +49,8 @@ struct Followed {
     view: watch::Receiver<NodeView>,
     channel: Channel,
     task: AbortHandle,
+    /// Its state is wanted soon.
+    wanted: Arc<Notify>,
 }
 
 impl Drop for Followed {
@@ -70,14 +72,16 @@ impl Nodes {
         }
         let channel = channel(subject.address);
         let (sender, view) = watch::channel(NodeView::default());
+        let wanted = Arc::new(Notify::new());
         let follower = Follower {
+            wanted: wanted.clone(),
             client: client(channel.clone()),
             view: sender,
             subject: subject.clone(),
             nodes: self.clone(),
         };
         let task = tokio::spawn(follower.run()).abort_handle();
-        followed.insert(subject.uid.clone(), Followed { subject, view, channel, task });
+        followed.insert(subject.uid.clone(), Followed { subject, view, channel, task, wanted });
         self.count(&followed);
     }
 
@@ -96,6 +100,13 @@ impl Nodes {
     /// A client for calls to the node in this very pod.
     pub fn client(&self, uid: &str) -> Option<NodeClient<Channel>> {
         self.lock().get(uid).map(|node| client(node.channel.clone()))
+    }
+
+    /// Something was changed there that its stream does not tell: look again soon.
+    pub fn refresh(&self, uid: &str) {
+        if let Some(node) = self.lock().get(uid) {
+            node.wanted.notify_one();
+        }
     }
 
     fn count(&self, followed: &BTreeMap<String, Followed>) {
@@ -130,6 +141,7 @@ fn client(channel: Channel) -> NodeClient<Channel> {
 }
 
 struct Follower {
+    wanted: Arc<Notify>,
     client: NodeClient<Channel>,
     view: watch::Sender<NodeView>,
     subject: Subject,
@@ -179,6 +191,9 @@ impl Follower {
                         backoff.reset();
                         refresh_at = refresh_at.min(Instant::now() + NODE_REFRESH_SOON);
                     }
+                }
+                () = self.wanted.notified() => {
+                    refresh_at = refresh_at.min(Instant::now() + NODE_REFRESH_SOON);
                 }
                 () = tokio::time::sleep_until(refresh_at) => {
                     self.refresh().await?;

@@ -8,10 +8,12 @@ use k8s_openapi::jiff::Timestamp;
 use multiraft_plan::{Surroundings, plan, validate};
 use tokio::time::Instant;
 
-use crate::apply::{Applier, ApplyError};
+use crate::apply::{Applier, ApplyError, Held};
 use crate::backoff::{Backoff, jittered};
 use crate::errors::chain;
-use crate::limits::{CONCURRENCY, ERROR_DELAY_MAX, ERROR_DELAY_MIN, PASS_TIME_MAX, RESYNC};
+use crate::limits::{
+    CONCURRENCY, ERROR_DELAY_MAX, ERROR_DELAY_MIN, PASS_TIME_MAX, REFUSED_DELAY, RESYNC,
+};
 use crate::metrics::{Metrics, Outcome, PassResult};
 use crate::queue::Queue;
 use crate::report::Reporter;
@@ -29,6 +31,8 @@ pub struct Reconciler {
     pub node_image: String,
     /// Delays of clusters whose last pass failed.
     pub failures: Arc<std::sync::Mutex<std::collections::BTreeMap<Key, Backoff>>>,
+    /// What the last pass over a cluster did not do, for its status.
+    pub held: Arc<std::sync::Mutex<std::collections::BTreeMap<Key, Held>>>,
 }
 
 impl Reconciler {
@@ -77,8 +81,12 @@ impl Reconciler {
         let (true, Some(epoch)) = (self.board.all_synced(), self.applier.gate.epoch()) else {
             return Ok(Some(Duration::from_secs(1)));
         };
-        let Some(cluster) = self.applier.stores.clusters.get(key) else { return Ok(None) };
-        let observed = self.applier.stores.observe(key, &self.applier.nodes);
+        let Some(cluster) = self.applier.stores.clusters.get(key) else {
+            self.held().remove(key);
+            return Ok(None);
+        };
+        let held = self.held().get(key).cloned().unwrap_or_default();
+        let observed = self.applier.stores.observe(key, &self.applier.nodes, held);
         let env = Surroundings {
             now: Time(Timestamp::now()),
             operator_epoch: epoch,
@@ -91,14 +99,18 @@ impl Reconciler {
         // What is seen is reported also when something could not be done; only a latch must not
         // be: it says that what comes before it is done.
         let reported = match &applied {
-            Ok(()) => self.reporter.report(&cluster, &plan).await,
+            Ok(_) => self.reporter.report(&cluster, &plan).await,
             Err(_) if latches(&cluster, &plan) => Ok(None),
             Err(_) => self.reporter.report(&cluster, &plan).await,
         };
-        applied?;
+        let held = applied?;
+        let before = self.held().insert(key.clone(), held.clone()).unwrap_or_default();
+        // What is new in it belongs into the status.
+        let soon = (held.refused || before != held).then_some(REFUSED_DELAY);
         let held_back = reported?;
         let resync = jittered(RESYNC, 0.1);
-        Ok(Some(held_back.into_iter().chain(plan.wake_up).fold(resync, Duration::min)))
+        let wishes = held_back.into_iter().chain(plan.wake_up).chain(soon);
+        Ok(Some(wishes.fold(resync, Duration::min)))
     }
 
     fn delay(&self, key: &Key) -> Duration {
@@ -107,6 +119,10 @@ impl Reconciler {
             .entry(key.clone())
             .or_insert_with(|| Backoff::new(ERROR_DELAY_MIN, ERROR_DELAY_MAX))
             .next()
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, std::collections::BTreeMap<Key, Held>> {
+        self.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn failures(&self) -> std::sync::MutexGuard<'_, std::collections::BTreeMap<Key, Backoff>> {

@@ -8,14 +8,19 @@ use std::time::Duration;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Api, Resource, ResourceExt};
-use multiraft_api::{MultiRaftCluster, MultiRaftClusterStatus, RaftPartitionSliceStatus};
+use multiraft_api::{
+    MultiRaftCluster, MultiRaftClusterStatus, OperationType, RaftPartitionSliceStatus,
+};
 use multiraft_plan::{KubeEvent, Plan, Severity};
 use serde::Serialize;
 use serde_json::json;
 use tokio::time::Instant;
 
 use crate::apply::{Applier, ApplyError, FIELD_MANAGER};
-use crate::limits::{API_REQUEST_TIMEOUT, EVENT_NOTE_BYTES_MAX, SLICE_PERIOD, STATUS_PERIOD};
+use crate::calls::CallError;
+use crate::limits::{
+    API_REQUEST_TIMEOUT, DEBOUNCE, EVENT_NOTE_BYTES_MAX, SLICE_PERIOD, STATUS_PERIOD,
+};
 use crate::metrics::Metrics;
 use crate::store::{Key, Namespaced, Store};
 
@@ -62,8 +67,15 @@ impl Reporter {
             return Ok(Some(delay));
         }
         let what = "apply status of MultiRaftCluster";
-        self.write(what, key, status, &self.applier.stores.clusters).await?;
-        Ok(None)
+        let seen = cluster.resource_version();
+        let written = self.write(what, key, seen, status, &self.applier.stores.clusters).await;
+        match written {
+            // Somebody changed the cluster since it was seen: the next pass judges by that.
+            Err(ApplyError::Api {
+                source: CallError::Failed(kube::Error::Api(refusal)), ..
+            }) if refusal.code == 409 => Ok(Some(DEBOUNCE)),
+            written => written.map(|()| None),
+        }
     }
 
     async fn slice(
@@ -79,7 +91,7 @@ impl Reporter {
             return Ok(Some(delay));
         }
         let what = "apply status of RaftPartitionSlice";
-        self.write(what, key, status, &self.applier.stores.slices).await?;
+        self.write(what, key, None, status, &self.applier.stores.slices).await?;
         Ok(None)
     }
 
@@ -87,14 +99,20 @@ impl Reporter {
         &self,
         what: &'static str,
         key: &Key,
+        seen: Option<String>,
         status: &impl Serialize,
         store: &Store<K>,
     ) -> Result<(), ApplyError> {
         let api: Api<K> = Api::namespaced(self.applier.client.clone(), &key.namespace);
+        let mut metadata = json!({"name": key.name});
+        // A version of null is one, and no object has it.
+        if let Some(seen) = seen {
+            metadata["resourceVersion"] = json!(seen);
+        }
         let patch = Patch::Apply(json!({
             "apiVersion": K::api_version(&()),
             "kind": K::kind(&()),
-            "metadata": {"name": key.name},
+            "metadata": metadata,
             "status": status,
         }));
         let params = PatchParams::apply(FIELD_MANAGER).force();
@@ -151,10 +169,27 @@ impl Reporter {
 }
 
 /// The part of a status that is written at once.
-fn urgent(status: &MultiRaftClusterStatus) -> (bool, Vec<(String, String, String)>) {
-    let latched = status.bootstrap.as_ref().is_some_and(|b| b.completed_at.is_some());
+#[derive(PartialEq)]
+struct Urgent {
+    latched: bool,
+    /// Type, status and reason.
+    conditions: Vec<(String, String, String)>,
+    /// Type, subject and step: how long a step may take counts from here.
+    operation: Option<(OperationType, String, String)>,
+    recovered: bool,
+}
+
+fn urgent(status: &MultiRaftClusterStatus) -> Urgent {
     let conditions = status.conditions.iter();
-    (latched, conditions.map(|c| (c.type_.clone(), c.status.clone(), c.reason.clone())).collect())
+    let operation = status.operation.as_ref();
+    Urgent {
+        latched: status.bootstrap.as_ref().is_some_and(|b| b.completed_at.is_some()),
+        conditions: conditions
+            .map(|c| (c.type_.clone(), c.status.clone(), c.reason.clone()))
+            .collect(),
+        operation: operation.map(|o| (o.kind, o.subject.clone(), o.step.clone())),
+        recovered: status.recovery.as_ref().is_some_and(|r| r.completed_at.is_some()),
+    }
 }
 
 fn sooner(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {

@@ -12,21 +12,14 @@ use kube::{Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// A kind of objects that live in namespaces: what is watched, kept and written here.
-pub trait Namespaced:
-    Resource<DynamicType = (), Scope = NamespaceResourceScope>
-    + Clone
-    + Debug
-    + Serialize
-    + DeserializeOwned
-    + Send
-    + Sync
-    + 'static
+/// A kind of objects that is watched and kept here.
+pub trait Watched:
+    Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static
 {
 }
 
-impl<K> Namespaced for K where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+impl<K> Watched for K where
+    K: Resource<DynamicType = ()>
         + Clone
         + Debug
         + Serialize
@@ -36,6 +29,11 @@ impl<K> Namespaced for K where
         + 'static
 {
 }
+
+/// One whose objects live in namespaces, and are written here.
+pub trait Namespaced: Watched + Resource<Scope = NamespaceResourceScope> {}
+
+impl<K> Namespaced for K where K: Watched + Resource<Scope = NamespaceResourceScope> {}
 
 /// Namespace and name of an object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

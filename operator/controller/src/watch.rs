@@ -15,7 +15,7 @@ use crate::limits::{
     WATCH_DELAY_MAX, WATCH_DELAY_MIN, WATCH_LIST_PACE, WATCH_SERVER_TIMEOUT_SECONDS,
 };
 use crate::metrics::Metrics;
-use crate::store::{Namespaced, Store};
+use crate::store::{Store, Watched};
 
 /// How one watch is doing.
 #[derive(Debug, Clone)]
@@ -75,7 +75,7 @@ pub struct Watch<K> {
     pub store: Store<K>,
 }
 
-impl<K: Namespaced> Watch<K> {
+impl<K: Watched> Watch<K> {
     /// Keeps the store up to date for ever; `touched` hears of every change after the store has it.
     pub fn spawn(
         self,
@@ -115,7 +115,7 @@ struct Task<K, F> {
 
 impl<K, F> Task<K, F>
 where
-    K: Namespaced,
+    K: Watched,
     F: Fn(&K) + Send + Sync + 'static,
 {
     /// Follows one stream until it hangs or its connection is older than an outage.

@@ -3,10 +3,12 @@
 //! Each stage is found again from what is there, so a crash between any two calls costs nothing.
 //! After the latch nothing is ever bootstrapped; data that is lost then is reported.
 
+use crate::adopt;
 use crate::names::member_host;
 use crate::observed::{Node, Observed, Surroundings};
 use crate::placement::{self, Place};
-use crate::planning::NodeCall;
+use crate::planning::{Call, NodeCall};
+use crate::slots::Slots;
 use crate::validate::Validated;
 use kube::ResourceExt;
 use multiraft_api::{
@@ -42,8 +44,9 @@ pub struct Bootstrap {
     pub cluster_id: String,
     pub plan_hash: Option<String>,
     pub latched: bool,
-    /// Nodes of the cluster: as planned, else as asked.
-    pub replicas: i32,
+    pub slots: Slots,
+    /// Voters that each group is to have.
+    pub voters: i32,
     pub groups: Vec<PlannedGroup>,
     pub stage: Stage,
 }
@@ -60,21 +63,34 @@ pub fn bootstrap(cluster: &Validated, observed: &Observed, env: &Surroundings) -
     let cluster_id = cluster.status.cluster_id.clone().or(recorded);
     let cluster_id = cluster_id.or_else(|| volumes.ids.first().cloned());
     let cluster_id = cluster_id.unwrap_or_else(|| cluster.uid.clone());
-    let replicas = match slices.first() {
-        Some(slice) => slice.replicas,
-        None if latched && volumes.count > 0 => volumes.count,
-        None => cluster.spec.replicas,
+    let groups: Vec<PlannedGroup> = slices.iter().flat_map(|s| s.groups.iter().cloned()).collect();
+    let voters = voters(cluster, &groups);
+    let slots = match slices.first() {
+        Some(_) if latched => Slots::formed(cluster, observed, &groups, voters),
+        Some(slice) => Slots::first(slice.replicas),
+        None if latched && !observed.volumes.is_empty() => {
+            Slots::of_volumes(&cluster.name, observed)
+        }
+        None => Slots::first(cluster.spec.replicas),
     };
     let mut this = Bootstrap {
         cluster_id,
         plan_hash: slices.first().map(|s| s.plan_hash.clone()),
         latched: latched_status,
-        replicas,
-        groups: slices.iter().flat_map(|s| s.groups.iter().cloned()).collect(),
+        slots,
+        voters,
+        groups,
         stage: Stage::Latching,
     };
     this.stage = stage(&this, cluster, observed, env, &volumes, latched, &slices);
     this
+}
+
+/// As asked; else as they are since the bootstrap.
+fn voters(cluster: &Validated, groups: &[PlannedGroup]) -> i32 {
+    let planned = groups.iter().map(|g| g.members.iter().filter(|m| m.role.is_voter()).count());
+    let since = cluster.status.replication_factor.or(planned.max().map(|n| n as i32));
+    cluster.spec.replication_factor.or(since).unwrap_or(cluster.spec.voters() as i32)
 }
 
 fn stage(
@@ -103,7 +119,7 @@ fn stage(
     }
     let places = places(this, cluster, observed);
     if latched {
-        return adopt(this, cluster, observed, &places);
+        return adopt::adopt(this, cluster, observed, &places);
     }
     // Nothing, or only a part of the plan, is written: the same plan comes out again as long as
     // the nodes are the same.
@@ -163,14 +179,14 @@ fn foreign(this: &Bootstrap, observed: &Observed, volumes: &VolumeFacts) -> Opti
 }
 
 fn missing(this: &Bootstrap, cluster: &Validated, observed: &Observed) -> Vec<String> {
-    let names = (0..this.replicas).map(|slot| crate::pod_name(&cluster.name, slot));
+    let names = this.slots.names(&cluster.name).into_iter();
     let known =
         |name: &String| observed.nodes.get(name).is_some_and(|n| n.connected && n.id().is_some());
     names.filter(|n| !known(n)).collect()
 }
 
 fn places(this: &Bootstrap, cluster: &Validated, observed: &Observed) -> Vec<Place> {
-    let names = (0..this.replicas).map(|slot| crate::pod_name(&cluster.name, slot));
+    let names = this.slots.names(&cluster.name).into_iter();
     names
         .filter_map(|node| {
             let (node_id, incarnation) = observed.nodes.get(&node)?.id()?;
@@ -179,12 +195,14 @@ fn places(this: &Bootstrap, cluster: &Validated, observed: &Observed) -> Vec<Pla
         .collect()
 }
 
-fn fence(this: &Bootstrap, env: &Surroundings, incarnation: u64) -> v1::Fence {
-    v1::Fence {
-        cluster_id: this.cluster_id.clone(),
-        operator_epoch: env.operator_epoch,
-        plan_hash: this.plan_hash.clone().unwrap_or_default(),
-        incarnation,
+impl Bootstrap {
+    pub fn fence(&self, env: &Surroundings, incarnation: u64) -> v1::Fence {
+        v1::Fence {
+            cluster_id: self.cluster_id.clone(),
+            operator_epoch: env.operator_epoch,
+            plan_hash: self.plan_hash.clone().unwrap_or_default(),
+            incarnation,
+        }
     }
 }
 
@@ -236,9 +254,9 @@ fn bootstrap_calls(
             let request = v1::BootstrapRequest {
                 group: None,
                 partitions,
-                fence: Some(fence(this, env, incarnation)),
+                fence: Some(this.fence(env, incarnation)),
             };
-            calls.push(NodeCall::Bootstrap { node: name.clone(), request });
+            calls.push(NodeCall { node: name.clone(), call: Call::Bootstrap(request) });
         }
     }
     calls
@@ -294,94 +312,23 @@ fn active(this: &Bootstrap, _: &Validated, observed: &Observed, env: &Surroundin
         return Stage::Latching;
     }
     let lost = lost(this, observed);
-    let waiting = observed.nodes.iter().filter(|(name, n)| {
-        n.connected && !lost.contains(name) && n.identity.as_ref().is_some_and(|i| !i.activated)
+    // Where all is lost, clients must not find an empty cluster.
+    let all_lost = lost.len() == this.slots.all.len();
+    let waiting = observed.nodes.iter().filter(|(_, n)| {
+        n.connected && !all_lost && n.identity.as_ref().is_some_and(|i| !i.activated)
     });
     let calls = waiting
         .filter_map(|(name, node)| {
             let (_, incarnation) = node.id()?;
-            let request = v1::ActivateRequest { fence: Some(fence(this, env, incarnation)) };
-            Some(NodeCall::Activate { node: name.clone(), request })
+            let request = v1::ActivateRequest { fence: Some(this.fence(env, incarnation)) };
+            Some(NodeCall { node: name.clone(), call: Call::Activate(request) })
         })
         .collect();
     Stage::Active { calls, lost }
 }
 
-/// Retained volumes of a cluster of the same name: the intent is rebuilt from what the nodes hold.
-fn adopt(this: &Bootstrap, cluster: &Validated, observed: &Observed, places: &[Place]) -> Stage {
-    let by_id: BTreeMap<u64, &Place> = places.iter().map(|p| (p.node_id, p)).collect();
-    let mut groups: BTreeMap<u32, &v1::GroupState> = BTreeMap::new();
-    for state in observed.nodes.values().flat_map(|n| n.groups.values()) {
-        let newest = groups.entry(state.group_id).or_insert(state);
-        if state.config_version > newest.config_version {
-            *newest = state;
-        }
-    }
-    if groups.len() != cluster.spec.groups as usize {
-        return Stage::Blocked {
-            reason: Reason::DataLost,
-            message: format!(
-                "the volumes hold {} groups, spec.groups asks for {}: create the cluster with the \
-                 number that it had",
-                groups.len(),
-                cluster.spec.groups
-            ),
-        };
-    }
-    let members = groups.values().flat_map(|state| &state.members);
-    let absent: BTreeSet<u64> =
-        members.map(|m| m.node_id).filter(|id| !by_id.contains_key(id)).collect();
-    if !absent.is_empty() {
-        let absent: Vec<String> = absent.iter().map(|id| format!("{id:016x}")).collect();
-        return Stage::Blocked {
-            reason: Reason::DataLost,
-            message: format!(
-                "the volumes lack the data of node {}, which has members of these groups: bring \
-                 its volume back; going on without it comes with a later release",
-                absent.join(", ")
-            ),
-        };
-    }
-    let plan_hash = groups.values().next().map(|g| g.plan_hash.clone()).unwrap_or_default();
-    let planned: Vec<PlannedGroup> = groups
-        .values()
-        .map(|state| {
-            let members = state.members.iter().map(|m| {
-                let place = by_id.get(&m.node_id);
-                PlannedMember {
-                    id: m.member_id as i64,
-                    node: place.map(|p| p.node.clone()).unwrap_or_default(),
-                    node_id: m.node_id as i64,
-                    incarnation: format!("{:016x}", place.map_or(0, |p| p.incarnation)),
-                }
-            });
-            let next = state.members.iter().map(|m| m.member_id).max().unwrap_or(0) + 1;
-            PlannedGroup {
-                id: state.group_id as i32,
-                epoch: 1,
-                members: members.collect(),
-                next_member_id: next as i64,
-            }
-        })
-        .collect();
-    let slices = planned.chunks(multiraft_api::GROUPS_PER_SLICE as usize).enumerate().map(
-        |(number, groups)| {
-            let spec = RaftPartitionSliceSpec {
-                cluster_id: this.cluster_id.clone(),
-                plan_hash: plan_hash.clone(),
-                replicas: this.replicas,
-                first_group: groups.first().map_or(0, |g| g.id),
-                groups: groups.to_vec(),
-            };
-            (crate::names::slice_name(&cluster.name, number), spec)
-        },
-    );
-    Stage::Recording { slices: slices.collect() }
-}
-
 /// What the volumes say of themselves.
 struct VolumeFacts {
-    count: i32,
     ids: BTreeSet<String>,
     latched: bool,
 }
@@ -392,7 +339,6 @@ impl VolumeFacts {
             v.annotations().get(CLUSTER_ID_ANNOTATION).cloned()
         };
         VolumeFacts {
-            count: observed.volumes.len() as i32,
             ids: observed.volumes.iter().filter_map(id).collect(),
             latched: observed.volumes.iter().any(|v| {
                 v.annotations().get(STATE_ANNOTATION).is_some_and(|s| s == STATE_BOOTSTRAPPED)

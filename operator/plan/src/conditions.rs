@@ -1,16 +1,18 @@
 //! Conditions: what holds, and in words what to do where it does not.
 
 use crate::bootstrap::{Bootstrap, Stage};
-use crate::infra;
+use crate::groups::Group;
 use crate::names::pod_name;
 use crate::observed::{Observed, Surroundings};
 use crate::planning::{KubeEvent, Severity};
-use crate::status::{GroupHealth, pod_of};
+use crate::replace;
+use crate::situation::Situation;
+use crate::status::GroupHealth;
 use crate::validate::Validated;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::ResourceExt;
 use multiraft_api::{
-    ConditionType, MultiRaftClusterStatus, REVISION_ANNOTATION, Reason, set_condition,
+    ConditionType, MultiRaftClusterStatus, OperationType, PlannedMember, Reason, UpdateKind,
+    set_condition,
 };
 
 pub fn condition(
@@ -37,6 +39,8 @@ pub struct Conditions<'a> {
     pub observed: &'a Observed,
     pub env: &'a Surroundings,
     pub bootstrap: &'a Bootstrap,
+    /// Of a cluster that is formed.
+    pub situation: Option<&'a Situation<'a>>,
     pub groups: &'a [GroupHealth],
 }
 
@@ -63,12 +67,23 @@ impl Conditions<'_> {
         let (reason, message) = self.progress();
         let unformed = (!latched).then(|| (reason, message.clone()));
         self.put(status, ConditionType::Bootstrapped, latched, reason, message);
-        let stalled = self.stalled();
+        self.load(status);
+        let paused = self.cluster.paused.then(|| {
+            let message = "spec.paused or its annotation: the operator changes nothing";
+            (Reason::Paused, message.to_owned())
+        });
+        self.transient(status, ConditionType::Paused, paused.clone());
+        let stalled = self.stalled(status);
         self.transient(status, ConditionType::Stalled, stalled.clone());
-        let reconciling = unformed.clone().filter(|_| stalled.is_none());
-        let reconciling = reconciling.map(|(_, message)| (Reason::Bootstrapping, message));
+        let changes = change(status);
+        let reconciling = match &unformed {
+            Some((_, message)) => Some((Reason::Bootstrapping, message.clone())),
+            None => changes.clone(),
+        };
+        let reconciling = reconciling.filter(|_| stalled.is_none());
         self.transient(status, ConditionType::Reconciling, reconciling);
-        self.ready(status, stalled.or(unformed).or(unavailable), connected);
+        let changed = changes.or_else(|| self.outdated(status));
+        self.ready(status, paused.or(stalled).or(unformed).or(unavailable).or(changed), connected);
     }
 
     /// `cause`: why the cluster cannot be ready, when that is known from the other conditions.
@@ -78,11 +93,9 @@ impl Conditions<'_> {
         cause: Option<(Reason, String)>,
         connected: bool,
     ) {
-        let desired = self.bootstrap.replicas;
+        let desired = self.bootstrap.slots.all.len() as i32;
         let all_ready = status.ready_replicas == desired;
-        let (reason, message) = if self.cluster.spec.paused {
-            (Reason::Paused, "spec.paused: the operator changes nothing".to_owned())
-        } else if let Some(cause) = cause {
+        let (reason, message) = if let Some(cause) = cause {
             cause
         } else if !connected || !all_ready {
             let message =
@@ -105,7 +118,10 @@ impl Conditions<'_> {
             (
                 false,
                 Reason::QuorumLost,
-                format!("{lost} of {total} groups have no quorum of connected nodes"),
+                format!(
+                    "{lost} of {total} groups have no quorum of connected nodes: bring nodes \
+                     back; where their data is gone for good, spec.recovery goes on without it"
+                ),
             )
         } else if leaderless > 0 {
             (
@@ -118,8 +134,33 @@ impl Conditions<'_> {
         }
     }
 
+    /// How well the groups are replicated and spread.
+    fn load(&self, status: &mut MultiRaftClusterStatus) {
+        let Some(s) = self.situation else { return };
+        let whole = s.groups.iter().filter(|g| g.is_whole(s.voters)).count();
+        let (total, voters) = (s.groups.len(), s.voters);
+        let all = whole == total;
+        let reason = if all { Reason::AllReplicated } else { Reason::UnderReplicated };
+        let message = format!("{whole} of {total} groups have {voters} voters that are caught up");
+        self.put(status, ConditionType::FullyReplicated, all, reason, message);
+        let staying = || s.seats.iter().filter(|seat| !seat.leaving);
+        let spread = |counts: Vec<usize>| {
+            (counts.iter().min().copied().unwrap_or(0), counts.iter().max().copied().unwrap_or(0))
+        };
+        let loads = s.loads();
+        let members = spread(staying().filter_map(|t| loads.get(&t.slot).copied()).collect());
+        let leaders = spread(staying().map(|t| s.led_by(t.slot, false)).collect());
+        let even = members.1 - members.0 <= 1 && leaders.1 - leaders.0 <= 2;
+        let reason = if even { Reason::Balanced } else { Reason::Uneven };
+        let message = format!(
+            "each node holds {} to {} members and leads {} to {} groups",
+            members.0, members.1, leaders.0, leaders.1
+        );
+        self.put(status, ConditionType::Balanced, even, reason, message);
+    }
+
     fn down(&self) -> Vec<String> {
-        let names = (0..self.bootstrap.replicas).map(|slot| pod_name(&self.cluster.name, slot));
+        let names = self.bootstrap.slots.names(&self.cluster.name).into_iter();
         names.filter(|n| !self.observed.nodes.get(n).is_some_and(|node| node.connected)).collect()
     }
 
@@ -144,74 +185,83 @@ impl Conditions<'_> {
     }
 
     /// Why a human is needed.
-    fn stalled(&self) -> Option<(Reason, String)> {
+    fn stalled(&self, status: &MultiRaftClusterStatus) -> Option<(Reason, String)> {
         match &self.bootstrap.stage {
             Stage::Blocked { reason, message } => return Some((*reason, message.clone())),
-            Stage::Active { lost, .. } if lost.len() as i32 == self.bootstrap.replicas => {
-                return Some((
-                    Reason::AllDataLost,
-                    "every node runs on an empty directory: restore the volumes; the operator \
-                     never forms a cluster twice"
-                        .to_owned(),
-                ));
-            }
-            Stage::Active { lost, .. } if !lost.is_empty() => {
-                return Some((
-                    Reason::DataLost,
-                    format!(
-                        "{} runs on another directory than its groups were formed on and stays \
-                         out; replacing a node comes with a later release",
-                        lost.join(", ")
-                    ),
-                ));
+            Stage::Active { lost, .. }
+                if lost.len() == self.bootstrap.slots.all.len() && !lost.is_empty() =>
+            {
+                let message = "every node runs on an empty directory: restore the volumes; the \
+                               operator never forms a cluster twice";
+                return Some((Reason::AllDataLost, message.to_owned()));
             }
             _ => {}
         }
-        let changes = self.unsupported();
-        (!changes.is_empty()).then(|| (Reason::UnsupportedChange, changes.join("; ")))
+        let s = self.situation?;
+        self.lost(s).or_else(|| self.impossible(s)).or_else(|| self.overdue(status))
     }
 
-    /// Changes that later releases carry out: said, never ignored.
-    fn unsupported(&self) -> Vec<String> {
-        let (spec, mut all) = (&self.cluster.spec, Vec::new());
-        if spec.replicas != self.bootstrap.replicas {
-            all.push(format!(
-                "spec.replicas: the cluster runs {} nodes, scaling to {} comes with a later \
-                 release",
-                self.bootstrap.replicas, spec.replicas
+    /// Nodes that are lost and may not be replaced.
+    fn lost(&self, s: &Situation) -> Option<(Reason, String)> {
+        let losses = replace::losses(s).into_iter();
+        let mut kept = losses.filter_map(|loss| {
+            let name = pod_name(&self.cluster.name, loss.slot);
+            let why_not = replace::may_discard(s, &loss).err()?;
+            Some((Reason::DataLost, format!("{name}: {}; {why_not}", loss.why)))
+        });
+        let gone =
+            |g: &Group| g.led.is_none() && g.planned.members.iter().all(|m| self.lacks(m, g));
+        let gone = s.groups.iter().filter(|g| gone(g)).count();
+        let all_gone = || {
+            let words = "groups have no member left on any node: restore the volumes";
+            (gone > 0).then(|| (Reason::DataLost, format!("{gone} {words}")))
+        };
+        kept.next().or_else(all_gone)
+    }
+
+    /// Its node is heard of, and runs on a directory that does not have the group.
+    fn lacks(&self, member: &PlannedMember, group: &Group) -> bool {
+        let node = self.observed.nodes.get(&member.node);
+        node.is_some_and(|n| n.connected && !n.groups.contains_key(&group.id))
+    }
+
+    /// What the spec asks for and nobody can do.
+    fn impossible(&self, s: &Situation) -> Option<(Reason, String)> {
+        let replicas = self.cluster.spec.replicas;
+        if replicas < self.bootstrap.voters {
+            let voters = self.bootstrap.voters;
+            return Some((
+                Reason::InvalidSpec,
+                format!(
+                    "spec.replicas: {replicas} nodes cannot hold {voters} voters of a group; ask \
+                     for {voters} nodes or lower spec.replicationFactor"
+                ),
             ));
         }
-        let voters = self.bootstrap.groups.first().map(|g| g.members.len());
-        if let (Some(asked), Some(voters)) = (spec.replication_factor, voters)
-            && asked as usize != voters
-        {
-            all.push(format!(
-                "spec.replicationFactor: groups have {voters} voters, changing that comes with a \
-                 later release"
-            ));
+        let refused = s.observed.growth_refused.as_ref()?;
+        Some((Reason::VolumeNotResizable, format!("spec.storage.size: {refused}")))
+    }
+
+    /// A step that makes no progress.
+    fn overdue(&self, status: &MultiRaftClusterStatus) -> Option<(Reason, String)> {
+        let operation = status.operation.as_ref()?;
+        if operation.kind == OperationType::Rebalance || self.env.now.0 < operation.deadline.0 {
+            return None;
         }
-        let size = spec.storage.as_ref().map(|s| s.size.clone());
-        let requests: Vec<_> =
-            self.observed.volumes.iter().filter_map(crate::infra::volume_request).collect();
-        if let Some(size) = size
-            && requests.iter().any(|r| *r != size)
-        {
-            all.push("spec.storage.size: growing volumes comes with a later release".to_owned());
-        }
-        let revision = infra::revision(self.cluster, self.env);
-        let old: Vec<String> = (0..self.bootstrap.replicas)
-            .filter_map(|slot| pod_of(self.cluster, self.observed, slot))
-            .filter(|p| p.annotations().get(REVISION_ANNOTATION) != Some(&revision))
-            .map(|p| p.name_any())
-            .collect();
-        if !old.is_empty() {
-            all.push(format!(
-                "the pod template changed: {} keep the old one until they are deleted; rolling \
-                 updates come with a later release",
-                old.join(", ")
-            ));
-        }
-        all
+        let held_back = self.observed.held_back.as_ref();
+        let held_back = held_back.map(|why| format!("; {why}")).unwrap_or_default();
+        let (kind, step) = (operation.kind, &operation.step);
+        let message =
+            format!("{kind:?} makes no progress at {step}: {}{held_back}", operation.message);
+        Some((Reason::StepTimeout, message))
+    }
+
+    /// Pods that wait for somebody to delete them, or for their turn.
+    fn outdated(&self, status: &MultiRaftClusterStatus) -> Option<(Reason, String)> {
+        let old = status.replicas - status.updated_replicas;
+        let by_hand = self.cluster.spec.update_strategy.kind == UpdateKind::OnDelete;
+        let how = if by_hand { ": delete them one by one" } else { "" };
+        (old > 0).then(|| (Reason::RollingUpdate, format!("{old} pods have an old template{how}")))
     }
 
     fn put(
@@ -238,6 +288,20 @@ impl Conditions<'_> {
             None => status.conditions.retain(|c| c.type_ != format!("{kind:?}")),
         }
     }
+}
+
+/// What is under way, as the reason why the cluster is not ready. A more even load changes nothing
+/// about that.
+fn change(status: &MultiRaftClusterStatus) -> Option<(Reason, String)> {
+    let operation = status.operation.as_ref()?;
+    let reason = match operation.kind {
+        OperationType::ScaleUp | OperationType::ScaleDown => Reason::Scaling,
+        OperationType::Roll => Reason::RollingUpdate,
+        OperationType::Replace => Reason::Replacing,
+        OperationType::Recover => Reason::Recovering,
+        OperationType::Rebalance => return None,
+    };
+    Some((reason, operation.message.clone()))
 }
 
 /// What is worth telling: conditions that changed.

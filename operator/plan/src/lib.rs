@@ -5,20 +5,41 @@
 //! cluster ─ validate ─→ Validated ─┐
 //! Observed ────────────────────────┴─ plan ─→ objects, deletes, node calls, status, events
 //! ```
+//! Once a cluster is formed, a `situation` (its `seats`, one for each slot, and its `groups`) goes
+//! through the procedures in the order of their urgency, and `operation` carries the first that has
+//! something to do:
+//!
+//! ```text
+//! recover → replace → roll (what does not work) → scale and moves → roll → balance
+//! ```
 //! A plan may be carried out partly and is made anew from what is there: nothing depends on
 //! having been here before. The order of its parts is the order to carry them out.
 
+mod adopt;
+mod balance;
 mod bootstrap;
 mod conditions;
+mod groups;
 mod infra;
+mod moves;
 mod names;
 mod observed;
+mod operation;
 mod placement;
 mod planning;
+mod recover;
+mod replace;
+mod roll;
+mod scale;
+mod seats;
+mod situation;
+mod slots;
 mod status;
 mod validate;
 
 pub use names::{member_host, pod_name, volume_name};
-pub use observed::{Node, Observed, Surroundings};
-pub use planning::{Delete, KubeEvent, NodeCall, Object, Plan, Severity, plan};
+pub use observed::{Machine, Node, Observed, Surroundings};
+pub use planning::{
+    Act, Call, Check, Delete, Disruption, KubeEvent, NodeCall, Object, Plan, Severity, plan,
+};
 pub use validate::{Invalid, Validated, validate};

@@ -7,6 +7,11 @@ pub fn pod_name(cluster: &str, slot: i32) -> String {
     format!("{cluster}-{slot}")
 }
 
+/// The slot of a pod's name.
+pub fn slot_of(cluster: &str, pod: &str) -> Option<i32> {
+    pod.strip_prefix(cluster)?.strip_prefix('-')?.parse().ok().filter(|slot| *slot >= 0)
+}
+
 pub fn volume_name(cluster: &str, slot: i32) -> String {
     format!("data-{cluster}-{slot}")
 }

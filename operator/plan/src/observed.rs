@@ -29,6 +29,22 @@ pub struct Observed {
     pub slices: Vec<RaftPartitionSlice>,
     /// By name of the pod.
     pub nodes: BTreeMap<String, Node>,
+    /// Machines by name; none = this operator may not see them.
+    pub machines: Option<BTreeMap<String, Machine>>,
+    /// Why the disruption of the pass before was held back, for people to read.
+    pub held_back: Option<String>,
+    /// Why a volume did not grow.
+    pub growth_refused: Option<String>,
+}
+
+/// A machine of Kubernetes, as far as its pods' fate hangs on it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Machine {
+    pub ready: bool,
+    /// Since when it is, or is not.
+    pub since: Time,
+    /// Somebody declared that it does not come back (taint `out-of-service`).
+    pub out_of_service: bool,
 }
 
 /// What a plan needs beside the cluster and its objects.

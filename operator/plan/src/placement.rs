@@ -2,7 +2,9 @@
 //! member is first in about the same number of groups, where a new group's first leader comes from.
 
 use crate::names::{hash, slice_name};
-use multiraft_api::{GROUPS_PER_SLICE, PlannedGroup, PlannedMember, RaftPartitionSliceSpec};
+use multiraft_api::{
+    GROUPS_PER_SLICE, PlannedGroup, PlannedMember, PlannedRole, RaftPartitionSliceSpec,
+};
 
 /// A node that can hold members.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +55,7 @@ fn group(id: u32, voters: usize, places: &[Place]) -> PlannedGroup {
             node: place.node.clone(),
             node_id: place.node_id as i64,
             incarnation: format!("{:016x}", place.incarnation),
+            role: PlannedRole::Voter,
         })
         .collect();
     let next_member_id = members.len() as i64 + 1;

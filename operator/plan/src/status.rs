@@ -5,6 +5,10 @@ use crate::conditions::{Conditions, condition};
 use crate::infra;
 use crate::names::{node_selector, pod_name};
 use crate::observed::{Node, Observed, Surroundings};
+use crate::operation::Work;
+use crate::recover;
+use crate::seats::is_serving;
+use crate::situation::Situation;
 use crate::validate::{Invalid, Validated};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -13,6 +17,7 @@ use multiraft_api::{
     NodeStatus, ObservedGroup, PlannedGroup, REVISION_ANNOTATION, RaftPartitionSliceStatus, Reason,
     UnhealthyGroup, set_condition,
 };
+use multiraft_proto::v1;
 use std::collections::BTreeMap;
 
 /// Groups named one by one in the status; the slices have all.
@@ -51,10 +56,14 @@ impl GroupHealth {
 }
 
 fn health(observed: &Observed, group: &PlannedGroup) -> GroupHealth {
-    let members = || group.members.iter().map(|m| (m, observed.nodes.get(&m.node)));
+    let voters = || group.members.iter().filter(|m| m.role.is_voter());
+    let members = || voters().map(|m| (m, observed.nodes.get(&m.node)));
     let id = group.id.unsigned_abs();
     // A node that lost its disk is connected, but holds no member any more.
-    let holds = |n: &&Node| n.connected && n.groups.contains_key(&id);
+    let holds = |n: &&Node| {
+        let held = n.groups.get(&id);
+        n.connected && held.is_some_and(|s| s.phase() != v1::GroupPhase::RolledBack)
+    };
     let live = || members().filter_map(|(m, n)| Some((m, n.filter(holds)?)));
     // The newest term that a connected member tells of.
     let states = live().filter_map(|(_, n)| n.groups.get(&id));
@@ -67,7 +76,7 @@ fn health(observed: &Observed, group: &PlannedGroup) -> GroupHealth {
         leader,
         term: newest.map_or(0, |s| s.term as i64),
         connected: live().count(),
-        voters: group.members.len(),
+        voters: voters().count(),
     }
 }
 
@@ -116,11 +125,13 @@ pub fn status(
     observed: &Observed,
     env: &Surroundings,
     bootstrap: &Bootstrap,
+    situation: Option<&Situation>,
+    work: Option<&Work>,
 ) -> MultiRaftClusterStatus {
     let groups: Vec<GroupHealth> = bootstrap.groups.iter().map(|g| health(observed, g)).collect();
-    let revision = infra::revision(cluster, env);
+    let revision = infra::revision(cluster);
     let pods: Vec<&Pod> =
-        (0..bootstrap.replicas).filter_map(|slot| pod_of(cluster, observed, slot)).collect();
+        bootstrap.slots.all.iter().filter_map(|slot| pod_of(cluster, observed, *slot)).collect();
     let updated = |p: &&&Pod| p.annotations().get(REVISION_ANNOTATION) == Some(&revision);
     let selector: Vec<String> =
         node_selector(&cluster.name).iter().map(|(k, v)| format!("{k}={v}")).collect();
@@ -132,10 +143,15 @@ pub fn status(
         ready_replicas: pods.iter().filter(|p| is_ready(p, observed)).count() as i32,
         updated_replicas: pods.iter().filter(updated).count() as i32,
         template_revision: Some(revision),
-        replication_factor: bootstrap.groups.first().map(|g| g.members.len() as i32),
+        replication_factor: (!bootstrap.groups.is_empty()).then_some(bootstrap.voters),
         bootstrap: latch(cluster, env, bootstrap),
         groups: Some(counts(cluster, &groups, bootstrap)),
         nodes: nodes(cluster, observed, bootstrap, &groups),
+        operation: situation.zip(work).map(|(situation, work)| work.record(situation)),
+        recovery: match situation {
+            Some(situation) => recover::status(situation, work),
+            None => cluster.status.recovery.clone(),
+        },
         conditions: cluster.status.conditions.clone(),
         ..Default::default()
     };
@@ -150,7 +166,7 @@ pub fn status(
     let omitted = unhealthy.len().saturating_sub(UNHEALTHY_MAX) as i32;
     status.unhealthy_groups_omitted = (omitted > 0).then_some(omitted);
     status.unhealthy_groups = unhealthy.into_iter().take(UNHEALTHY_MAX).map(|(_, g)| g).collect();
-    Conditions { cluster, observed, env, bootstrap, groups: &groups }.set(&mut status);
+    Conditions { cluster, observed, env, bootstrap, situation, groups: &groups }.set(&mut status);
     status
 }
 
@@ -159,13 +175,9 @@ pub fn pod_of<'a>(cluster: &Validated, observed: &'a Observed, slot: i32) -> Opt
     observed.pods.iter().find(|p| p.name_any() == name)
 }
 
-/// By the probe and by the node's own stream. The pod's Ready condition says less: after an outage
-/// of the API server Kubernetes' node controller finds the kubelets silent and sets it to False on
-/// every pod, and kubelets were seen to take 9 to 60 s to mend that.
+/// By the probe and by the node's own stream.
 fn is_ready(pod: &Pod, observed: &Observed) -> bool {
-    let containers = pod.status.as_ref().and_then(|s| s.container_statuses.as_ref());
-    let probed = containers.is_some_and(|all| !all.is_empty() && all.iter().all(|c| c.ready));
-    probed && observed.nodes.get(&pod.name_any()).is_some_and(|node| node.connected)
+    is_serving(pod) && observed.nodes.get(&pod.name_any()).is_some_and(|node| node.connected)
 }
 
 /// Set once all groups are formed, and then for ever.
@@ -185,8 +197,7 @@ fn latch(
 
 fn counts(cluster: &Validated, groups: &[GroupHealth], bootstrap: &Bootstrap) -> GroupsStatus {
     let count = |f: &dyn Fn(&&GroupHealth) -> bool| groups.iter().filter(f).count() as i32;
-    let nodes: Vec<String> =
-        (0..bootstrap.replicas).map(|slot| pod_name(&cluster.name, slot)).collect();
+    let nodes = bootstrap.slots.names(&cluster.name);
     let mut led: BTreeMap<&str, i32> = nodes.iter().map(|n| (n.as_str(), 0)).collect();
     for leader in groups.iter().filter_map(|g| g.leader.as_deref()) {
         *led.entry(leader).or_default() += 1;
@@ -214,9 +225,9 @@ fn nodes(
     bootstrap: &Bootstrap,
     groups: &[GroupHealth],
 ) -> Vec<NodeStatus> {
-    let slots = 0..bootstrap.replicas;
+    let slots = bootstrap.slots.all.iter();
     slots
-        .map(|slot| {
+        .map(|&slot| {
             let name = pod_name(&cluster.name, slot);
             let pod = pod_of(cluster, observed, slot);
             let node = observed.nodes.get(&name);
@@ -224,14 +235,17 @@ fn nodes(
             let connected = node.is_some_and(|n| n.connected);
             let state = match (pod, connected, info) {
                 (None, _, _) => "Absent",
+                (Some(_), true, Some(info)) if info.draining => "Draining",
                 (Some(_), true, Some(info)) if info.activated => "Serving",
                 (Some(_), true, _) => "Waiting",
                 (Some(_), false, Some(_)) => "Unknown",
                 (Some(pod), false, None) if is_running(pod) => "Starting",
                 (Some(_), false, None) => "Pending",
             };
-            let holds =
-                bootstrap.groups.iter().filter(|g| g.members.iter().any(|m| m.node == name));
+            let holds = |voter: bool| {
+                let members = bootstrap.groups.iter().flat_map(|g| &g.members);
+                members.filter(|m| m.node == name && m.role.is_voter() == voter).count() as i32
+            };
             NodeStatus {
                 pod_uid: pod.and_then(|p| p.uid()),
                 incarnation: info.map(|i| format!("{:016x}", i.incarnation)),
@@ -240,8 +254,8 @@ fn nodes(
                 connected,
                 leaders: groups.iter().filter(|g| g.leader.as_deref() == Some(&name)).count()
                     as i32,
-                voters: holds.count() as i32,
-                learners: 0,
+                voters: holds(true),
+                learners: holds(false),
                 name,
             }
         })

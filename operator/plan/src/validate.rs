@@ -3,7 +3,8 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource, ResourceExt};
-use multiraft_api::{MultiRaftCluster, MultiRaftClusterSpec};
+use multiraft_api::{MultiRaftCluster, MultiRaftClusterSpec, PAUSED_ANNOTATION};
+use std::time::Duration;
 
 /// A cluster whose spec makes sense. Nothing after validation reads the raw object's spec.
 #[derive(Clone, Debug)]
@@ -15,6 +16,17 @@ pub struct Validated {
     pub owner: OwnerReference,
     pub spec: MultiRaftClusterSpec,
     pub status: multiraft_api::MultiRaftClusterStatus,
+    /// By the spec or by annotation.
+    pub paused: bool,
+    pub times: Times,
+}
+
+/// The spec's durations.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    pub leader_drain: Duration,
+    pub step: Duration,
+    pub node_lost_after: Duration,
 }
 
 /// What is wrong with a spec, field by field.
@@ -54,6 +66,7 @@ pub fn validate(cluster: &MultiRaftCluster) -> Result<Validated, Invalid> {
                 .to_owned(),
         ),
     }
+    let times = times(spec, &mut problems);
     let (Some(uid), Some(namespace), Some(owner)) =
         (cluster.uid(), cluster.namespace(), cluster.controller_owner_ref(&()))
     else {
@@ -71,7 +84,31 @@ pub fn validate(cluster: &MultiRaftCluster) -> Result<Validated, Invalid> {
         owner,
         spec: spec.clone(),
         status: cluster.status.clone().unwrap_or_default(),
+        paused: spec.paused
+            || cluster.annotations().get(PAUSED_ANNOTATION).is_some_and(|v| v == "true"),
+        times,
     })
+}
+
+/// Longer means never, and arithmetic on it ends somewhere.
+const WEEK_MILLIS: u64 = 7 * 24 * 3_600_000;
+
+fn times(spec: &MultiRaftClusterSpec, problems: &mut Vec<String>) -> Times {
+    let mut time = |field: &str, text: &str| match millis(text) {
+        Some(millis) if millis <= WEEK_MILLIS => Duration::from_millis(millis),
+        _ => {
+            problems.push(format!(
+                "spec.{field}: `{text}` must be a time such as 30s or 10m, of a week at most"
+            ));
+            Duration::ZERO
+        }
+    };
+    let update = &spec.update_strategy;
+    Times {
+        leader_drain: time("updateStrategy.leaderDrainTimeout", &update.leader_drain_timeout),
+        step: time("updateStrategy.stepTimeout", &update.step_timeout),
+        node_lost_after: time("replacement.nodeLostAfter", &spec.replacement.node_lost_after),
+    }
 }
 
 fn millis(text: &str) -> Option<u64> {
@@ -80,6 +117,8 @@ fn millis(text: &str) -> Option<u64> {
     match &text[split..] {
         "ms" => Some(number),
         "s" => number.checked_mul(1000),
+        "m" => number.checked_mul(60_000),
+        "h" => number.checked_mul(3_600_000),
         _ => None,
     }
 }

@@ -3,20 +3,32 @@
 
 use super::owned;
 use crate::bootstrap::Bootstrap;
-use crate::names::node_selector;
+use crate::names::{node_selector, pod_name};
 use crate::observed::Observed;
 use crate::planning::{Delete, Object, Plan};
+use crate::slots::is_terminating;
 use crate::validate::Validated;
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
+use multiraft_api::{PlannedGroup, PlannedMember};
+use multiraft_proto::v1;
 
-pub fn plan(cluster: &Validated, observed: &Observed, bootstrap: &Bootstrap, plan: &mut Plan) {
+/// `stops`: a slot that is being taken out of service counts as gone already.
+pub fn plan(
+    cluster: &Validated,
+    observed: &Observed,
+    bootstrap: &Bootstrap,
+    stops: Option<i32>,
+    plan: &mut Plan,
+) {
     // With one member per group every eviction costs a group: a budget could only block drains
     // for ever.
     if cluster.spec.disruption_budget.enabled && voters(cluster, bootstrap) > 1 {
-        let budget = budget(cluster, bootstrap.replicas - allowed(cluster, observed, bootstrap));
+        let pods = bootstrap.slots.all.len().max(cluster.spec.replicas as usize) as i32;
+        let stops = stops.map(|slot| pod_name(&cluster.name, slot));
+        let budget = budget(cluster, pods - allowed(observed, bootstrap, stops.as_deref()));
         plan.objects.push(Object::Budget(budget));
         return;
     }
@@ -27,20 +39,30 @@ pub fn plan(cluster: &Validated, observed: &Observed, bootstrap: &Bootstrap, pla
 }
 
 fn voters(cluster: &Validated, bootstrap: &Bootstrap) -> usize {
-    let planned = bootstrap.groups.first().map(|g| g.members.len());
+    let voters = |g: &PlannedGroup| g.members.iter().filter(|m| m.role.is_voter()).count();
+    let planned = bootstrap.groups.iter().map(voters).min();
     planned.unwrap_or(cluster.spec.voters() as usize)
 }
 
 /// Nodes that may be evicted now without a group losing its quorum.
-fn allowed(cluster: &Validated, observed: &Observed, bootstrap: &Bootstrap) -> i32 {
-    let spare = |members: &[multiraft_api::PlannedMember]| {
-        let live =
-            members.iter().filter(|m| observed.nodes.get(&m.node).is_some_and(|n| n.connected));
-        live.count() as i32 - (members.len() as i32 / 2 + 1)
+fn allowed(observed: &Observed, bootstrap: &Bootstrap, stops: Option<&str>) -> i32 {
+    let serves = |group: &PlannedGroup, member: &PlannedMember| {
+        let node = observed.nodes.get(&member.node).filter(|n| n.connected);
+        let held = node.and_then(|n| n.groups.get(&group.id.unsigned_abs()));
+        let caught_up = held
+            .is_some_and(|s| s.member_id == member.id as u64 && s.phase() == v1::GroupPhase::Ready);
+        caught_up && stops != Some(member.node.as_str()) && !ends(observed, &member.node)
     };
-    let groups = bootstrap.groups.iter().map(|g| spare(&g.members));
-    let before_the_plan = (voters(cluster, bootstrap) as i32 - 1) / 2;
-    groups.min().unwrap_or(before_the_plan).max(0)
+    let spare = |group: &PlannedGroup| {
+        let voters = || group.members.iter().filter(|m| m.role.is_voter());
+        let live = voters().filter(|m| serves(group, m)).count();
+        live as i32 - (voters().count() as i32 / 2 + 1)
+    };
+    bootstrap.groups.iter().map(spare).min().unwrap_or(0).max(0)
+}
+
+fn ends(observed: &Observed, pod: &str) -> bool {
+    observed.pods.iter().any(|p| p.name_any() == pod && is_terminating(p))
 }
 
 fn budget(cluster: &Validated, min_available: i32) -> PodDisruptionBudget {

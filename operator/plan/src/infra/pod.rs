@@ -1,6 +1,6 @@
 //! The pods of the nodes: restricted, probed over HTTP, on a volume of their own.
 
-use super::config_map::{VOLUME_PATH, config};
+use super::config_map::VOLUME_PATH;
 use super::owned;
 use crate::names::{self, hash, member_host, node_selector, peers_service, volume_name};
 use crate::observed::Surroundings;
@@ -34,16 +34,16 @@ pub fn pod(cluster: &Validated, env: &Surroundings, slot: i32) -> Pod {
         labels.insert("apps.kubernetes.io/pod-index".to_owned(), slot.to_string());
     }
     let mut annotations = options.annotations.clone();
-    annotations.insert(REVISION_ANNOTATION.to_owned(), revision(cluster, env));
+    annotations.insert(REVISION_ANNOTATION.to_owned(), revision(cluster));
     metadata.annotations = Some(annotations);
     Pod { metadata, spec: Some(spec(cluster, env, &name, Some(slot))), status: None }
 }
 
-/// Hash of the template: what all pods of the present spec have in common, configuration included.
-pub fn revision(cluster: &Validated, env: &Surroundings) -> String {
-    let template = spec(cluster, env, "node", None);
-    let options = options(cluster);
-    let content = (template, config(cluster), options.labels, options.annotations);
+/// Hash of what the spec says of all pods, configuration included. Neither what this operator makes
+/// of it nor its defaults are a part: another version of it must not restart a single pod.
+pub fn revision(cluster: &Validated) -> String {
+    let spec = &cluster.spec;
+    let content = (&spec.version, &spec.image, &spec.raft, options(cluster));
     hash(&serde_json::to_vec(&content).unwrap_or_default())
 }
 

@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
 use multiraft_api::{
     CLUSTER_ID_ANNOTATION, INCARNATION_ANNOTATION, SLOT_LABEL, STATE_ANNOTATION,
-    STATE_BOOTSTRAPPED, WhenDeleted,
+    STATE_BOOTSTRAPPED, STATE_RETIRED, WhenDeleted,
 };
 use std::collections::BTreeMap;
 
@@ -52,10 +52,54 @@ pub fn volume(
     }
 }
 
+/// The same volume, asking for more.
+pub fn grown(
+    cluster: &Validated,
+    observed: &Observed,
+    bootstrap: &Bootstrap,
+    slot: i32,
+    size: Quantity,
+) -> PersistentVolumeClaim {
+    let mut volume = volume(cluster, observed, bootstrap, slot);
+    let resources = volume.spec.as_mut().and_then(|spec| spec.resources.as_mut());
+    if let Some(requests) = resources.and_then(|r| r.requests.as_mut()) {
+        requests.insert("storage".to_owned(), size);
+    }
+    volume
+}
+
+/// A volume that was scaled away and is kept for people to look at: owned by nobody, for nobody.
+pub fn retired(present: &PersistentVolumeClaim) -> PersistentVolumeClaim {
+    let mut volume = present.clone();
+    volume.metadata.managed_fields = None;
+    volume.metadata.resource_version = None;
+    volume.metadata.owner_references = None;
+    let retired = (STATE_ANNOTATION.to_owned(), STATE_RETIRED.to_owned());
+    volume.metadata.annotations.get_or_insert_default().extend([retired]);
+    volume.status = None;
+    volume
+}
+
 /// The size that a volume asks for.
 pub fn request(volume: &PersistentVolumeClaim) -> Option<Quantity> {
     let resources = volume.spec.as_ref()?.resources.as_ref()?;
     resources.requests.as_ref()?.get("storage").cloned()
+}
+
+/// Bytes of a quantity: 1Gi, 1024Mi and 1073741824 are the same.
+pub fn bytes(quantity: &Quantity) -> Option<u128> {
+    let text = quantity.0.as_str();
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: u128 = text[..split].parse().ok()?;
+    let (base, powers): (u128, &str) = match text.ends_with('i') {
+        true => (1024, "KMGTPE"),
+        false => (1000, "kMGTPE"),
+    };
+    let power = match text[split..].trim_end_matches('i') {
+        "" => 0,
+        unit => powers.find(unit)? as u32 + 1,
+    };
+    number.checked_mul(base.pow(power))
 }
 
 fn annotations(
@@ -71,7 +115,8 @@ fn annotations(
     let mut all = BTreeMap::from([(CLUSTER_ID_ANNOTATION.to_owned(), id)]);
     let node = observed.nodes.get(&pod_name(&cluster.name, slot));
     let incarnation = node.and_then(|n| n.id()).map(|(_, i)| format!("{i:016x}"));
-    if let Some(incarnation) = said(INCARNATION_ANNOTATION).or(incarnation) {
+    // A directory that was wiped is another one, whatever the volume says.
+    if let Some(incarnation) = incarnation.or(said(INCARNATION_ANNOTATION)) {
         all.insert(INCARNATION_ANNOTATION.to_owned(), incarnation);
     }
     let latching = matches!(bootstrap.stage, Stage::Latching | Stage::Active { .. });

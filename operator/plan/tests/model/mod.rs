@@ -1,28 +1,36 @@
-//! The API server and the nodes in memory, as far as a bootstrap touches them.
+//! The API server, the kubelets and the nodes in memory: what the operator's calls do, call by call,
+//! and what must never happen. One step of time is a second.
 #![allow(dead_code, reason = "each test uses a part")]
 
-use std::collections::BTreeMap;
+mod calls;
+pub mod kube;
+mod raft;
+pub mod scenarios;
 
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use multiraft_api::{MultiRaftCluster, RaftPartitionSlice};
-use multiraft_plan::{Node, NodeCall, Object, Observed, Plan, Surroundings, plan, validate};
-use multiraft_proto::v1;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use multiraft_api::MultiRaftCluster;
+use multiraft_plan::{
+    Act, Delete, Disruption, Object, Observed, Plan, Surroundings, plan, validate,
+};
 
-pub const NODES: usize = 3;
-pub const GROUPS: usize = 16;
-pub const PASSES_MAX: usize = 60;
+pub use kube::Kube;
+pub use raft::Nodes;
+
+pub const NODES: i32 = 3;
+pub const GROUPS: u32 = 16;
+pub const PASSES_MAX: usize = 2_000;
 
 pub struct World {
     pub cluster: MultiRaftCluster,
-    pub observed: Observed,
-    pub epochs: BTreeMap<String, u64>,
-    pub members: BTreeMap<u32, Vec<u64>>,
-    pub hashes: Vec<String>,
-    /// Writes that changed an object.
-    pub writes: usize,
-    /// Bootstrap calls.
-    pub bootstraps: usize,
+    pub kube: Kube,
+    pub nodes: Nodes,
+    /// Seconds since the beginning.
+    pub now: i64,
+    /// What was seen at each pass, for operators that are behind.
+    pub seen: Vec<Observed>,
+    /// Tells what happens, for people who replay a failure.
+    pub tells: bool,
 }
 
 /// Calls that one operator process makes before it is killed.
@@ -31,7 +39,11 @@ pub struct Life {
 }
 
 impl Life {
-    fn spend(&mut self) -> Option<()> {
+    pub fn endless() -> Self {
+        Life { calls: usize::MAX }
+    }
+
+    pub fn spend(&mut self) -> Option<()> {
         self.calls = self.calls.checked_sub(1)?;
         Some(())
     }
@@ -39,148 +51,139 @@ impl Life {
 
 impl World {
     pub fn new() -> Self {
+        Self::of(NODES, GROUPS)
+    }
+
+    pub fn of(replicas: i32, groups: u32) -> Self {
         let cluster = serde_json::json!({
             "apiVersion": "multiraft.atomix.io/v1beta1",
             "kind": "MultiRaftCluster",
             "metadata": {"name": "orders", "namespace": "n", "uid": "u1", "generation": 1},
-            "spec": {"replicas": NODES, "groups": GROUPS, "version": "0.1.0", "storage": {"size": "1Gi"}},
+            "spec": {"replicas": replicas, "groups": groups, "version": "0.1.0", "storage": {"size": "1Gi"}},
         });
         Self {
             cluster: serde_json::from_value(cluster).expect("the manifest is valid"),
-            observed: Observed::default(),
-            epochs: BTreeMap::new(),
-            members: BTreeMap::new(),
-            hashes: Vec::new(),
-            writes: 0,
-            bootstraps: 0,
+            kube: Kube::default(),
+            nodes: Nodes::default(),
+            now: 0,
+            seen: Vec::new(),
+            tells: false,
         }
     }
 
-    pub fn plan(&self, epoch: u64) -> Plan {
+    /// A cluster that is formed and at rest.
+    pub fn formed(replicas: i32, groups: u32) -> Self {
+        let mut world = Self::of(replicas, groups);
+        world.settle(1);
+        world.assert_well();
+        world
+    }
+
+    pub fn edit(&mut self, edit: impl FnOnce(&mut multiraft_api::MultiRaftClusterSpec)) {
+        edit(&mut self.cluster.spec);
+        let generation = self.cluster.metadata.generation.unwrap_or(0) + 1;
+        self.cluster.metadata.generation = Some(generation);
+    }
+
+    pub fn time(&self) -> Time {
+        Time(Timestamp::UNIX_EPOCH + SignedDuration::from_secs(1_800_000_000 + self.now))
+    }
+
+    pub fn observe(&self) -> Observed {
+        let mut observed = self.kube.observe();
+        observed.nodes = self.nodes.views(&self.kube);
+        observed
+    }
+
+    pub fn plan(&mut self, epoch: u64) -> Plan {
+        let observed = self.observe();
+        let plan = self.plan_of(epoch, &observed);
+        self.seen.push(observed);
+        plan
+    }
+
+    /// The plan of an operator that sees this.
+    pub fn plan_of(&self, epoch: u64, observed: &Observed) -> Plan {
         let env = Surroundings {
-            now: serde_json::from_value::<Time>(serde_json::json!("2026-01-01T00:00:00Z"))
-                .expect("a time"),
+            now: self.time(),
             operator_epoch: epoch,
             node_image: "multiraft-node".to_owned(),
             node_pull_policy: None,
         };
-        plan(&self.cluster, &validate(&self.cluster), &self.observed, &env)
+        plan(&self.cluster, &validate(&self.cluster), observed, &env)
     }
 
     /// Carries a plan out, call by call; None when the operator was killed on the way.
     pub fn apply(&mut self, plan: Plan, life: &mut Life) -> Option<()> {
+        let mut done = true;
+        self.tell(|| told(&plan));
         for object in plan.objects {
+            if !self.kube.says(&object) {
+                life.spend()?;
+                // Somebody else changed it: the pass ends.
+                self.kube.apply(object, &self.nodes).then_some(()).or_else(|| self.behind())?;
+            }
+        }
+        for delete in plan.deletes {
             life.spend()?;
-            self.object(object);
+            self.delete(&delete);
         }
         for call in plan.calls {
             life.spend()?;
-            match call {
-                NodeCall::Bootstrap { node, request } => self.bootstrap(&node, request),
-                NodeCall::Activate { node, request } => self.activate(&node, request),
-            }
+            done &= self.nodes.call(&call, &self.kube, self.is_latched()).is_ok();
         }
-        life.spend()?;
-        self.cluster.status = Some(plan.status);
+        if let Some(volume) = plan.growth {
+            life.spend()?;
+            self.kube.apply(Object::Volume(volume), &self.nodes);
+        }
+        if let Some(disruption) = plan.disruption.filter(|_| done) {
+            self.disrupt(disruption, life)?;
+        }
+        if self.cluster.status.as_ref() != Some(&plan.status) {
+            life.spend()?;
+            self.kube.writes += 1;
+            self.cluster.status = Some(plan.status);
+        }
         Some(())
     }
 
-    fn object(&mut self, object: Object) {
-        let o = &mut self.observed;
-        self.writes += usize::from(match object {
-            Object::ServiceAccount(x) => put(&mut o.service_accounts, x, |x| &x.metadata.name),
-            Object::Service(x) => put(&mut o.services, x, |x| &x.metadata.name),
-            Object::ConfigMap(x) => put(&mut o.config_maps, x, |x| &x.metadata.name),
-            Object::Budget(x) => put(&mut o.budgets, x, |x| &x.metadata.name),
-            Object::Volume(x) => {
-                put(&mut o.volumes, x, |x: &PersistentVolumeClaim| &x.metadata.name)
-            }
-            Object::Slice(x) => {
-                self.hashes.push(x.spec.plan_hash.clone());
-                put(&mut o.slices, x, |x: &RaftPartitionSlice| &x.metadata.name)
-            }
-            Object::Pod(pod) => {
-                self.start(*pod);
-                true
-            }
-        });
-    }
-
-    fn start(&mut self, mut pod: Pod) {
-        let name = pod.metadata.name.clone().expect("pods are named");
-        pod.metadata.uid = Some(format!("uid-{name}"));
-        pod.status = serde_json::from_value(serde_json::json!({
-            "phase": "Running",
-            "containerStatuses": [
-                {"name": "node", "ready": true, "restartCount": 0, "image": "", "imageID": ""},
-            ],
-        }))
-        .expect("a pod's status");
-        let number = self.observed.nodes.len() as u64 + 1;
-        let identity = v1::GetInfoResponse {
-            node_id: number,
-            incarnation: number + 100,
-            ..Default::default()
-        };
-        let node = Node { connected: true, identity: Some(identity), groups: BTreeMap::new() };
-        self.observed.nodes.entry(name).or_insert(node);
-        let _ = put(&mut self.observed.pods, pod, |p| &p.metadata.name);
-    }
-
-    /// What every node checks of a fence.
-    fn admit(&mut self, node: &str, fence: &v1::Fence) {
-        let id = self.observed.nodes[node].id().expect("the node is identified");
-        assert_eq!(fence.incarnation, id.1, "fenced for the directory that is there");
-        let highest = self.epochs.entry(node.to_owned()).or_default();
-        assert!(fence.operator_epoch >= *highest);
-        *highest = fence.operator_epoch;
-    }
-
-    fn bootstrap(&mut self, name: &str, request: v1::BootstrapRequest) {
-        self.bootstraps += 1;
-        let fence = request.fence.expect("fenced");
-        self.admit(name, &fence);
-        assert!(!self.is_latched(), "nothing is bootstrapped after the latch");
-        assert!(request.partitions.len() <= 32);
-        for p in request.partitions {
-            let ids: Vec<u64> = p.members.iter().map(|m| m.node_id).collect();
-            let first = self.members.entry(p.partition_id).or_insert_with(|| ids.clone());
-            assert_eq!(*first, ids, "group {} formed with other members", p.partition_id);
-            let node = self.observed.nodes.get_mut(name).expect("the node runs");
-            let state = v1::GroupState {
-                group_id: p.partition_id,
-                term: 1,
-                members: p.members,
-                plan_hash: fence.plan_hash.clone(),
-                ..Default::default()
-            };
-            let held = node.groups.entry(p.partition_id).or_insert(state);
-            assert_eq!(held.plan_hash, fence.plan_hash, "a second, different Bootstrap");
-        }
-        let identity = self.observed.nodes.get_mut(name).and_then(|n| n.identity.as_mut());
-        identity.expect("the node is identified").cluster_id = fence.cluster_id;
-    }
-
-    fn activate(&mut self, name: &str, request: v1::ActivateRequest) {
-        self.admit(name, &request.fence.expect("fenced"));
-        assert!(self.is_latched(), "no client write can exist before the latch");
-        let identity = self.observed.nodes.get_mut(name).and_then(|n| n.identity.as_mut());
-        identity.expect("the node is identified").activated = true;
-    }
-
-    /// Every group that a majority of its members holds elects one of them.
-    pub fn elect(&mut self) {
-        for (group, members) in &self.members {
-            let nodes = self.observed.nodes.values_mut();
-            let mut holders: Vec<_> = nodes.filter(|n| n.groups.contains_key(group)).collect();
-            if holders.len() * 2 <= members.len() {
-                continue;
-            }
-            let leader = holders[0].id().expect("the node is identified").0;
-            for state in holders.iter_mut().filter_map(|n| n.groups.get_mut(group)) {
-                state.leader = leader;
+    fn disrupt(&mut self, disruption: Disruption, life: &mut Life) -> Option<()> {
+        if disruption.checks.iter().all(|check| self.nodes.passes(check, &self.kube)) {
+            life.spend()?;
+            match disruption.act {
+                Act::Call(call) => drop(self.nodes.call(&call, &self.kube, true)),
+                Act::Delete(delete) => self.delete(&delete),
             }
         }
+        Some(())
+    }
+
+    pub fn tell(&self, what: impl FnOnce() -> String) {
+        if self.tells {
+            println!("{:4} {}", self.now, what());
+        }
+    }
+
+    fn behind(&self) -> Option<()> {
+        None
+    }
+
+    /// A deletion by the operator: no group loses its quorum by it.
+    fn delete(&mut self, delete: &Delete) {
+        let before = self.nodes.with_quorum(&self.kube);
+        self.kube.delete(delete);
+        let after = self.nodes.with_quorum(&self.kube);
+        let lost: Vec<&u32> = before.difference(&after).collect();
+        let alone = |g: &&u32| self.nodes.groups[*g].voters().count() == 1;
+        let lost: Vec<&u32> = lost.into_iter().filter(|g| !alone(g)).collect();
+        assert!(lost.is_empty(), "{delete:?} takes the quorum of groups {lost:?}");
+    }
+
+    /// A second passes for kubelets and nodes.
+    pub fn tick(&mut self) {
+        self.now += 1;
+        self.kube.tick(&mut self.nodes);
+        self.nodes.tick(&self.kube);
     }
 
     pub fn is_latched(&self) -> bool {
@@ -190,39 +193,74 @@ impl World {
 
     /// Runs until nothing is to be done; returns the calls that were made in all.
     pub fn settle(&mut self, epoch: u64) -> usize {
-        let mut life = Life { calls: usize::MAX };
+        let mut life = Life::endless();
+        let mut quiet = 0;
         for _ in 0..PASSES_MAX {
             let plan = self.plan(epoch);
-            let (before, writes) = (life.calls, self.writes);
-            let told = self.cluster.status.clone();
-            let quiet = plan.calls.is_empty() && plan.wake_up.is_none();
-            self.apply(plan, &mut life).expect("nobody kills this one");
-            self.elect();
-            if quiet && writes == self.writes && told == self.cluster.status {
-                return usize::MAX - before;
+            let (writes, calls) = (self.kube.writes, self.nodes.calls);
+            let waits = plan.wake_up.is_some();
+            let _ = self.apply(plan, &mut life);
+            self.tick();
+            let still = writes == self.kube.writes && calls == self.nodes.calls && !waits;
+            quiet = if still { quiet + 1 } else { 0 };
+            if quiet == 3 {
+                return usize::MAX - life.calls;
             }
         }
-        panic!("not settled after {PASSES_MAX} passes: {:?}", self.cluster.status);
+        panic!("not settled after {PASSES_MAX} passes: {:#?}", self.cluster.status);
     }
 
-    pub fn assert_formed(&self) {
+    /// Passes until something holds.
+    pub fn until(&mut self, epoch: u64, what: &str, holds: impl Fn(&World) -> bool) {
+        for _ in 0..PASSES_MAX {
+            if holds(self) {
+                return;
+            }
+            let plan = self.plan(epoch);
+            let _ = self.apply(plan, &mut Life::endless());
+            self.tick();
+        }
+        panic!("never: {what}: {:#?}", self.cluster.status);
+    }
+
+    pub fn condition(&self, kind: &str) -> Option<(String, String, String)> {
         let status = self.cluster.status.as_ref().expect("reported");
-        let ready = status.conditions.iter().find(|c| c.type_ == "Ready").expect("Ready is told");
-        assert_eq!(ready.status, "True", "{}", ready.message);
-        assert!(self.hashes.iter().all(|h| *h == self.hashes[0]), "one plan");
-        for (name, node) in &self.observed.nodes {
-            assert_eq!(node.groups.len(), GROUPS, "{name} holds every group it was planned for");
-            assert!(node.identity.as_ref().is_some_and(|i| i.activated));
+        let found = status.conditions.iter().find(|c| c.type_ == kind)?;
+        Some((found.status.clone(), found.reason.clone(), found.message.clone()))
+    }
+
+    /// As a fresh install of the present spec would be.
+    pub fn assert_well(&self) {
+        let (ready, reason, message) = self.condition("Ready").expect("Ready is told");
+        assert_eq!(ready, "True", "{reason}: {message}");
+        let spec = &self.cluster.spec;
+        let status = self.cluster.status.as_ref().expect("reported");
+        assert_eq!(status.operation, None);
+        assert_eq!(self.kube.pods.len(), spec.replicas as usize, "pods");
+        assert_eq!(self.kube.volumes.len(), spec.replicas as usize, "volumes");
+        assert_eq!(status.updated_replicas, spec.replicas, "every pod has the present template");
+        let voters = status.replication_factor.expect("told") as usize;
+        self.nodes.assert_well(&self.kube, spec.groups as u32, voters);
+        for kind in ["FullyReplicated", "Balanced", "Available", "NodesConnected"] {
+            let (value, reason, message) = self.condition(kind).expect("told");
+            assert_eq!(value, "True", "{kind} {reason}: {message}");
+        }
+        for kind in ["Stalled", "Reconciling", "Paused"] {
+            assert_eq!(self.condition(kind), None);
         }
     }
 }
 
-/// Returns whether anything changed, as an API server does by the resource version.
-fn put<K: PartialEq>(all: &mut Vec<K>, object: K, name: impl Fn(&K) -> &Option<String>) -> bool {
-    match all.iter_mut().find(|known| name(known) == name(&object)) {
-        Some(known) if *known == object => return false,
-        Some(known) => *known = object,
-        None => all.push(object),
-    }
-    true
+fn told(plan: &Plan) -> String {
+    let operation = plan.status.operation.as_ref();
+    let operation =
+        operation.map(|o| format!("{:?} {} {}: {}", o.kind, o.subject, o.step, o.message));
+    let calls: Vec<String> =
+        plan.calls.iter().map(|c| format!("{} {}", c.call.name(), c.node)).collect();
+    let disruption = plan.disruption.as_ref().map(|d| match &d.act {
+        Act::Call(call) => format!("{} {}", call.call.name(), call.node),
+        Act::Delete(delete) => format!("{delete:?}"),
+    });
+    let operation = operation.unwrap_or_default();
+    format!("{operation} | {calls:?} | {:?} | {disruption:?}", plan.deletes)
 }

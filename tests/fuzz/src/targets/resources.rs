@@ -44,7 +44,7 @@ pub fn json() -> Seeds {
         .into_bytes()
     };
     let small = r#"{"replicas":3,"groups":4,"version":"0.1.0","storage":{"size":"1Gi"}}"#;
-    let full = r#"{"replicas":5,"groups":8,"replicationFactor":3,"version":"0.1.0","image":{"repository":"r","tag":"0.1.0","pullPolicy":"IfNotPresent"},"storage":{"size":"10Gi","className":"standard","retention":{"whenDeleted":"Delete"}},"raft":{"electionTimeout":"2s","heartbeat":"200ms"},"pod":{"labels":{"a":"b"},"env":[{"name":"A","value":"1"}],"terminationGracePeriodSeconds":90},"disruptionBudget":{"enabled":true},"paused":false}"#;
+    let full = r#"{"replicas":5,"groups":8,"replicationFactor":3,"version":"0.1.0","image":{"repository":"r","tag":"0.1.0","pullPolicy":"IfNotPresent"},"storage":{"size":"10Gi","className":"standard","retention":{"whenDeleted":"Delete"}},"raft":{"electionTimeout":"2s","heartbeat":"200ms"},"pod":{"labels":{"a":"b"},"env":[{"name":"A","value":"1"}],"terminationGracePeriodSeconds":90},"placement":{"rebalance":"Manual","maxConcurrentMoves":4},"updateStrategy":{"type":"OnDelete","leaderDrainTimeout":"30s","stepTimeout":"1h"},"replacement":{"policy":"Manual","nodeLostAfter":"10m"},"recovery":{"requestID":"a","clusterID":"u1","groups":[1],"keepNodes":["orders-0"],"acceptDataLoss":true},"disruptionBudget":{"enabled":true},"paused":false}"#;
     let huge = r#"{"replicas":3,"groups":4,"version":"0.1.0","storage":{"size":"1Gi"},"raft":{"electionTimeout":"1s","heartbeat":"18446744073709551615ms"}}"#;
     vec![("small", resource(small)), ("full", resource(full)), ("huge", resource(huge))]
 }

@@ -1,0 +1,190 @@
+//! Random histories: specs that change, nodes that fail, operators that die, two of them at once of
+//! which one sees the world as it was. In the end the cluster is as a fresh install would be.
+//!
+//! A failure prints the seed; `MULTIRAFT_SEED=n` runs that one alone, `MULTIRAFT_SEQUENCES=n` so many.
+
+mod model;
+
+use model::kube::BROKEN;
+use model::{Life, World};
+use multiraft_api::{PodOptions, WhenScaled};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// A small generator that is the same everywhere (splitmix64).
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % sides
+    }
+
+    fn one_in(&mut self, sides: u64) -> bool {
+        self.roll(sides) == 0
+    }
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+fn each_seed(default: u64, run: impl Fn(u64)) {
+    let seeds = match number("MULTIRAFT_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("MULTIRAFT_SEQUENCES").unwrap_or(default),
+    };
+    for seed in seeds {
+        if catch_unwind(AssertUnwindSafe(|| run(seed))).is_err() {
+            panic!("MULTIRAFT_SEED={seed} replays this");
+        }
+    }
+}
+
+fn start(dice: &mut Dice) -> World {
+    let mut world = World::of(1 + 2 * dice.roll(3) as i32, 1 + dice.roll(6) as u32);
+    let factor = if world.cluster.spec.replicas >= 3 { 3 } else { 1 };
+    world.cluster.spec.replication_factor = Some(factor);
+    world.settle(1);
+    world.assert_well();
+    world.tells = number("MULTIRAFT_SEED").is_some();
+    world
+}
+
+/// Somebody edits the spec; the result is always one that the API server takes.
+fn edit(world: &mut World, dice: &mut Dice) {
+    let choice = dice.roll(9);
+    let value = dice.roll(6) as i32;
+    world.tell(|| format!("EDIT {choice} {value}"));
+    world.edit(|spec| match choice {
+        0..=2 => spec.replicas = (1 + value).max(spec.replication_factor.unwrap_or(1)),
+        3 => spec.version = format!("0.{value}.0"),
+        4 => spec.version = BROKEN.to_owned(),
+        5 => {
+            let pod = spec.pod.get_or_insert_with(|| PodOptions {
+                termination_grace_period_seconds: 60,
+                ..PodOptions::default()
+            });
+            pod.labels.insert("edit".to_owned(), value.to_string());
+        }
+        6 => spec.paused = value < 2,
+        7 => spec.placement.max_concurrent_moves = 1 + value,
+        _ => {
+            let factor = if value < 3 { 1 } else { 3 };
+            spec.replication_factor = (factor <= spec.replicas).then_some(factor).or(Some(1));
+        }
+    });
+}
+
+/// Something breaks that a cluster of three voters survives; not a second time before all is well.
+fn fault(world: &mut World, dice: &mut Dice) {
+    if !is_whole(world) || world.cluster.spec.replication_factor != Some(3) {
+        return;
+    }
+    let pods: Vec<String> = world.kube.pods.keys().cloned().collect();
+    let pod = &pods[dice.roll(pods.len() as u64) as usize];
+    let kind = dice.roll(4);
+    world.tell(|| format!("FAULT {kind} {pod}"));
+    match kind {
+        0 => world.nodes.wipe(pod, &world.kube),
+        1 => world.nodes.roll_back(pod, &world.kube),
+        2 => drop(world.kube.pods.remove(pod)),
+        _ => {
+            let spec = world.kube.pods[pod].spec.as_ref();
+            let machine = spec.and_then(|s| s.node_name.clone()).expect("it runs");
+            world.kube.machines.remove(&machine);
+        }
+    }
+    // Seen by all, before somebody asks for a single voter: then there is nothing to lose.
+    world.tick();
+}
+
+fn is_whole(world: &World) -> bool {
+    world.kube.pods.keys().all(|pod| world.kube.runs(pod) && world.kube.has_machine(pod))
+        && world.condition("FullyReplicated").is_some_and(|c| c.0 == "True")
+        && world.nodes.are_all_well(&world.kube, 3)
+}
+
+fn repair(world: &mut World) {
+    world.edit(|spec| {
+        spec.paused = false;
+        if spec.version == BROKEN {
+            spec.version = "1.0.0".to_owned();
+        }
+    });
+}
+
+#[test]
+fn random_changes_end_like_a_fresh_install() {
+    each_seed(150, |seed| {
+        let mut dice = Dice(seed);
+        let mut world = start(&mut dice);
+        let mut epoch = 1;
+        for _ in 0..60 {
+            if dice.one_in(5) {
+                edit(&mut world, &mut dice);
+            }
+            if dice.one_in(12) {
+                fault(&mut world, &mut dice);
+            }
+            let plan = world.plan(epoch);
+            let mut life = Life::endless();
+            if dice.one_in(8) {
+                life.calls = dice.roll(6) as usize;
+                epoch += 1;
+            }
+            let _ = world.apply(plan, &mut life);
+            (0..dice.roll(3)).for_each(|_| world.tick());
+        }
+        repair(&mut world);
+        world.settle(epoch + 1);
+        world.assert_well();
+    });
+}
+
+#[test]
+fn an_operator_that_sees_the_world_as_it_was_costs_only_time() {
+    each_seed(100, |seed| {
+        let mut dice = Dice(seed ^ 0xface);
+        let mut world = start(&mut dice);
+        // The first one leads no more and does not know it.
+        let mut epochs = [2, 3];
+        for _ in 0..60 {
+            if dice.one_in(6) {
+                edit(&mut world, &mut dice);
+            }
+            let which = dice.roll(2) as usize;
+            if dice.one_in(20) {
+                epochs[which] = epochs[0].max(epochs[1]) + 1;
+            }
+            let seen = world.observe();
+            world.seen.push(seen);
+            let back = dice.roll(8).min(world.seen.len() as u64 - 1) as usize;
+            let seen = world.seen[world.seen.len() - 1 - back].clone();
+            let plan = world.plan_of(epochs[which], &seen);
+            let _ = world.apply(plan, &mut Life::endless());
+            if dice.one_in(2) {
+                world.tick();
+            }
+        }
+        repair(&mut world);
+        world.settle(epochs[0].max(epochs[1]) + 1);
+        world.assert_well();
+    });
+}
+
+#[test]
+fn a_kept_volume_is_never_taken_up_again() {
+    let mut world = World::formed(5, 6);
+    world.edit(|s| {
+        s.storage.as_mut().expect("given").retention.when_scaled = WhenScaled::Retain;
+        s.replicas = 3;
+    });
+    world.settle(1);
+    assert_eq!((world.kube.pods.len(), world.kube.volumes.len()), (3, 5));
+    world.edit(|s| s.replicas = 4);
+    world.settle(1);
+    assert!(world.kube.pods.contains_key("orders-5"), "{:?}", world.kube.pods.keys());
+}
