@@ -39,6 +39,9 @@ for alert in $(sed -n 's/.*- alert: //p' "$chart/files/alerts.yaml"); do
   grep -q "RUNBOOK#${alert,,}$" "$chart/files/alerts.yaml" || { echo "$alert links to another page"; exit 1; }
   grep -q "alertname: $alert\b" charts/tests/alerts.yaml || { echo "charts/tests/alerts.yaml has no test of $alert"; exit 1; }
 done
+for reason in $(sed -n '/^pub enum Reason/,/^}/s/^    \([A-Z][A-Za-z]*\),$/\1/p' operator/api/src/conditions.rs); do
+  grep -q "^| .*\`$reason\`" docs/runbook.md || { echo "docs/runbook.md does not say what helps for $reason"; exit 1; }
+done
 rules=$(mktemp -d)
 trap 'rm -rf "$rules"' EXIT
 cp "$chart/files/alerts.yaml" "$rules/alerts-rules.yaml"
