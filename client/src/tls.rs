@@ -58,10 +58,13 @@ impl Tls {
 
     pub(crate) fn connector(&self) -> Result<Connector, Error> {
         let invalid = |message: String| Error::Invalid { message: format!("TLS: {message}") };
-        let files = Files { ca: self.ca.clone(), pair: self.pair.clone() };
+        let files = Files { ca: self.ca.clone(), pair: self.pair.clone(), node_of: None };
         let credentials = Credentials::load(files).map_err(|e| invalid(e.to_string()))?;
-        let connector = Connector::new(credentials, self.server_name.clone(), HTTP2);
-        connector.map_err(|e| invalid(e.to_string()))
+        let connector = Connector::new(credentials, HTTP2);
+        match &self.server_name {
+            None => Ok(connector),
+            Some(name) => connector.server_name(name.clone()).map_err(|e| invalid(e.to_string())),
+        }
     }
 }
 

@@ -22,20 +22,19 @@ pub struct Connector {
 }
 
 impl Connector {
-    /// `protocol`: what is spoken (ALPN), such as `h2`. `server_name`: what certificates must name;
-    /// the host that is connected to if `None`.
+    /// `protocol`: what is spoken (ALPN), such as `h2`.
+    pub fn new(credentials: Arc<Credentials>, protocol: &'static [u8]) -> Connector {
+        Connector { credentials, server_name: None, protocol }
+    }
+
+    /// What certificates must name, instead of the host that is connected to.
     ///
     /// # Errors
-    /// The server name is none.
-    pub fn new(
-        credentials: Arc<Credentials>,
-        server_name: Option<String>,
-        protocol: &'static [u8],
-    ) -> Result<Connector> {
-        if let Some(name) = &server_name {
-            parse_name(name)?;
-        }
-        Ok(Connector { credentials, server_name, protocol })
+    /// It is no name.
+    pub fn server_name(mut self, name: String) -> Result<Connector> {
+        parse_name(&name)?;
+        self.server_name = Some(name);
+        Ok(self)
     }
 
     pub fn credentials(&self) -> &Arc<Credentials> {

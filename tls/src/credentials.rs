@@ -1,6 +1,7 @@
 //! Certificates and keys from files, and what TLS makes of them; read again when the files change.
 
 use crate::error::TlsError;
+use crate::identity::{Identity, Role};
 use crate::limits::FILE_BYTES_MAX;
 use crate::validity::{Span, Validity, now};
 use rustls::crypto::CryptoProvider;
@@ -28,6 +29,8 @@ pub struct Files {
     pub ca: PathBuf,
     /// A client that shows no certificate has none.
     pub pair: Option<Pair>,
+    /// The certificate must name a node of this cluster: no other would be taken for a peer.
+    pub node_of: Option<String>,
 }
 
 /// What the files held.
@@ -158,6 +161,11 @@ impl Files {
         let validity =
             Validity::of(own).map_err(|reason| TlsError::Certificate { path: path(), reason })?;
         check_time(&pair.certificate, validity)?;
+        if let Some(cluster) = &self.node_of
+            && Identity::of(own, cluster).is_none_or(|own| own.role != Role::Node)
+        {
+            return Err(TlsError::NotANode { path: path(), cluster: cluster.clone() });
+        }
         let key = certified(pair, chain, key)?;
         Ok(Loaded { roots, key: Some(Arc::new(key)), validity: Some(validity) })
     }

@@ -33,8 +33,10 @@ pub struct Settings {
     pub peers: PortFiles,
 }
 
-impl From<PortFiles> for Files {
-    fn from(PortFiles { certificate, key, ca }: PortFiles) -> Files {
-        Files { ca, pair: Some(Pair { certificate, key }) }
+impl PortFiles {
+    /// `node_of`: the cluster that the certificate must name a node of.
+    pub(crate) fn files(self, node_of: Option<String>) -> Files {
+        let PortFiles { certificate, key, ca } = self;
+        Files { ca, pair: Some(Pair { certificate, key }), node_of }
     }
 }

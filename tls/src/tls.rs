@@ -35,6 +35,7 @@ const NOT_PLAIN: &[u8] = b"\0\0\0\x04\0\0\0\0\0\
 pub struct Tls {
     clients: Door,
     peers: Door,
+    /// There is none where TLS is disabled.
     connector: Option<Connector>,
     fallbacks: AtomicU64,
     dials_failed: AtomicU64,
@@ -69,17 +70,12 @@ impl Tls {
         if mode == Mode::Disabled {
             return Ok(Tls::disabled());
         }
-        let client_credentials = Credentials::load(clients.clone().into())?;
-        let peer_credentials = match peers == clients {
-            true => client_credentials.clone(),
-            false => Credentials::load(peers.clone().into())?,
+        let same = peers == clients;
+        let peer_credentials = Credentials::load(peers.files(Some(cluster.clone())))?;
+        let client_credentials = match same {
+            true => peer_credentials.clone(),
+            false => Credentials::load(clients.files(None))?,
         };
-        let own = peer_credentials.current();
-        let own = own.key.as_ref().and_then(|key| key.cert.first());
-        let own = own.and_then(|certificate| Identity::of(certificate, &cluster));
-        if own.is_none_or(|own| own.role != Role::Node) {
-            return Err(TlsError::NotANode { path: peers.certificate, cluster });
-        }
         let client_door = Door {
             cluster: cluster.clone(),
             credentials: Some(client_credentials),
@@ -92,8 +88,8 @@ impl Tls {
             certificate_needed: true,
             ..Door::new(mode, LINK)
         };
-        let connector = Connector::new(peer_credentials, None, LINK).ok();
-        Ok(Arc::new(Tls::new((client_door, peer_door), connector)))
+        let connector = Connector::new(peer_credentials, LINK);
+        Ok(Arc::new(Tls::new((client_door, peer_door), Some(connector))))
     }
 
     fn new((clients, peers): (Door, Door), connector: Option<Connector>) -> Tls {

@@ -41,8 +41,8 @@ fn connector(ca: &Authority, shown: Option<(&Authority, &Wish)>, folder: &Path) 
         place.write(&issued, &ca.pem());
         Pair { certificate: place.certificate.clone(), key: place.key.clone() }
     });
-    let credentials = Credentials::load(Files { ca: place.ca, pair }).unwrap();
-    Connector::new(credentials, None, b"h2").unwrap()
+    let credentials = Credentials::load(Files { ca: place.ca, pair, node_of: None }).unwrap();
+    Connector::new(credentials, b"h2")
 }
 
 /// Lets each client in, says who it is, and closes.
@@ -126,11 +126,8 @@ async fn strangers_are_told_why_they_do_not_come_in_and_others_still_do() {
         assert!(error.contains(words), "{name}: {error}");
     }
     // The server that is not whom the client asked for.
-    let elsewhere = Connector::new(
-        connector(&ours, Some((&ours, &good)), &folder.path().join("name")).credentials().clone(),
-        Some("elsewhere.example".into()),
-        b"h2",
-    );
+    let elsewhere = connector(&ours, Some((&ours, &good)), &folder.path().join("name"))
+        .server_name("elsewhere.example".into());
     let error = visit(&elsewhere.unwrap(), &address).await.unwrap_err();
     assert!(error.contains("does not name elsewhere.example"), "{error}");
     let right = connector(&ours, Some((&ours, &good)), &folder.path().join("right"));
@@ -308,8 +305,9 @@ async fn only_a_node_of_this_cluster_is_a_peer() {
     // A client of the cluster, whatever it may do, is no node.
     let admin = ours.place(&folder.path().join("admin"), &Wish::of("orders/admin/me"));
     let Place { certificate, key, ca } = admin.clone();
-    let credentials = Credentials::load(Files { ca, pair: Some(Pair { certificate, key }) });
-    let link = Connector::new(credentials.unwrap(), None, b"multiraft-link").unwrap();
+    let credentials =
+        Credentials::load(Files { ca, pair: Some(Pair { certificate, key }), node_of: None });
+    let link = Connector::new(credentials.unwrap(), b"multiraft-link");
     let tcp = TcpStream::connect(&address).await.unwrap();
     let mut stream = link.connect(tcp, "127.0.0.1").await.unwrap();
     assert_eq!(stream.read_u8().await.unwrap(), 0, "not welcome");
@@ -321,7 +319,7 @@ async fn only_a_node_of_this_cluster_is_a_peer() {
     assert!(error.contains("multiraft://orders/node/NAME"), "{error}");
     assert_eq!(dial(&strict, &address).await, Ok(true));
     // A port takes only its own protocol.
-    let wrong = Connector::new(link.credentials().clone(), None, b"h2").unwrap();
+    let wrong = Connector::new(link.credentials().clone(), b"h2");
     let error = visit(&wrong, &address).await.unwrap_err();
     assert!(error.contains("right port"), "{error}");
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 
 fn files(place: &Place) -> Files {
     let Place { certificate, key, ca } = place.clone();
-    Files { ca, pair: Some(Pair { certificate, key }) }
+    Files { ca, pair: Some(Pair { certificate, key }), node_of: Some("orders".into()) }
 }
 
 fn refusal(place: &Place) -> String {
@@ -56,6 +56,10 @@ fn a_bad_file_is_named_with_the_remedy() {
     spoil(&place.certificate, &expired.certificate, &["expired 2 d 0 h ago", "renew"]);
     let early = authority.issue(&Wish::of("orders/node/a").not_yet_valid());
     spoil(&place.certificate, &early.certificate, &["valid only in", "clock"]);
+    for name in ["orders/admin/a", "invoices/node/a"] {
+        let other = authority.issue(&Wish::of(name));
+        spoil(&place.certificate, &other.certificate, &["multiraft://orders/node/NAME"]);
+    }
     std::fs::remove_file(&place.key).unwrap();
     let missing = refusal(&place);
     assert!(missing.contains("tls.key: cannot be read") && missing.contains("path"), "{missing}");
