@@ -28,7 +28,7 @@ fn five() -> World {
 
 fn nothing(_: &World) {}
 
-pub const ALL: [Scenario; 9] = [
+pub const ALL: [Scenario; 11] = [
     Scenario { name: "bootstrap", start: || World::of(3, GROUPS), change: |_| {}, end: nothing },
     Scenario { name: "up", start: three, change: |w| w.edit(|s| s.replicas = 5), end: nothing },
     Scenario {
@@ -89,5 +89,34 @@ pub const ALL: [Scenario; 9] = [
         start: three,
         change: |w| w.nodes.roll_back("orders-0", &w.kube),
         end: nothing,
+    },
+    Scenario {
+        name: "more voters",
+        start: five,
+        change: |w| w.edit(|s| s.replication_factor = Some(5)),
+        end: nothing,
+    },
+    Scenario {
+        name: "recover",
+        start: three,
+        change: |w| {
+            for pod in ["orders-1", "orders-2"] {
+                let spec = w.kube.pods[pod].spec.as_ref();
+                let machine = spec.and_then(|s| s.node_name.clone()).expect("bound");
+                w.kube.machines.remove(&machine);
+            }
+            // A request is over at once while no group lacks a quorum.
+            (0..3).for_each(|_| w.tick());
+            w.edit(|s| {
+                s.recovery = Some(multiraft_api::Recovery {
+                    request_id: "a".to_owned(),
+                    cluster_id: "u1".to_owned(),
+                    groups: Vec::new(),
+                    keep_nodes: Vec::new(),
+                    accept_data_loss: true,
+                });
+            });
+        },
+        end: |w| assert!(w.nodes.groups.values().all(|g| g.recovery == 1), "once"),
     },
 ];
