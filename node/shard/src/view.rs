@@ -7,6 +7,7 @@ use multiraft_machine::Machine;
 use multiraft_proto::v1::{
     GroupConfig, GroupState, MemberProgress, MemberRole, PeerState, ServiceConfig,
 };
+use std::collections::BTreeSet;
 
 impl Shard {
     pub fn facts(&self) -> &NodeFacts {
@@ -45,9 +46,15 @@ impl Shard {
         Some(replica.group.configuration().to_wire(id, replica.group.member_id()))
     }
 
+    /// Nodes that there is a session with, or a group in common. One that left every group and ended
+    /// is nobody any more: a client that counted it would miss its answer for ever.
     pub fn peers(&self) -> Vec<PeerState> {
+        let configurations = self.replicas.values().map(|r| r.group.configuration());
+        let members: BTreeSet<u64> =
+            configurations.flat_map(|c| &c.members).map(|m| m.node_id).collect();
         let peers = self.ctx.peers.iter();
         peers
+            .filter(|(node, peer)| peer.pair.is_up() || members.contains(node))
             .map(|(node, peer)| PeerState {
                 node_id: *node,
                 address: peer.address.clone(),

@@ -75,6 +75,25 @@ fn the_leader_is_removed_by_its_successor() {
     nodes.assert_serving();
 }
 
+/// A client that counts it would wait for its answer, and could not begin (seen after a scale-down).
+#[test]
+fn a_node_that_left_and_ended_is_no_peer() {
+    let mut nodes = Nodes::formed();
+    let leader = nodes.leader(1);
+    let gone = (leader + 1) % 3;
+    let remove = json!({"groupId": 1, "memberId": (gone + 1).to_string()});
+    eventually("its removal", || nodes.nodes[leader].call("Node/RemoveMember", &remove).is_ok());
+    nodes.kill(gone);
+    let id = nodes.nodes[gone].id;
+    for position in [leader, (leader + 2) % 3] {
+        eventually("a list of peers without it", || {
+            let info = nodes.nodes[position].ok("Node/GetInfo", &json!({}));
+            let peers = info["peers"].as_array().cloned().unwrap_or_default();
+            peers.len() == 1 && number(&peers[0]["nodeId"]) != id
+        });
+    }
+}
+
 #[test]
 fn leadership_goes_where_it_is_asked_to() {
     let mut nodes = Nodes::formed();
