@@ -247,26 +247,38 @@ outage() { # fault, end of the fault
   acknowledged 20
   $CLUSTER "apiserver-$2"
   started=$(date +%s%3N)
-  for _ in $(seq 300); do
-    ! status_is_right || break
-    sleep 0.2
-  done
-  status_is_right || { kubectl get -n "$NAMESPACE" mrc orders -o yaml; return 1; }
+  eventually status_is_right || { leaders; kubectl get -n "$NAMESPACE" mrc,rps -o yaml; return 1; }
   echo "FIGURE status right $(($(date +%s%3N) - started)) ms after the API server's return"
-  # Kubernetes' node controller doubts all nodes now, and with them their pods; we do not.
+  # Kubernetes' node controller doubts all nodes now, and with them their pods; we do not. Leaders may
+  # move on, because the one that ended leads nothing yet.
   for _ in $(seq 20); do
-    status_is_right || { kubectl get -n "$NAMESPACE" mrc orders -o yaml; return 1; }
+    is_ready || { kubectl get -n "$NAMESPACE" mrc orders -o yaml; return 1; }
     sleep 1
   done
+  eventually status_is_right || { leaders; kubectl get -n "$NAMESPACE" mrc,rps -o yaml; return 1; }
   kubectl wait nodes --all --for=condition=Ready --timeout=60s
   kubectl wait pods --all -n "$NAMESPACE" --for=condition=Ready --timeout=120s
+}
+
+# Within a minute.
+eventually() { # command…
+  local _
+  for _ in $(seq 300); do
+    ! "$@" || return 0
+    sleep 0.2
+  done
+  return 1
+}
+
+is_ready() {
+  [[ $(kubectl get --request-timeout=2s -n "$NAMESPACE" mrc orders -o jsonpath='{.status.conditions[?(@.type=="Ready")].status}') = True ]]
 }
 
 # Ready, and every group's leader the one that the nodes tell of.
 status_is_right() {
   local told
   told=$(kubectl get --request-timeout=2s -n "$NAMESPACE" rps -o jsonpath='{range .items[*].status.groups[*]}{.id} {.leader}{"\n"}{end}') &&
-    [[ $(kubectl get --request-timeout=2s -n "$NAMESPACE" mrc orders -o jsonpath='{.status.conditions[?(@.type=="Ready")].status}') = True ]] &&
+    is_ready &&
     diff <(sort <<<"$told") <(leaders | sort)
 }
 

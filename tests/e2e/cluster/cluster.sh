@@ -83,10 +83,20 @@ up() {
   start_controllers
   for n in $(seq "$NODES"); do start_kubelet "$n"; done
   apply_addons
-  await "nodes" 60 nodes_ready
+  await "nodes" 60 nodes_joined
   await "default service account" 30 kube get serviceaccount default
   trap - EXIT
   say "local Kubernetes with $NODES nodes ready in $((SECONDS - started)) s: eval \"\$($0 env)\""
+}
+
+# All kubelets of a machine make their device plugins' socket at one path, whatever their root: of two
+# that do so at once, one ends.
+nodes_joined() {
+  local n
+  for n in $(seq "$NODES"); do
+    daemon_alive "n$n.kubelet" || { start_daemon "n$n.kubelet" && sleep 1; }
+  done
+  nodes_ready
 }
 
 failed_up() {
