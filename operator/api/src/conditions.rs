@@ -46,6 +46,7 @@ pub enum Reason {
     Recovering,
     Balanced,
     Uneven,
+    MachineShared,
     AllReplicated,
     UnderReplicated,
     StepTimeout,

@@ -1,11 +1,14 @@
 //! Conditions: what holds, and in words what to do where it does not.
 
+use crate::balance;
 use crate::bootstrap::{Bootstrap, Stage};
 use crate::groups::Group;
+use crate::moves;
 use crate::names::pod_name;
 use crate::observed::{Observed, Surroundings};
 use crate::planning::{KubeEvent, Severity};
 use crate::replace;
+use crate::seats::Seat;
 use crate::situation::Situation;
 use crate::status::GroupHealth;
 use crate::validate::Validated;
@@ -150,13 +153,21 @@ impl Conditions<'_> {
         let loads = s.loads();
         let members = spread(staying().filter_map(|t| loads.get(&t.slot).copied()).collect());
         let leaders = spread(staying().map(|t| s.led_by(t.slot, false)).collect());
-        let even = members.1 - members.0 <= 1 && leaders.1 - leaders.0 <= 2;
-        let reason = if even { Reason::Balanced } else { Reason::Uneven };
         let message = format!(
             "each node holds {} to {} members and leads {} to {} groups",
             members.0, members.1, leaders.0, leaders.1
         );
-        self.put(status, ConditionType::Balanced, even, reason, message);
+        // What no move betters is as even as zones and machines let it be.
+        let rest = staying().all(Seat::is_ready);
+        let movable = s.groups.iter().any(|g| moves::gain(s, g, &loads).is_some());
+        let members = !movable && (rest || members.1 - members.0 <= 1);
+        let leaders = leaders.1 - leaders.0 <= 2 || (rest && balance::transfers(s).is_empty());
+        let (reason, message) = match s.shared_machine() {
+            _ if !(members && leaders) => (Reason::Uneven, message),
+            Some(shared) => (Reason::MachineShared, shared),
+            None => (Reason::Balanced, message),
+        };
+        self.put(status, ConditionType::Balanced, reason == Reason::Balanced, reason, message);
     }
 
     fn down(&self) -> Vec<String> {

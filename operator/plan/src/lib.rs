@@ -19,6 +19,7 @@ mod adopt;
 mod balance;
 mod bootstrap;
 mod conditions;
+mod domains;
 mod groups;
 mod infra;
 mod moves;

@@ -2,6 +2,7 @@
 
 use crate::bootstrap::{Bootstrap, Stage};
 use crate::conditions::{Conditions, condition};
+use crate::domains::Domain;
 use crate::infra;
 use crate::names::{node_selector, pod_name};
 use crate::observed::{Node, Observed, Surroundings};
@@ -9,6 +10,7 @@ use crate::operation::Work;
 use crate::recover;
 use crate::seats::is_serving;
 use crate::situation::Situation;
+use crate::slots::volume_of;
 use crate::validate::{Invalid, Validated};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -230,6 +232,9 @@ fn nodes(
         .map(|&slot| {
             let name = pod_name(&cluster.name, slot);
             let pod = pod_of(cluster, observed, slot);
+            let volume = volume_of(&cluster.name, observed, slot);
+            let zone_key = &cluster.spec.placement.zone_key;
+            let domain = Domain::of(observed, zone_key, pod, volume);
             let node = observed.nodes.get(&name);
             let info = node.and_then(|n| n.identity.as_ref());
             let connected = node.is_some_and(|n| n.connected);
@@ -248,6 +253,8 @@ fn nodes(
             };
             NodeStatus {
                 pod_uid: pod.and_then(|p| p.uid()),
+                machine: domain.machine.map(str::to_owned),
+                zone: domain.zone.map(str::to_owned),
                 incarnation: info.map(|i| format!("{:016x}", i.incarnation)),
                 version: info.map(|i| i.version.clone()),
                 state: state.to_owned(),

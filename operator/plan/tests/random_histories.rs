@@ -85,12 +85,13 @@ fn fault(world: &mut World, dice: &mut Dice) {
     }
     let pods: Vec<String> = world.kube.pods.keys().cloned().collect();
     let pod = &pods[dice.roll(pods.len() as u64) as usize];
-    let kind = dice.roll(4);
+    let kind = dice.roll(5);
     world.tell(|| format!("FAULT {kind} {pod}"));
     match kind {
         0 => world.nodes.wipe(pod, &world.kube),
         1 => world.nodes.roll_back(pod, &world.kube),
         2 => drop(world.kube.pods.remove(pod)),
+        3 => world.kube.silence(pod),
         _ => {
             let spec = world.kube.pods[pod].spec.as_ref();
             let machine = spec.and_then(|s| s.node_name.clone()).expect("it runs");

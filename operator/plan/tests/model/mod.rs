@@ -10,6 +10,8 @@ pub mod scenarios;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use multiraft_api::MultiRaftCluster;
+use std::collections::BTreeSet;
+
 use multiraft_plan::{
     Act, Delete, Disruption, Object, Observed, Plan, Surroundings, plan, validate,
 };
@@ -229,6 +231,26 @@ impl World {
         Some((found.status.clone(), found.reason.clone(), found.message.clone()))
     }
 
+    /// No two voters of a group are in one zone, if there are enough; within a zone, and without that
+    /// everywhere, nodes hold as many as each other.
+    fn assert_zones(&self, voters: usize) {
+        let nodes = &self.cluster.status.as_ref().expect("reported").nodes;
+        let zone = |pod: &str| nodes.iter().find(|n| n.name == pod).and_then(|n| n.zone.clone());
+        let all: BTreeSet<_> = nodes.iter().map(|n| n.zone.clone().expect("known")).collect();
+        let groups = self.kube.slices.values().flat_map(|s| &s.spec.groups);
+        for group in groups.filter(|_| all.len() >= voters) {
+            let zones: BTreeSet<_> = group.members.iter().map(|m| zone(&m.node)).collect();
+            assert_eq!(zones.len(), voters, "{group:?} among {all:?}");
+        }
+        for zone in all.iter().map(Some).filter(|_| voters > 1).chain([None]) {
+            let held = nodes.iter().filter(|n| zone.is_none_or(|z| n.zone.as_ref() == Some(z)));
+            let held: Vec<i32> = held.map(|n| n.voters).collect();
+            let spread = held.iter().max().unwrap_or(&0) - held.iter().min().unwrap_or(&0);
+            let forced = zone.is_none() && voters > 1;
+            assert!(spread <= 1 || forced, "members are uneven in {zone:?}: {nodes:?}");
+        }
+    }
+
     /// As a fresh install of the present spec would be.
     pub fn assert_well(&self) {
         let (ready, reason, message) = self.condition("Ready").expect("Ready is told");
@@ -241,6 +263,7 @@ impl World {
         assert_eq!(status.updated_replicas, spec.replicas, "every pod has the present template");
         let voters = status.replication_factor.expect("told") as usize;
         self.nodes.assert_well(&self.kube, spec.groups as u32, voters);
+        self.assert_zones(voters);
         for kind in ["FullyReplicated", "Balanced", "Available", "NodesConnected"] {
             let (value, reason, message) = self.condition(kind).expect("told");
             assert_eq!(value, "True", "{kind} {reason}: {message}");
