@@ -4,7 +4,7 @@ SHELL := bash
 KEEP ?= 0
 TIME ?= 600
 
-.PHONY: help demo dev test test-fast test-long planted fuzz interop bench build images cluster-up cluster-down fix lint audit crds proto-check clean
+.PHONY: help demo dev test test-fast test-long scenarios planted fuzz interop bench build images cluster-up cluster-down fix lint audit crds proto-check clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -21,8 +21,13 @@ test: ## All default tests, with the set-up that they need
 test-fast: ## The pure half: no RocksDB, no Go, no cluster, no root
 	scripts/test.sh fast
 
-test-long: ## An hour: fresh seeds of the simulation, many faults of real processes, fuzzing
+test-long: ## Two hours: fresh seeds, many faults of real processes, every scenario of the operator, fuzzing
 	scripts/test.sh long
+
+scenarios: build ## Every scenario of the operator on Kubernetes under load, as a table (ONLY="roll drain" for some)
+	scripts/setup.sh kube
+	tests/e2e/cluster/cluster.sh ensure
+	MULTIRAFT_BIN="$$(scripts/target.sh)/release" tests/e2e/scenarios.sh $(ONLY)
 
 planted: ## Defects put in on purpose: which seed of the simulation finds each, and how soon
 	cargo test --locked -p multiraft-sim --test planted -- --nocapture

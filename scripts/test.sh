@@ -3,7 +3,7 @@
 #
 #   test.sh fast    the pure half of the Rust code
 #   test.sh all     everything; what `make test` runs
-#   test.sh long    an hour: fresh seeds, many faults of real processes, fuzzing
+#   test.sh long    two hours: fresh seeds, many faults of real processes, every scenario of the operator, fuzzing
 #
 # The last line is "N passed, N failed, N skipped", summed over the layers.
 set -euo pipefail
@@ -40,12 +40,14 @@ resource definitions     | all  | 5 s    | scripts/crds.sh --check
 chart                    | all  | 5 s    | charts/check.sh
 local Kubernetes         | all  | 90 s   | tests/e2e/cluster/selftest.sh
 Kubernetes               | all  | 10 s   | tests/e2e/cluster/cluster.sh ensure
-system on Kubernetes     | all  | 5 min  | MULTIRAFT_BIN=$TARGET/release tests/e2e/run.sh
+system on Kubernetes     | all  | 9 min  | MULTIRAFT_BIN=$TARGET/release tests/e2e/run.sh
 set-up for long tests    | long | 2 s    | scripts/setup.sh kube
 long release build       | long | 3 min  | cargo build --release --locked --workspace --bins
 planted defects          | long | 20 s   | cargo test --locked -p multiraft-sim --test planted -- --nocapture
 long simulation          | long | 15 min | SIM_FIRST=$(date +%s)0000 SIM_SEEDS=12000 SIM_TICKS=2000 cargo test --locked -p multiraft-sim --test seeds no_seed -- --nocapture
 fuzzing                  | long | 4 min  | cargo run --locked -p multiraft-fuzz -- run 240
+Kubernetes for long      | long | 10 s   | tests/e2e/cluster/cluster.sh ensure
+scenarios                | long | 60 min | MULTIRAFT_BIN=$TARGET/release tests/e2e/scenarios.sh long
 long faults              | long | 35 min | FAULTS=long MULTIRAFT_BIN=$TARGET/release cargo test --locked -p multiraft-e2e --test faults -- --test-threads=1 --nocapture
 END
 }
@@ -103,7 +105,7 @@ count() { # name, log, command
   COUNTED=
   ((p + f + i == 0)) || COUNTED="$p passed, $f failed, $i skipped, "
   case $1/$3 in
-    set-up* | *build/* | Kubernetes/* | *cargo\ test*) ;;
+    set-up* | *build/* | Kubernetes*/* | *cargo\ test*) ;;
     *) ((p + f + i)) || p=1 ;;
   esac
   PASSED=$((PASSED + p)) FAILED=$((FAILED + f)) SKIPPED=$((SKIPPED + i))

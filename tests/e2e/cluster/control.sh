@@ -62,6 +62,7 @@ YAML
 # --- the programs ---------------------------------------------------------------
 
 start_control_plane() {
+  write_audit_policy
   local etcd=http://127.0.0.1:$ETCD_PORT peer=http://127.0.0.1:$ETCD_PEER_PORT
   daemon etcd etcd --data-dir=etcd --log-level=warn --unsafe-no-fsync \
     --listen-client-urls="$etcd" --advertise-client-urls="$etcd" \
@@ -75,7 +76,20 @@ start_control_plane() {
     --service-account-key-file=certificates/accounts.key --service-account-signing-key-file=certificates/accounts.key \
     --service-account-issuer=https://kubernetes.default.svc.cluster.local \
     --service-cluster-ip-range="$NET.128.0/20" --authorization-mode=Node,RBAC \
-    --enable-admission-plugins=NodeRestriction --allow-privileged=true --profiling=false
+    --enable-admission-plugins=NodeRestriction --allow-privileged=true --profiling=false \
+    --audit-policy-file=audit.yaml --audit-log-path=logs/audit.log
+}
+
+# What an operator asks for, and nobody else: RUN/logs/audit.log, one line for each request.
+write_audit_policy() {
+  cat >"$RUN/audit.yaml" <<'YAML'
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  - {level: Metadata, userGroups: ["system:serviceaccounts:multiraft-system"]}
+  - {level: None}
+YAML
 }
 
 # Those that need the API server and end without it.

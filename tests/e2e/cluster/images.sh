@@ -3,7 +3,7 @@
 # on a base made from Debian packages. Nothing is built again that has not changed.
 #
 #   images.sh [TAG]    build node and operator, tag "dev" unless given, from the binaries
-#                      in cargo's target folder
+#                      in MULTIRAFT_BIN, or cargo's target folder
 #   images.sh base     build the base alone
 #
 # Prints one line per image, its name and its archive:
@@ -20,7 +20,7 @@ BASE_PACKAGES=librocksdb7.8
 BASE_NAME=localhost/multiraft-base:1
 
 IMAGES=$CACHE/images
-RELEASE=$("$REPOSITORY/scripts/target.sh")/release
+RELEASE=${MULTIRAFT_BIN:-$("$REPOSITORY/scripts/target.sh")/release}
 KEEP_ARCHIVES=4
 
 main() {

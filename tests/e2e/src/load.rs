@@ -8,25 +8,16 @@ use std::time::{Duration, Instant};
 
 use multiraft_check::counter::{self, Call};
 use multiraft_check::register::{self, Action, Fault, Operation};
-use multiraft_client::{Cluster, Counter, Map, Options, Routing, Tls};
+use multiraft_client::{Cluster, Map, Options, Routing, Tls};
 use tokio::task::JoinHandle;
 
+use crate::client::{Client, Seen, key};
 use crate::mixed::{Happened, Mixed};
+use crate::pulse::Pulse;
 use crate::reads::Reads;
 
 /// Long enough for every election and restart: a call that ends with an error fails the test.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// A write that a client gives up so soon may have happened or not, or may happen later.
-const HASTY_TIMEOUT: Duration = Duration::from_millis(1);
-/// One write in so many.
-const HASTY: u64 = 64;
-
-/// Entries that all clients write and read at one time, in a map of their own.
-const SHARED: u64 = 4;
-/// After so many increments come other shared entries: the search for an order grows with its
-/// history, which stays below 1,000 operations.
-const CHAPTER: u64 = 1_600;
 
 /// A node that is well answers sooner.
 const LATE: Duration = Duration::from_millis(200);
@@ -39,16 +30,6 @@ const PACE_SAMPLE: u64 = 400;
 
 /// Acknowledged entries that are read in the end, besides counting all of them.
 const SAMPLE: usize = 200;
-
-/// What one client saw.
-#[derive(Default)]
-struct Seen {
-    calls: Vec<Call>,
-    puts: u64,
-    /// By shared entry.
-    shared: BTreeMap<u64, Vec<Operation<u64>>>,
-    longest: Duration,
-}
 
 /// What all clients saw; every answer fits.
 #[derive(Clone, Debug, Default)]
@@ -77,6 +58,7 @@ pub struct Load {
     /// Increments by client.
     acknowledged: Arc<[AtomicU64]>,
     pause: Arc<AtomicU64>,
+    pulse: Arc<Pulse>,
     stop: Arc<AtomicBool>,
     clients: Vec<JoinHandle<Seen>>,
     reads: Option<Reads>,
@@ -104,6 +86,7 @@ impl Load {
             epoch: Instant::now(),
             acknowledged: (0..clients).map(|_| AtomicU64::new(0)).collect(),
             pause: Arc::default(),
+            pulse: Arc::default(),
             stop: Arc::new(AtomicBool::new(false)),
             clients: Vec::new(),
             reads: None,
@@ -119,6 +102,7 @@ impl Load {
                 epoch: load.epoch,
                 acknowledged: load.acknowledged.clone(),
                 pause: load.pause.clone(),
+                pulse: load.pulse.clone(),
                 seen: Seen::default(),
             };
             load.clients.push(tokio::spawn(client.run(load.stop.clone())));
@@ -141,6 +125,21 @@ impl Load {
         self.mixed = Some(Mixed::start(clusters, &self.name, self.epoch).await);
     }
 
+    /// From now on every client begins a round at most this often.
+    pub fn every(&self, period: Duration) {
+        self.pause.store(period.as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    /// Calls that ended with an error.
+    pub fn failures(&self) -> u64 {
+        self.pulse.failures()
+    }
+
+    /// The longest time until now in which no command was acknowledged.
+    pub fn longest_gap(&self) -> Duration {
+        self.pulse.longest_gap(self.epoch.elapsed().as_nanos() as u64)
+    }
+
     /// Increments that were acknowledged so far.
     pub fn acknowledged(&self) -> u64 {
         self.acknowledged.iter().map(|count| count.load(Ordering::Relaxed)).sum()
@@ -153,8 +152,7 @@ impl Load {
         self.progress(PACE_SAMPLE / 4).await;
         let most = PACE_SAMPLE as f64 / self.progress(PACE_SAMPLE).await.as_secs_f64();
         let wanted = most * percent as f64 / 100.0;
-        let period = Duration::from_secs_f64(self.clients.len() as f64 / wanted);
-        self.pause.store(period.as_nanos() as u64, Ordering::Relaxed);
+        self.every(Duration::from_secs_f64(self.clients.len() as f64 / wanted));
         (most, wanted)
     }
 
@@ -196,7 +194,7 @@ impl Load {
         let mut all = Seen::default();
         let mut puts = Vec::new();
         for task in self.clients {
-            let own = task.await.expect("every call is answered");
+            let own = task.await.expect("nothing in a client panics");
             puts.push(own.puts);
             all.calls.extend(own.calls);
             all.longest = all.longest.max(own.longest);
@@ -204,6 +202,7 @@ impl Load {
                 all.shared.entry(key).or_default().extend(history);
             }
         }
+        assert_eq!(self.pulse.failures(), 0, "every call is answered; the errors stand above");
         let increments: u64 = puts.iter().sum();
         let longest = all.longest;
         let mut outcome = Outcome { longest, happened, ..Outcome::default() };
@@ -274,10 +273,6 @@ fn entries(name: &str) -> String {
     format!("{name}-entries")
 }
 
-fn key(client: usize, number: u64) -> String {
-    format!("{client}-{number}")
-}
-
 async fn connect(endpoints: &[String], tls: Option<Tls>, first: usize) -> Cluster {
     let mut endpoints = endpoints.to_vec();
     let count = endpoints.len();
@@ -287,97 +282,4 @@ async fn connect(endpoints: &[String], tls: Option<Tls>, first: usize) -> Cluste
         options = options.tls(tls);
     }
     options.connect(endpoints).await.expect("the cluster is there")
-}
-
-struct Client {
-    number: usize,
-    counter: Counter,
-    map: Map,
-    shared: Map,
-    epoch: Instant,
-    acknowledged: Arc<[AtomicU64]>,
-    /// Nanoseconds between the beginnings of two rounds; 0 = as fast as possible.
-    pause: Arc<AtomicU64>,
-    seen: Seen,
-}
-
-impl Client {
-    /// Put, touch a shared entry, increment, read, and again.
-    async fn run(mut self, stop: Arc<AtomicBool>) -> Seen {
-        while !stop.load(Ordering::Relaxed) {
-            let next = Duration::from_nanos(self.now() + self.pause.load(Ordering::Relaxed));
-            let key = key(self.number, self.seen.puts);
-            let started = self.now();
-            self.map.put(&key, key.clone()).await.expect("a put is retried to an answer");
-            self.waited(started);
-            self.seen.puts += 1;
-            self.touch().await;
-            for delta in [1, 0] {
-                let started = self.now();
-                let answer = match delta {
-                    0 => self.counter.get().await,
-                    _ => self.counter.increment(1).await,
-                };
-                let value = answer.expect("a call is retried to an answer").value as u64;
-                let ended = self.waited(started);
-                self.seen.calls.push(Call { started, ended, delta, value });
-            }
-            self.acknowledged[self.number].fetch_add(1, Ordering::Relaxed);
-            tokio::time::sleep_until((self.epoch + next).into()).await;
-        }
-        self.seen
-    }
-
-    /// Writes a shared entry, which no other write of any client equals, or reads it.
-    async fn touch(&mut self) {
-        let (client, number) = (self.number as u64, self.seen.puts);
-        let sum: u64 = self.acknowledged.iter().map(|n| n.load(Ordering::Relaxed)).sum();
-        let entry = sum / CHAPTER * SHARED + number % SHARED;
-        let key = format!("shared-{entry}");
-        let started = self.now();
-        let (action, is_answered) = if (number / SHARED + client).is_multiple_of(2) {
-            let value = (client << 32) + number;
-            (Action::Write(value), self.write(&key, value).await)
-        } else {
-            let read = self.shared.get(&key).await.expect("a read is retried to an answer").value;
-            // Nobody writes 0: what is read before the first write.
-            (Action::Read(read.map_or(0, |e| parse(&e.value))), true)
-        };
-        let ended = self.waited(started);
-        let operation = Operation { started, ended: is_answered.then_some(ended), action };
-        self.seen.shared.entry(entry).or_default().push(operation);
-    }
-
-    /// False when the write was given up.
-    async fn write(&self, key: &str, value: u64) -> bool {
-        if !value.is_multiple_of(HASTY) {
-            let written = self.shared.put(key, value.to_string()).await;
-            written.expect("a put is retried to an answer");
-            return true;
-        }
-        let hasty = self.shared.clone().timeout(HASTY_TIMEOUT);
-        match hasty.put(key, value.to_string()).await {
-            Ok(_) => true,
-            Err(error) => {
-                assert!(error.is_outcome_unknown(), "a write in haste: {error}");
-                false
-            }
-        }
-    }
-
-    fn now(&self) -> u64 {
-        self.epoch.elapsed().as_nanos() as u64
-    }
-
-    /// A call that began then has ended now.
-    fn waited(&mut self, started: u64) -> u64 {
-        let ended = self.now();
-        self.seen.longest = self.seen.longest.max(Duration::from_nanos(ended - started));
-        ended
-    }
-}
-
-fn parse(bytes: &[u8]) -> u64 {
-    let text = std::str::from_utf8(bytes).expect("we wrote text");
-    text.parse().expect("we wrote numbers")
 }
