@@ -14,8 +14,8 @@ use crate::status::GroupHealth;
 use crate::validate::Validated;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use multiraft_api::{
-    ConditionType, MultiRaftClusterStatus, OperationType, PlannedMember, Reason, UpdateKind,
-    set_condition,
+    ConditionType, MultiRaftClusterStatus, Operation, OperationType, PlannedMember, Reason,
+    UpdateKind, set_condition,
 };
 
 pub fn condition(
@@ -315,8 +315,28 @@ fn change(status: &MultiRaftClusterStatus) -> Option<(Reason, String)> {
     Some((reason, operation.message.clone()))
 }
 
-/// What is worth telling: conditions that changed.
+/// What is worth telling: conditions that changed, operations that began or ended.
 pub fn events(before: &MultiRaftClusterStatus, after: &MultiRaftClusterStatus) -> Vec<KubeEvent> {
+    let mut events = changed_conditions(before, after);
+    let name = |o: &Operation| format!("{:?} of {}", o.kind, o.subject);
+    let (old, new) = (before.operation.as_ref(), after.operation.as_ref());
+    let normal = |reason: String, note: String| {
+        let severity = Severity::Normal;
+        KubeEvent { severity, reason, note }
+    };
+    if let Some(o) = new.filter(|new| old.map(name) != Some(name(new))) {
+        events.push(normal(format!("{:?}", o.kind), format!("{}: {}", name(o), o.message)));
+    }
+    if let Some(o) = old.filter(|_| new.is_none()) {
+        events.push(normal(format!("{:?}Done", o.kind), format!("{} is done", name(o))));
+    }
+    events
+}
+
+fn changed_conditions(
+    before: &MultiRaftClusterStatus,
+    after: &MultiRaftClusterStatus,
+) -> Vec<KubeEvent> {
     let old = |kind: &str| before.conditions.iter().find(|c| c.type_ == kind);
     let told = after.conditions.iter().filter(|c| {
         let changed = old(&c.type_).is_none_or(|o| o.status != c.status || o.reason != c.reason);
