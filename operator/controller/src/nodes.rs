@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use hyper_util::rt::TokioIo;
 use multiraft_proto::v1::node_client::NodeClient;
 use multiraft_proto::v1::{GetInfoRequest, WatchRequest};
 use tokio::sync::{Notify, watch};
@@ -12,6 +13,7 @@ use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::backoff::Backoff;
+use crate::certificate::{Certificate, Speech};
 use crate::errors::chain;
 use crate::limits::{
     NODE_CALL_TIMEOUT, NODE_CONNECT_TIMEOUT, NODE_DELAY_MAX, NODE_DELAY_MIN,
@@ -32,6 +34,9 @@ pub struct Subject {
     pub pod: String,
     pub uid: String,
     pub address: IpAddr,
+    /// Name that its certificate must have.
+    pub host: String,
+    pub speech: Speech,
 }
 
 /// All nodes of all clusters; clones share it.
@@ -42,6 +47,7 @@ pub struct Nodes {
     metrics: Arc<Metrics>,
     /// Highest operator epoch that any node reported.
     epoch_floor: Arc<watch::Sender<u64>>,
+    certificate: Certificate,
 }
 
 struct Followed {
@@ -60,8 +66,14 @@ impl Drop for Followed {
 }
 
 impl Nodes {
-    pub fn new(queue: Arc<Queue>, metrics: Arc<Metrics>, epoch_floor: watch::Sender<u64>) -> Self {
-        Self { followed: Arc::default(), queue, metrics, epoch_floor: Arc::new(epoch_floor) }
+    pub fn new(
+        queue: Arc<Queue>,
+        metrics: Arc<Metrics>,
+        epoch_floor: watch::Sender<u64>,
+        certificate: Certificate,
+    ) -> Self {
+        let epoch_floor = Arc::new(epoch_floor);
+        Self { followed: Arc::default(), queue, metrics, epoch_floor, certificate }
     }
 
     /// Follows the pod from now on; a changed address starts anew, the same again does nothing.
@@ -70,7 +82,7 @@ impl Nodes {
         if followed.get(&subject.uid).is_some_and(|known| known.subject == subject) {
             return;
         }
-        let channel = channel(subject.address);
+        let channel = channel(&subject, &self.certificate);
         let (sender, view) = watch::channel(NodeView::default());
         let wanted = Arc::new(Notify::new());
         let follower = Follower {
@@ -120,20 +132,23 @@ impl Nodes {
     }
 }
 
-fn channel(address: IpAddr) -> Channel {
-    let host = match address {
-        IpAddr::V4(v4) => v4.to_string(),
-        IpAddr::V6(v6) => format!("[{v6}]"),
-    };
-    let uri = format!("http://{host}:{NODE_PORT}");
-    Endpoint::from_shared(uri)
-        .expect("an address and a port make a URI")
+/// Connects when it is first used, and again when the connection was lost.
+fn channel(subject: &Subject, certificate: &Certificate) -> Channel {
+    let (address, host, speech) =
+        ((subject.address, NODE_PORT), subject.host.clone(), subject.speech);
+    let certificate = certificate.clone();
+    let dial = tower::service_fn(move |_: http::Uri| {
+        let (certificate, host) = (certificate.clone(), host.clone());
+        async move { certificate.dial(address, &host, speech).await.map(TokioIo::new) }
+    });
+    Endpoint::from_shared(format!("http://{}:{NODE_PORT}", subject.host))
+        .expect("a pod's name and a port make a URI")
         .connect_timeout(NODE_CONNECT_TIMEOUT)
         .http2_keep_alive_interval(NODE_SILENT / 2)
         .keep_alive_timeout(NODE_SILENT / 2)
         .keep_alive_while_idle(true)
         .tcp_nodelay(true)
-        .connect_lazy()
+        .connect_with_connector_lazy(dial)
 }
 
 fn client(channel: Channel) -> NodeClient<Channel> {
