@@ -195,16 +195,18 @@ pub fn plan(
     plan.wake_up = match bootstrap.stage {
         Stage::Active { .. } => {
             let down = situation.as_ref().is_some_and(|s| s.seats.iter().any(|t| !t.is_up()));
-            // How long a machine has been silent is told by nobody.
-            work.and_then(|work| work.wake_up).or(down.then_some(DOWN_PERIOD))
+            // How long a machine has been silent is told by nobody, nor what cert-manager does.
+            let waits = down || tls::unissued(validated, observed).is_some();
+            work.and_then(|work| work.wake_up).or(waits.then_some(WAIT_PERIOD))
         }
         _ => Some(Duration::from_secs(2)),
     };
     plan
 }
 
-/// While a node is down: how late it may be noticed that it has been so for too long.
-const DOWN_PERIOD: Duration = Duration::from_secs(10);
+/// While a node is down: how late it may be noticed that it has been so for too long. The same of a
+/// certificate that was issued.
+const WAIT_PERIOD: Duration = Duration::from_secs(10);
 
 /// What the stage of bootstrap asks for.
 fn carry(bootstrap: &Bootstrap, cluster: &Validated, observed: &Observed, plan: &mut Plan) {

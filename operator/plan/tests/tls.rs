@@ -176,6 +176,7 @@ fn cert_manager_is_asked_and_nothing_waits_for_it_that_could_go_on() {
     let not_issued = ("False".to_owned(), "CertificateNotIssued".to_owned());
     assert_eq!(told(&world, "CertificatesReady"), not_issued);
     assert_eq!(told(&world, "Ready"), not_issued);
+    assert!(world.plan(1).wake_up.is_some(), "nobody tells when it is issued");
     let asked = world.kube.certificate.clone().expect("asked for");
     assert_eq!(asked.metadata.name.as_deref(), Some("orders-nodes"));
     assert_eq!(asked.spec.uris, ["multiraft://orders.n/node/orders"]);
