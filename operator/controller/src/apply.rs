@@ -182,6 +182,8 @@ impl Applier {
         let found = tokio::time::timeout(API_REQUEST_TIMEOUT, api.get_opt(&name)).await;
         let source = match found {
             Ok(Ok(found)) => return Ok(found),
+            // Without definitions there is not even a reason in it.
+            Ok(Err(kube::Error::Api(status))) if status.code == 404 => return Ok(None),
             Ok(Err(error)) => CallError::Failed(error),
             Err(_) => CallError::Timeout(API_REQUEST_TIMEOUT),
         };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hyper_util::rt::TokioIo;
@@ -82,11 +83,13 @@ impl Nodes {
         if followed.get(&subject.uid).is_some_and(|known| known.subject == subject) {
             return;
         }
-        let channel = channel(&subject, &self.certificate);
+        let plain = Arc::new(AtomicBool::new(false));
+        let channel = channel(&subject, &self.certificate, plain.clone());
         let (sender, view) = watch::channel(NodeView::default());
         let wanted = Arc::new(Notify::new());
         let follower = Follower {
             wanted: wanted.clone(),
+            plain,
             client: client(channel.clone()),
             view: sender,
             subject: subject.clone(),
@@ -133,12 +136,15 @@ impl Nodes {
 }
 
 /// Connects when it is first used, and again when the connection was lost.
-fn channel(subject: &Subject, certificate: &Certificate) -> Channel {
-    let (address, host, speech) =
-        ((subject.address, NODE_PORT), subject.host.clone(), subject.speech);
-    let certificate = certificate.clone();
+fn channel(subject: &Subject, certificate: &Certificate, plain: Arc<AtomicBool>) -> Channel {
+    let (address, host) = ((subject.address, NODE_PORT), subject.host.clone());
+    let (certificate, speech) = (certificate.clone(), subject.speech);
     let dial = tower::service_fn(move |_: http::Uri| {
         let (certificate, host) = (certificate.clone(), host.clone());
+        let speech = match speech {
+            Speech::Either if plain.load(Relaxed) => Speech::Plain,
+            speech => speech,
+        };
         async move { certificate.dial(address, &host, speech).await.map(TokioIo::new) }
     });
     Endpoint::from_shared(format!("http://{}:{NODE_PORT}", subject.host))
@@ -157,6 +163,9 @@ fn client(channel: Channel) -> NodeClient<Channel> {
 
 struct Follower {
     wanted: Arc<Notify>,
+    /// Where both are taken, the next connection is in plain text: a node may refuse a certificate only
+    /// after the handshake, and must not be lost by that.
+    plain: Arc<AtomicBool>,
     client: NodeClient<Channel>,
     view: watch::Sender<NodeView>,
     subject: Subject,
@@ -174,6 +183,8 @@ impl Follower {
             };
             tracing::debug!(cluster = %self.subject.cluster, pod = self.subject.pod, error, "node stream lost");
             self.nodes.metrics.node_reconnects.inc();
+            let was_live = self.view.borrow().link == Link::Live;
+            self.plain.store(!was_live && !self.plain.load(Relaxed), Relaxed);
             self.change(|view| {
                 let before = (view.link, view.error.clone());
                 view.lost(error);

@@ -181,7 +181,7 @@ fn tls_status(cluster: &Validated, observed: &Observed) -> Option<TlsStatus> {
         || certificate.is_some()
         || observed.pods.iter().any(is_used);
     let name = tls_cluster(&cluster.name, &cluster.namespace);
-    any.then(|| TlsStatus { mode: cluster.tls.mode, cluster: name, certificate })
+    any.then_some(TlsStatus { mode: cluster.tls.mode, cluster: name, certificate })
 }
 
 pub fn pod_of<'a>(cluster: &Validated, observed: &'a Observed, slot: i32) -> Option<&'a Pod> {

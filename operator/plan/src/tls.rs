@@ -144,8 +144,8 @@ pub fn unissued(cluster: &Validated, observed: &Observed) -> Option<String> {
     let Some(certificate) = &observed.certificate else {
         return Some(format!("cert-manager was not asked for Certificate {name} yet"));
     };
-    let conditions = certificate.status.iter().flat_map(|status| &status.conditions);
-    let ready = conditions.filter(|c| c.kind == "Ready").last();
+    let mut conditions = certificate.status.iter().flat_map(|status| &status.conditions);
+    let ready = conditions.find(|c| c.kind == "Ready");
     match ready {
         Some(ready) if ready.status == "True" => None,
         Some(ready) => Some(format!("cert-manager says of Certificate {name}: {}", ready.message)),
