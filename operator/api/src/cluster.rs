@@ -1,6 +1,8 @@
 //! `MultiRaftCluster`: what users ask for.
 
-use crate::{MultiRaftClusterStatus, Placement, Recovery, Replacement, UpdateStrategy};
+use crate::{
+    MultiRaftClusterStatus, NetworkPolicy, Placement, Recovery, Replacement, Tls, UpdateStrategy,
+};
 use k8s_openapi::api::core::v1::{
     Affinity, EnvVar, LocalObjectReference, ResourceRequirements, Toleration,
     TopologySpreadConstraint,
@@ -82,8 +84,15 @@ pub struct MultiRaftClusterSpec {
     #[serde(default)]
     pub raft: Raft,
 
+    /// Absent = plain text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
+
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<PodOptions>,
+
+    #[serde(default)]
+    pub network_policy: NetworkPolicy,
 
     #[serde(default)]
     pub placement: Placement,

@@ -2,6 +2,7 @@
 
 use crate::balance;
 use crate::bootstrap::{Bootstrap, Stage};
+use crate::certificates;
 use crate::groups::Group;
 use crate::moves;
 use crate::names::pod_name;
@@ -52,20 +53,8 @@ impl Conditions<'_> {
         let (available, reason, message) = self.available();
         let unavailable = (!available).then(|| (reason, message.clone()));
         self.put(status, ConditionType::Available, available, reason, message);
-        let down = self.down();
-        let connected = down.is_empty();
-        let (reason, message) = match connected {
-            true => (Reason::AllConnected, "every node's stream is live".to_owned()),
-            false => (
-                Reason::StreamDown,
-                format!(
-                    "no live stream of {}: look at the pods; a network policy may keep the \
-                     operator out",
-                    down.join(", ")
-                ),
-            ),
-        };
-        self.put(status, ConditionType::NodesConnected, connected, reason, message);
+        let connected = self.connected(status);
+        self.certificates(status);
         let latched = status.bootstrap.as_ref().is_some_and(|b| b.completed_at.is_some());
         let (reason, message) = self.progress();
         let unformed = (!latched).then(|| (reason, message.clone()));
@@ -86,7 +75,45 @@ impl Conditions<'_> {
         let reconciling = reconciling.filter(|_| stalled.is_none());
         self.transient(status, ConditionType::Reconciling, reconciling);
         let changed = changes.or_else(|| self.outdated(status));
-        self.ready(status, paused.or(stalled).or(unformed).or(unavailable).or(changed), connected);
+        let waits = certificates::blocking(self.cluster, self.observed, connected);
+        let cause = paused.or(stalled).or(waits).or(unformed).or(unavailable).or(changed);
+        self.ready(status, cause, connected);
+    }
+
+    fn connected(&self, status: &mut MultiRaftClusterStatus) -> bool {
+        let down = self.down();
+        let connected = down.is_empty();
+        let (reason, message) = match connected {
+            true => (Reason::AllConnected, "every node's stream is live".to_owned()),
+            false => {
+                let error = |name| self.observed.nodes.get(name)?.error.as_deref();
+                let error = down.iter().find_map(error).map(|why| format!(" ({why})"));
+                let hint = certificates::hint(self.cluster);
+                (
+                    Reason::StreamDown,
+                    format!(
+                        "no live stream of {}{}: look at the pods; a network policy may keep the \
+                         operator out{}",
+                        down.join(", "),
+                        error.unwrap_or_default(),
+                        hint.unwrap_or_default()
+                    ),
+                )
+            }
+        };
+        self.put(status, ConditionType::NodesConnected, connected, reason, message);
+        connected
+    }
+
+    fn certificates(&self, status: &mut MultiRaftClusterStatus) {
+        let kind = ConditionType::CertificatesReady;
+        match certificates::judge(self.cluster, self.observed, self.env) {
+            Some((reason, message)) => {
+                let well = reason == Reason::CertificatesValid;
+                self.put(status, kind, well, reason, message);
+            }
+            None => self.transient(status, kind, None),
+        }
     }
 
     /// `cause`: why the cluster cannot be ready, when that is known from the other conditions.
@@ -207,6 +234,12 @@ impl Conditions<'_> {
                 return Some((Reason::AllDataLost, message.to_owned()));
             }
             _ => {}
+        }
+        let missing = Reason::OperatorCertificateMissing;
+        let held = self.cluster.tls.held.clone().filter(|(reason, _)| *reason == missing);
+        let locked_out = certificates::locked_out(self.cluster, self.observed, self.env);
+        if let Some(cause) = held.or(locked_out.map(|why| (missing, why))) {
+            return Some(cause);
         }
         let s = self.situation?;
         self.lost(s).or_else(|| self.impossible(s)).or_else(|| self.overdue(status))

@@ -7,7 +7,7 @@ mod model;
 
 use model::kube::BROKEN;
 use model::{Dice, Life, World};
-use multiraft_api::{PodOptions, WhenScaled};
+use multiraft_api::{PodOptions, Tls, TlsMode, WhenScaled};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -45,7 +45,7 @@ static EDITS: AtomicUsize = AtomicUsize::new(0);
 /// Somebody edits the spec; the result is always one that the API server takes.
 fn edit(world: &mut World, dice: &mut Dice) {
     EDITS.fetch_add(1, Ordering::Relaxed);
-    let choice = dice.roll(9);
+    let choice = dice.roll(11);
     let value = dice.roll(6) as i32;
     world.tell(|| format!("EDIT {choice} {value}"));
     world.edit(|spec| match choice {
@@ -60,12 +60,23 @@ fn edit(world: &mut World, dice: &mut Dice) {
             pod.labels.insert("edit".to_owned(), value.to_string());
         }
         6 => spec.paused = value < 2,
+        8 | 9 => spec.tls = tls(value),
         7 => spec.placement.max_concurrent_moves = 1 + value,
         _ => {
             let factor = if value < 3 { 1 } else { 3 };
             spec.replication_factor = (factor <= spec.replicas).then_some(factor).or(Some(1));
         }
     });
+}
+
+fn tls(value: i32) -> Option<Tls> {
+    let mode = match value {
+        0 => return None,
+        1 => TlsMode::Disabled,
+        2 | 3 => TlsMode::Permissive,
+        _ => TlsMode::Strict,
+    };
+    Some(Tls { mode, secret_name: Some("orders-tls".to_owned()), ..Tls::default() })
 }
 
 /// Something breaks that a cluster of three voters survives; not a second time before all is well.

@@ -3,9 +3,11 @@
 //! When the command has ended, so do the clients, and all that they saw is checked: every
 //! increment took effect once, no acknowledged entry is missing, no read went back, no call failed.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use multiraft_client::Tls;
 use multiraft_e2e::load::Load;
 use tokio::process::Command;
 
@@ -21,15 +23,28 @@ struct Options {
     /// Concurrent clients
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1000))]
     clients: u16,
+    /// Folder of a client's ca.crt, tls.crt and tls.key: the clients speak TLS
+    #[arg(long)]
+    tls: Option<PathBuf>,
     /// What to run meanwhile; the clients' history is worth nothing if it fails
     #[arg(required = true, last = true)]
     command: Vec<String>,
 }
 
+impl Options {
+    fn tls(&self) -> Option<Tls> {
+        let folder = self.tls.as_ref()?;
+        let tls = Tls::new(folder.join("ca.crt"));
+        Some(tls.certificate(folder.join("tls.crt"), folder.join("tls.key")))
+    }
+}
+
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> ExitCode {
     let options = Options::parse();
-    let load = Load::start(options.endpoints, &options.name, options.clients.into()).await;
+    let tls = options.tls();
+    let (name, clients) = (options.name, options.clients.into());
+    let load = Load::start_under(tls, options.endpoints, &name, clients).await;
     load.progress(1).await;
     let ended = Command::new(&options.command[0]).args(&options.command[1..]).status().await;
     if !matches!(&ended, Ok(status) if status.success()) {

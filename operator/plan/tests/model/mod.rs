@@ -9,7 +9,7 @@ pub mod scenarios;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use multiraft_api::MultiRaftCluster;
+use multiraft_api::{MultiRaftCluster, TlsMode};
 use std::collections::BTreeSet;
 
 use multiraft_plan::{
@@ -33,6 +33,9 @@ pub struct World {
     pub seen: Vec<Observed>,
     /// Tells what happens, for people who replay a failure.
     pub tells: bool,
+    /// Whether the operator has one to show to nodes.
+    pub certificate: Result<(), String>,
+    pub operator_pods: Option<multiraft_plan::OperatorPods>,
     /// Makes calls fail by chance.
     pub unreliable: Option<Dice>,
     /// Calls that were refused, or that were carried out without an answer.
@@ -102,6 +105,8 @@ impl World {
             tells: false,
             unreliable: None,
             failed: 0,
+            certificate: Ok(()),
+            operator_pods: None,
         }
     }
 
@@ -143,6 +148,8 @@ impl World {
             operator_epoch: epoch,
             node_image: "multiraft-node".to_owned(),
             node_pull_policy: None,
+            operator_pods: self.operator_pods.clone(),
+            certificate: self.certificate.clone(),
         };
         plan(&self.cluster, &validate(&self.cluster), observed, &env)
     }
@@ -228,6 +235,9 @@ impl World {
     /// A second passes for kubelets and nodes.
     pub fn tick(&mut self) {
         self.now += 1;
+        let any = |mode| self.kube.pods.values().any(|pod| multiraft_plan::mode_of(pod) == mode);
+        let apart = any(TlsMode::Disabled) && any(TlsMode::Strict);
+        assert!(!apart, "nodes that cannot speak to each other");
         self.kube.tick(&mut self.nodes);
         self.nodes.tick(&self.kube);
     }
