@@ -15,14 +15,15 @@ helm lint --strict "$chart"
 
 all=metrics.podMonitor.enabled=true,metrics.prometheusRule.enabled=true,metrics.dashboards.enabled=true,networkPolicy.enabled=true
 for values in watch.scope=Cluster watch.scope=Own 'watch.scope=Namespaces,watch.namespaces={a,b}' crds.install=false replicas=1 \
-  "$all" "$all,watch.scope=Own" podDisruptionBudget.enabled=false; do
+  "$all" "$all,watch.scope=Own" podDisruptionBudget.enabled=false tls.secretName=operator-tls \
+  tls.issuerRef.name=ca,tls.issuerRef.kind=ClusterIssuer; do
   # Kinds of others have no schema here.
   helm template multiraft "$chart" -n multiraft-system --set "$values" --kube-version 1.36.0 |
-    manifest-check --skip MultiRaftCluster,PodMonitor,PrometheusRule
+    manifest-check --skip MultiRaftCluster,PodMonitor,PrometheusRule,Certificate
   echo "renders with $values"
 done
 for values in watch.scope=Everything replicas=0 unknown=1 image.digest=abc leaseDuration=soon watch.scope=Namespaces \
-  metrics.podMonitor.interval=often metrics.unknown=1 networkPolicy.metricsFrom=all; do
+  metrics.podMonitor.interval=often metrics.unknown=1 networkPolicy.metricsFrom=all tls.secretName=a,tls.issuerRef.name=b tls.issuerRef.kind=Issuer tls.secret=a; do
   if helm template multiraft "$chart" --set "$values" --kube-version 1.36.0 >/dev/null 2>&1; then
     echo "the chart takes $values, which is wrong"
     exit 1

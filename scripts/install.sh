@@ -4,7 +4,8 @@
 #
 #   install.sh version               print the version
 #   install.sh images                build the images and load them into the local Kubernetes
-#   install.sh operator [NAMESPACE]  install or upgrade the operator by Helm [multiraft-system]
+#   install.sh operator [NAMESPACE [HELM OPTIONS…]]
+#                                    install or upgrade the operator by Helm [multiraft-system]
 #
 # MULTIRAFT_REGISTRY names where a Kubernetes of your own pulls the images from, such as
 # registry.example.com/multiraft.
@@ -19,10 +20,11 @@ images() {
   done
 }
 
-operator() { # namespace
-  local registry=${MULTIRAFT_REGISTRY:-localhost}
-  helm upgrade --install multiraft charts/multiraft-operator --namespace "$1" \
-    --create-namespace --wait --timeout 3m \
+operator() { # namespace, options of Helm…
+  local registry=${MULTIRAFT_REGISTRY:-localhost} namespace=$1
+  shift
+  helm upgrade --install multiraft charts/multiraft-operator --namespace "$namespace" \
+    --create-namespace --wait --timeout 3m "$@" \
     --set image.repository="$registry/multiraft-operator",image.tag="$VERSION" \
     --set nodeImage.repository="$registry/multiraft-node"
 }
@@ -30,7 +32,7 @@ operator() { # namespace
 case ${1:-} in
   version) echo "$VERSION" ;;
   images) images ;;
-  operator) operator "${2:-multiraft-system}" ;;
+  operator) operator "${2:-multiraft-system}" "${@:3}" ;;
   *)
     grep '^#  ' "$0" >&2
     exit 2

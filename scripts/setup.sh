@@ -150,8 +150,19 @@ kube() {
   built coredns || program coredns "90 s" -o "$BIN/" github.com/coredns/coredns
   built helm || program helm "90 s" -o "$BIN/" helm.sh/helm/v4/cmd/helm
   built promtool || promtool
+  built cert-manager || cert_manager
   local names=(kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl local-volumes manifest-check)
   built "${names[@]}" || control_plane "${names[@]}"
+}
+
+# With its resource definitions, which are no part of the program.
+cert_manager() {
+  program cert-manager "4 minutes" -o "$BIN/cert-manager" .
+  local source
+  source=$(cd "$CLUSTER_SOURCE/go/cert-manager" && GOFLAGS=-mod=readonly GOWORK=off GOTOOLCHAIN=local go list -m -f '{{.Dir}}' github.com/cert-manager/cert-manager)
+  rm -rf "$BIN/cert-manager-crds"
+  mkdir "$BIN/cert-manager-crds"
+  install -m 0644 "$source"/deploy/crds/*.yaml "$BIN/cert-manager-crds/"
 }
 
 # Out of Debian's package, which would start a Prometheus if it were installed.

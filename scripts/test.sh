@@ -41,6 +41,7 @@ chart                    | all  | 5 s    | charts/check.sh
 local Kubernetes         | all  | 90 s   | tests/e2e/cluster/selftest.sh
 Kubernetes               | all  | 10 s   | tests/e2e/cluster/cluster.sh ensure
 system on Kubernetes     | all  | 9 min  | MULTIRAFT_BIN=$TARGET/release tests/e2e/run.sh
+TLS on Kubernetes        | all  | 3 min  | MULTIRAFT_BIN=$TARGET/release tests/e2e/tls.sh
 set-up for long tests    | long | 2 s    | scripts/setup.sh kube
 long release build       | long | 3 min  | cargo build --release --locked --workspace --bins
 planted defects          | long | 20 s   | cargo test --locked -p multiraft-sim --test planted -- --nocapture

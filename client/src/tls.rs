@@ -58,7 +58,7 @@ impl Tls {
 
     pub(crate) fn connector(&self) -> Result<Connector, Error> {
         let invalid = |message: String| Error::Invalid { message: format!("TLS: {message}") };
-        let files = Files { ca: self.ca.clone(), pair: self.pair.clone(), node_of: None };
+        let files = Files { ca: self.ca.clone(), pair: self.pair.clone(), must_name: None };
         let credentials = Credentials::load(files).map_err(|e| invalid(e.to_string()))?;
         let connector = Connector::new(credentials, HTTP2);
         match &self.server_name {

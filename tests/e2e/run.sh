@@ -45,7 +45,7 @@ wrong_manifests() {
     refused "$(trim "$words")" "$(manifest "$(trim "$name")" "$spec")"
     count=$((count + 1))
   done <tests/e2e/manifests.txt
-  ((count == 14))
+  ((count == 20))
 }
 
 refused() { # words, manifest

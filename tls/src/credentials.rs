@@ -29,8 +29,8 @@ pub struct Files {
     pub ca: PathBuf,
     /// A client that shows no certificate has none.
     pub pair: Option<Pair>,
-    /// The certificate must name a node of this cluster: no other would be taken for a peer.
-    pub node_of: Option<String>,
+    /// Whom the certificate must name, by cluster and role: another would only be refused later.
+    pub must_name: Option<(String, Role)>,
 }
 
 /// What the files held.
@@ -161,10 +161,11 @@ impl Files {
         let validity =
             Validity::of(own).map_err(|reason| TlsError::Certificate { path: path(), reason })?;
         check_time(&pair.certificate, validity)?;
-        if let Some(cluster) = &self.node_of
-            && Identity::of(own, cluster).is_none_or(|own| own.role != Role::Node)
+        if let Some((cluster, role)) = &self.must_name
+            && Identity::of(own, cluster).is_none_or(|own| own.role != *role)
         {
-            return Err(TlsError::NotANode { path: path(), cluster: cluster.clone() });
+            let (cluster, role) = (cluster.clone(), role.name());
+            return Err(TlsError::NotNamed { path: path(), cluster, role });
         }
         let key = certified(pair, chain, key)?;
         Ok(Loaded { roots, key: Some(Arc::new(key)), validity: Some(validity) })

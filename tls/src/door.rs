@@ -1,7 +1,7 @@
 //! A port of a node: tells TLS from plain by the first byte, and learns who comes.
 
 use crate::credentials::{Credentials, Loaded, provider};
-use crate::identity::Identity;
+use crate::identity::{Identity, Role};
 use crate::limits::{HANDSHAKE_TIMEOUT, HANDSHAKES_MAX, LINGER_BYTES_MAX, LINGER_TIME};
 use crate::settings::Mode;
 use crate::state::Counters;
@@ -46,6 +46,8 @@ pub(crate) struct Door {
     pub mode: Mode,
     /// Name in certificates.
     pub cluster: String,
+    /// The same in those of operators of several clusters.
+    pub operators: Option<String>,
     pub credentials: Option<Arc<Credentials>>,
     pub protocol: &'static [u8],
     /// Whoever speaks TLS must show a certificate, in any mode.
@@ -63,6 +65,7 @@ impl Door {
         Door {
             mode,
             cluster: String::new(),
+            operators: None,
             credentials: None,
             protocol,
             certificate_needed: mode == Mode::Strict,
@@ -139,7 +142,12 @@ impl Door {
 
     fn caller(&self, certificate: Option<&CertificateDer<'_>>) -> (Caller, Option<u64>) {
         let Some(certificate) = certificate else { return (Caller::Anonymous, None) };
-        let identity = Identity::of(certificate, &self.cluster);
+        let operator = || {
+            let named = Identity::of(certificate, self.operators.as_ref()?);
+            // Of those that are of no single cluster nobody else is let in.
+            named.filter(|identity| identity.role == Role::Operator)
+        };
+        let identity = Identity::of(certificate, &self.cluster).or_else(operator);
         let validity = crate::Validity::of(certificate);
         let not_after = validity.ok().map(|validity| validity.not_after);
         (identity.map_or(Caller::Stranger, Caller::Named), not_after)

@@ -45,10 +45,10 @@ pub enum TlsError {
     NotYetValid { path: PathBuf, until: Span },
     #[error("{}: a CA cannot be used ({reason}): issue it again", path.display())]
     Authority { path: PathBuf, reason: String },
-    /// The certificate of a node does not say that it is one.
+    /// The certificate does not say what its bearer has to be.
     #[error(
-        "{}: does not name a node of cluster {cluster}: issue it with the URI \
-         multiraft://{cluster}/node/NAME among its alternative names", path.display()
+        "{}: does not name a {role} of cluster {cluster}: issue it with the URI \
+         multiraft://{cluster}/{role}/NAME among its alternative names", path.display()
     )]
-    NotANode { path: PathBuf, cluster: String },
+    NotNamed { path: PathBuf, cluster: String, role: &'static str },
 }

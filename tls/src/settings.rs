@@ -1,6 +1,7 @@
 //! How a node is to use TLS.
 
 use crate::credentials::{Files, Pair};
+use crate::identity::Role;
 use std::path::PathBuf;
 
 /// How a node uses TLS.
@@ -29,14 +30,15 @@ pub struct Settings {
     pub mode: Mode,
     /// Name of the cluster in certificates.
     pub cluster: String,
+    /// Name that operators of several clusters have in certificates in place of the cluster's.
+    pub operators: Option<String>,
     pub clients: PortFiles,
     pub peers: PortFiles,
 }
 
 impl PortFiles {
-    /// `node_of`: the cluster that the certificate must name a node of.
-    pub(crate) fn files(self, node_of: Option<String>) -> Files {
+    pub(crate) fn files(self, must_name: Option<(String, Role)>) -> Files {
         let PortFiles { certificate, key, ca } = self;
-        Files { ca, pair: Some(Pair { certificate, key }), node_of }
+        Files { ca, pair: Some(Pair { certificate, key }), must_name }
     }
 }

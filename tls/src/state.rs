@@ -33,6 +33,8 @@ pub struct State {
     /// When the certificates end, in seconds since 1970; 0 without TLS.
     pub not_after: u64,
     pub peer_not_after: u64,
+    /// When the certificate towards clients began.
+    pub not_before: u64,
     pub clients: Counts,
     pub peers: Counts,
     /// Connections to peers that went on in plain text, as the peer did not take TLS.

@@ -66,18 +66,19 @@ impl Tls {
     /// # Errors
     /// What is wrong with which of them.
     pub fn load(settings: Settings) -> std::result::Result<Arc<Tls>, TlsError> {
-        let Settings { mode, cluster, clients, peers } = settings;
+        let Settings { mode, cluster, operators, clients, peers } = settings;
         if mode == Mode::Disabled {
             return Ok(Tls::disabled());
         }
         let same = peers == clients;
-        let peer_credentials = Credentials::load(peers.files(Some(cluster.clone())))?;
+        let peer_credentials = Credentials::load(peers.files(Some((cluster.clone(), Role::Node))))?;
         let client_credentials = match same {
             true => peer_credentials.clone(),
             false => Credentials::load(clients.files(None))?,
         };
         let client_door = Door {
             cluster: cluster.clone(),
+            operators,
             credentials: Some(client_credentials),
             farewell: NOT_PLAIN,
             ..Door::new(mode, HTTP2)
@@ -254,16 +255,15 @@ impl Tls {
     }
 
     pub fn state(&self) -> State {
-        let not_after = |door: &Door| {
-            let validity = door.credentials.as_ref().and_then(|c| c.current().validity);
-            validity.map_or(0, |validity| validity.not_after)
-        };
+        let validity = |door: &Door| door.credentials.as_ref().and_then(|c| c.current().validity);
+        let not_after = |door: &Door| validity(door).map_or(0, |validity| validity.not_after);
         let problems: Vec<_> = self.credentials().map(|c| c.problem()).collect();
         let problem = problems.into_iter().find(|problem| !problem.is_empty());
         State {
             mode: self.mode(),
             not_after: not_after(&self.clients),
             peer_not_after: not_after(&self.peers),
+            not_before: validity(&self.clients).map_or(0, |validity| validity.not_before),
             clients: self.clients.counters.counts(),
             peers: self.peers.counters.counts(),
             fallbacks: self.fallbacks.load(Relaxed),

@@ -23,7 +23,8 @@ fn files(place: &Place) -> PortFiles {
 fn load(mode: Mode, cluster: &str, place: &Place) -> Arc<Tls> {
     let files = files(place);
     let (clients, peers) = (files.clone(), files);
-    Tls::load(Settings { mode, cluster: cluster.into(), clients, peers }).unwrap()
+    let (cluster, operators) = (cluster.into(), Some("operators".into()));
+    Tls::load(Settings { mode, cluster, operators, clients, peers }).unwrap()
 }
 
 /// A node of `orders`, and its authority.
@@ -41,7 +42,7 @@ fn connector(ca: &Authority, shown: Option<(&Authority, &Wish)>, folder: &Path) 
         place.write(&issued, &ca.pem());
         Pair { certificate: place.certificate.clone(), key: place.key.clone() }
     });
-    let credentials = Credentials::load(Files { ca: place.ca, pair, node_of: None }).unwrap();
+    let credentials = Credentials::load(Files { ca: place.ca, pair, must_name: None }).unwrap();
     Connector::new(credentials, b"h2")
 }
 
@@ -87,11 +88,24 @@ async fn a_certificate_says_who_comes() {
         let Some(Some(Caller::Named(named))) = callers.recv().await else { panic!("{role:?}") };
         assert_eq!((named.role, named.name.as_str()), (role, "shop"));
     }
+    // An operator of several clusters; nobody else is let in for all of them.
+    let operator = connector(
+        &ours,
+        Some((&ours, &Wish::of("operators/operator/a"))),
+        &folder.path().join("operator"),
+    );
+    visit(&operator, &address).await.unwrap();
+    let Some(Some(Caller::Named(named))) = callers.recv().await else { panic!("operator") };
+    assert_eq!(named.to_string(), "multiraft://operators/operator/a");
     let two = Wish {
         uris: ["admin", "reader"].map(|role| format!("multiraft://orders/{role}/shop")).into(),
         ..Wish::of("")
     };
-    for (name, wish) in [("two", two), ("other", Wish::of("invoices/admin/shop"))] {
+    for (name, wish) in [
+        ("two", two),
+        ("other", Wish::of("invoices/admin/shop")),
+        ("all", Wish::of("operators/admin/a")),
+    ] {
         let connector = connector(&ours, Some((&ours, &wish)), &folder.path().join(name));
         visit(&connector, &address).await.unwrap();
         assert_eq!(callers.recv().await, Some(Some(Caller::Stranger)), "{name}");
@@ -306,7 +320,7 @@ async fn only_a_node_of_this_cluster_is_a_peer() {
     let admin = ours.place(&folder.path().join("admin"), &Wish::of("orders/admin/me"));
     let Place { certificate, key, ca } = admin.clone();
     let credentials =
-        Credentials::load(Files { ca, pair: Some(Pair { certificate, key }), node_of: None });
+        Credentials::load(Files { ca, pair: Some(Pair { certificate, key }), must_name: None });
     let link = Connector::new(credentials.unwrap(), b"multiraft-link");
     let tcp = TcpStream::connect(&address).await.unwrap();
     let mut stream = link.connect(tcp, "127.0.0.1").await.unwrap();
@@ -314,7 +328,8 @@ async fn only_a_node_of_this_cluster_is_a_peer() {
     // Nor does a node start with such a certificate.
     let files = files(&admin);
     let (clients, peers) = (files.clone(), files);
-    let settings = Settings { mode: Mode::Strict, cluster: "orders".into(), clients, peers };
+    let cluster = "orders".into();
+    let settings = Settings { mode: Mode::Strict, cluster, operators: None, clients, peers };
     let error = Tls::load(settings).unwrap_err().to_string();
     assert!(error.contains("multiraft://orders/node/NAME"), "{error}");
     assert_eq!(dial(&strict, &address).await, Ok(true));

@@ -9,7 +9,11 @@ use std::path::Path;
 
 fn files(place: &Place) -> Files {
     let Place { certificate, key, ca } = place.clone();
-    Files { ca, pair: Some(Pair { certificate, key }), node_of: Some("orders".into()) }
+    Files {
+        ca,
+        pair: Some(Pair { certificate, key }),
+        must_name: Some(("orders".into(), multiraft_tls::Role::Node)),
+    }
 }
 
 fn refusal(place: &Place) -> String {

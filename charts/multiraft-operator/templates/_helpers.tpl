@@ -26,6 +26,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 {{- end }}
 
+{{/* The Secret with the operator's certificate; empty = none. */}}
+{{- define "multiraft-operator.tlsSecret" -}}
+{{- if and .Values.tls.secretName .Values.tls.issuerRef }}{{ fail "tls: give secretName or issuerRef, and not both" }}{{ end }}
+{{- if .Values.tls.issuerRef }}{{ $_ := required "tls.issuerRef.name: must be given" .Values.tls.issuerRef.name }}{{ include "multiraft-operator.fullname" . }}-tls
+{{- else }}{{ .Values.tls.secretName }}
+{{- end }}
+{{- end }}
+
 {{/* What the operator may do where it watches; every verb is used, none is a wildcard. */}}
 {{- define "multiraft-operator.rules" -}}
 - apiGroups: [multiraft.atomix.io]
@@ -53,6 +61,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [list, watch, create, patch, delete]
+# Of clusters with spec.tls.certManager.
+- apiGroups: [cert-manager.io]
+  resources: [certificates]
+  verbs: [get, create, patch, delete]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]

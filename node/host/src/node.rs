@@ -488,6 +488,7 @@ fn tls_info(state: &State) -> v1::TlsInfo {
         mode: mode.into(),
         not_after: state.not_after,
         peer_not_after: state.peer_not_after,
+        not_before: state.not_before,
         problem: state.problem.clone(),
         plain_clients: state.clients.plain,
         plain_peers: state.peers.plain + state.fallbacks,

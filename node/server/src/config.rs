@@ -321,6 +321,7 @@ mod tests {
             ("- a", "invalid type"),
             ("tls: {mode: Strict}", "tls.cluster: must be set"),
             ("tls: {mode: Strict, cluster: a/b}", "tls.cluster: a/b is no name"),
+            ("tls: {mode: Strict, cluster: a, operators: a/b}", "tls.operators: a/b is no name"),
             ("tls: {mode: Permissive, cluster: a}", "tls.certificate: must be set"),
             ("tls: {mode: Strict, cluster: a, certificate: c, key: k}", "tls.ca: must be set"),
             ("tls: {mode: strict}", "unknown variant `strict`, expected one of `Disabled`"),

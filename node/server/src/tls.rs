@@ -12,6 +12,9 @@ pub struct Tls {
     pub mode: TlsMode,
     /// Name of the cluster in certificates: `multiraft://<cluster>/<role>/<name>`.
     pub cluster: String,
+    /// Name that operators of several clusters have in certificates in place of the cluster's; empty:
+    /// there are none.
+    pub operators: String,
     /// PEM: the node's certificate, then those between it and the CA.
     pub certificate: PathBuf,
     pub key: PathBuf,
@@ -53,6 +56,9 @@ pub struct TlsFlags {
     /// Name of the cluster in certificates: multiraft://CLUSTER/node/... for nodes.
     #[arg(long = "tls-cluster", value_name = "NAME")]
     pub cluster: Option<String>,
+    /// Name of operators of several clusters: multiraft://NAME/operator/... may operate here, too.
+    #[arg(long = "tls-operators", value_name = "NAME")]
+    pub operators: Option<String>,
     /// This node's certificate in PEM, with those between it and the CA; read again when it changes.
     #[arg(long = "tls-certificate", value_name = "FILE")]
     pub certificate: Option<PathBuf>,
@@ -81,6 +87,9 @@ impl Tls {
         if let Some(cluster) = &flags.cluster {
             self.cluster.clone_from(cluster);
         }
+        if let Some(operators) = &flags.operators {
+            self.operators.clone_from(operators);
+        }
         for (field, flag) in [
             (&mut self.certificate, &flags.certificate),
             (&mut self.key, &flags.key),
@@ -108,6 +117,10 @@ impl Tls {
         }
         if !is_name(&self.cluster) {
             bail!("tls.cluster: {} is no name: letters, digits, '.', '_' and '-'", self.cluster);
+        }
+        if !self.operators.is_empty() && !is_name(&self.operators) {
+            let name = &self.operators;
+            bail!("tls.operators: {name} is no name: letters, digits, '.', '_' and '-'");
         }
         for (key, path) in
             [("certificate", &self.certificate), ("key", &self.key), ("ca", &self.ca)]
@@ -138,6 +151,7 @@ impl Tls {
                 TlsMode::Strict => Mode::Strict,
             },
             cluster: self.cluster.clone(),
+            operators: Some(self.operators.clone()).filter(|name| !name.is_empty()),
             clients: PortFiles {
                 certificate: certificate.clone(),
                 key: key.clone(),

@@ -18,6 +18,8 @@ pub enum ConditionType {
     Paused,
     /// Every node's stream is live.
     NodesConnected,
+    /// Certificates are there, in use, and good for a while; absent while TLS is disabled.
+    CertificatesReady,
     /// An operation runs; present only while True.
     Reconciling,
     /// A human is needed; present only while True.
@@ -51,6 +53,12 @@ pub enum Reason {
     UnderReplicated,
     StepTimeout,
     VolumeNotResizable,
+    CertificatesValid,
+    CertificatesUnknown,
+    CertificateNotIssued,
+    CertificateExpiring,
+    CertificateRefused,
+    OperatorCertificateMissing,
 }
 
 /// Sets a condition; the transition time moves only with the status.

@@ -4,19 +4,23 @@
 //! A field of the spec exists only if it does something. Defaults and rules live in the schema, so
 //! that the API server applies them and `kubectl get -o yaml` shows them.
 
+mod certificate;
 mod cluster;
 mod conditions;
 mod crd;
 mod procedures;
 mod slice;
 mod status;
+mod tls;
 
+pub use certificate::*;
 pub use cluster::*;
 pub use conditions::{ConditionType, Reason, set_condition};
 pub use crd::definitions;
 pub use procedures::*;
 pub use slice::*;
 pub use status::*;
+pub use tls::*;
 
 /// API group of every kind.
 pub const GROUP: &str = "multiraft.atomix.io";
@@ -40,6 +44,12 @@ pub const PAUSED_ANNOTATION: &str = "multiraft.atomix.io/paused";
 pub const DECOMMISSION_ANNOTATION: &str = "multiraft.atomix.io/decommission";
 /// On pods: hash of the template that they were made from.
 pub const REVISION_ANNOTATION: &str = "multiraft.atomix.io/template-revision";
+/// On pods: the TLS mode that they were made with; absent = Disabled.
+pub const TLS_MODE_ANNOTATION: &str = "multiraft.atomix.io/tls-mode";
+
+/// What operators have in certificates in place of a cluster's name, as they look after several:
+/// `multiraft://multiraft-operator/operator/<name>`. No cluster has it: theirs end in `.NAMESPACE`.
+pub const OPERATORS: &str = "multiraft-operator";
 
 /// Ports of a node.
 pub const CLIENT_PORT: u16 = 5678;

@@ -1,5 +1,6 @@
 //! What the operator reports of a cluster.
 
+use crate::TlsStatus;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -40,6 +41,8 @@ pub struct MultiRaftClusterStatus {
     /// The last request of `spec.recovery` that was taken up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<RecoveryStatus>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsStatus>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 99))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]

@@ -1,6 +1,7 @@
 //! The schema's rules accept and refuse what the table says, and the committed files are fresh.
 
 use multiraft_api::{MultiRaftClusterSpec, definitions};
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 /// `base` with the difference's fields in their place; null takes a field away.
@@ -62,8 +63,11 @@ fn samples_are_accepted_and_an_unknown_field_is_not() {
     for sample in [
         include_str!("../../../config/samples/minimal.yaml"),
         include_str!("../../../config/samples/full.yaml"),
+        include_str!("../../../config/samples/tls.yaml"),
     ] {
-        let sample: Value = serde_yaml::from_str(sample).expect("YAML");
+        let documents = serde_yaml::Deserializer::from_str(sample);
+        let mut all = documents.map(|document| Value::deserialize(document).expect("YAML"));
+        let sample = all.find(|object| object["kind"] == "MultiRaftCluster").expect("a cluster");
         let mut spec = sample["spec"].clone();
         let typed: MultiRaftClusterSpec = serde_json::from_value(spec.clone()).expect("accepted");
         // The API server evaluates rules after it put the defaults in, as serialization does.

@@ -1,10 +1,12 @@
 //! The fourth step of a pass: carries a plan out, in its order, and stops at the first failure.
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
-use multiraft_plan::{Act, Delete, Disruption, NodeCall, Object, Plan};
+use multiraft_api::{Certificate, MultiRaftCluster};
+use multiraft_plan::{Act, Delete, Disruption, NodeCall, Object, Plan, tls_secret};
 use multiraft_proto::v1::node_client::NodeClient;
 use serde::Serialize;
 use serde_json::Value;
@@ -60,6 +62,8 @@ pub struct Held {
     pub disruption: Option<String>,
     /// Why a volume did not grow.
     pub growth: Option<String>,
+    /// Why the Certificate was not taken.
+    pub certificate: Option<String>,
 }
 
 impl Applier {
@@ -67,7 +71,12 @@ impl Applier {
         let namespace = &cluster.namespace;
         let mut held = Held::default();
         for object in &plan.objects {
-            self.object(namespace, object).await?;
+            match object {
+                Object::Certificate(wish) => {
+                    held.certificate = self.certificate(namespace, wish).await?;
+                }
+                object => self.object(namespace, object).await?,
+            }
         }
         for delete in &plan.deletes {
             self.delete(namespace, delete).await?;
@@ -137,6 +146,50 @@ impl Applier {
         }
     }
 
+    /// Asks cert-manager for a certificate; says why not when the API server does not take it: its
+    /// definitions may not be there, its issuers may be of others, its webhook may refuse.
+    async fn certificate(
+        &self,
+        namespace: &str,
+        wish: &Certificate,
+    ) -> Result<Option<String>, ApplyError> {
+        match self.one("apply Certificate", namespace, wish, &Store::default()).await {
+            Ok(()) => Ok(None),
+            Err(ApplyError::Api {
+                source: CallError::Failed(kube::Error::Api(status)), ..
+            }) if status.code == 404 => Ok(Some("cert-manager is not installed".to_owned())),
+            Err(ApplyError::Api {
+                source: CallError::Failed(kube::Error::Api(status)), ..
+            }) => Ok(Some(status.message.clone())),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The Certificate of a cluster, if it has or is to have one.
+    pub async fn find_certificate(
+        &self,
+        cluster: &MultiRaftCluster,
+    ) -> Result<Option<Certificate>, ApplyError> {
+        let asked = cluster.spec.tls.as_ref().is_some_and(|tls| tls.cert_manager.is_some());
+        let status = cluster.status.as_ref().and_then(|status| status.tls.as_ref());
+        let made = status.is_some_and(|tls| tls.certificate.is_some());
+        if !asked && !made {
+            return Ok(None);
+        }
+        let (what, name) = ("get Certificate", tls_secret(&cluster.name_any()));
+        let namespace = cluster.namespace().unwrap_or_default();
+        let api: Api<Certificate> = Api::namespaced(self.client.clone(), &namespace);
+        let found = tokio::time::timeout(API_REQUEST_TIMEOUT, api.get_opt(&name)).await;
+        let source = match found {
+            Ok(Ok(found)) => return Ok(found),
+            // Without definitions there is not even a reason in it.
+            Ok(Err(kube::Error::Api(status))) if status.code == 404 => return Ok(None),
+            Ok(Err(error)) => CallError::Failed(error),
+            Err(_) => CallError::Timeout(API_REQUEST_TIMEOUT),
+        };
+        Err(ApplyError::Api { what, name, source })
+    }
+
     async fn object(&self, namespace: &str, object: &Object) -> Result<(), ApplyError> {
         let s = &self.stores;
         match object {
@@ -156,6 +209,10 @@ impl Applier {
             Object::Budget(o) => {
                 self.one("apply PodDisruptionBudget", namespace, o, &s.budgets).await
             }
+            Object::NetworkPolicy(o) => {
+                self.one("apply NetworkPolicy", namespace, o, &s.network_policies).await
+            }
+            Object::Certificate(o) => self.certificate(namespace, o).await.map(drop),
             Object::Pod(o) => self.create("create Pod", namespace, o.as_ref(), &s.pods).await,
         }
     }
@@ -224,6 +281,14 @@ impl Applier {
             Delete::Budget { name, uid } => {
                 let what = "delete PodDisruptionBudget";
                 self.delete_one::<PodDisruptionBudget>(what, namespace, name, of_uid(uid)).await
+            }
+            Delete::NetworkPolicy { name, uid } => {
+                let what = "delete NetworkPolicy";
+                self.delete_one::<NetworkPolicy>(what, namespace, name, of_uid(uid)).await
+            }
+            Delete::Certificate { name, uid } => {
+                let what = "delete Certificate";
+                self.delete_one::<Certificate>(what, namespace, name, of_uid(uid)).await
             }
         }
     }

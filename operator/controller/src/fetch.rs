@@ -4,12 +4,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::{Resource, ResourceExt};
-use multiraft_api::{CLUSTER_LABEL, MultiRaftCluster, RaftPartitionSlice};
-use multiraft_plan::{Node, Observed};
+use multiraft_api::{CLUSTER_LABEL, MultiRaftCluster, RaftPartitionSlice, TlsMode};
+use multiraft_plan::{Node, Observed, member_host, mode_of};
 
 use crate::apply::Held;
+use crate::certificate::Speech;
 use crate::machines::Machines;
 use crate::nodes::{Nodes, Subject};
 use crate::store::{Key, Store};
@@ -26,6 +28,7 @@ pub struct Stores {
     pub config_maps: Store<ConfigMap>,
     pub service_accounts: Store<ServiceAccount>,
     pub budgets: Store<PodDisruptionBudget>,
+    pub network_policies: Store<NetworkPolicy>,
     pub machines: Machines,
 }
 
@@ -46,10 +49,14 @@ impl Stores {
             config_maps: of(&self.config_maps, cluster),
             service_accounts: of(&self.service_accounts, cluster),
             budgets: of(&self.budgets, cluster),
+            network_policies: of(&self.network_policies, cluster),
+            // Not watched, as cert-manager may not be there: asked for where it is needed.
+            certificate: None,
             slices: of(&self.slices, cluster),
             machines: self.machines.all(),
             held_back: held.disruption,
             growth_refused: held.growth,
+            certificate_refused: held.certificate,
         }
     }
 }
@@ -60,7 +67,8 @@ fn of<K: Resource + ResourceExt + Clone>(store: &Store<K>, cluster: &Key) -> Vec
 }
 
 fn node(view: NodeView) -> Node {
-    Node { connected: view.link == Link::Live, identity: view.identity, groups: view.groups }
+    let NodeView { link, error, identity, groups, .. } = view;
+    Node { connected: link == Link::Live, identity, groups, error }
 }
 
 /// A pod that runs and has an address, as somebody to follow.
@@ -69,5 +77,12 @@ pub fn subject(pod: &Pod) -> Option<Subject> {
     let status = pod.status.as_ref()?;
     let running = status.phase.as_deref() == Some("Running");
     let address: IpAddr = status.pod_ip.as_ref().filter(|_| running)?.parse().ok()?;
-    Some(Subject { cluster, pod: pod.name_any(), uid: pod.uid()?, address })
+    let name = pod.name_any();
+    let speech = match mode_of(pod) {
+        TlsMode::Disabled => Speech::Plain,
+        TlsMode::Permissive => Speech::Either,
+        TlsMode::Strict => Speech::Tls,
+    };
+    let host = member_host(&cluster.name, &cluster.namespace, &name);
+    Some(Subject { cluster, pod: name, uid: pod.uid()?, address, host, speech })
 }

@@ -7,6 +7,7 @@ mod apiserver;
 mod apply;
 mod backoff;
 mod calls;
+mod certificate;
 mod checks;
 mod errors;
 mod fetch;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 use apiserver::ApiServer;
 use apply::Applier;
 use calls::Gate;
+use certificate::Certificate;
 use clap::Parser;
 use fetch::{Stores, subject};
 use fleet::Fleet;
@@ -41,7 +43,7 @@ use kube::{Api, ResourceExt};
 use leader::{Election, Standing};
 use machines::Machines;
 use metrics::Metrics;
-use multiraft_api::CLUSTER_LABEL;
+use multiraft_api::{CLUSTER_LABEL, MultiRaftCluster};
 use nodes::Nodes;
 use options::{LogFormat, Options};
 use queue::Queue;
@@ -92,7 +94,10 @@ async fn run(options: Options) -> anyhow::Result<()> {
     let (floor_sender, floor) = state::channel(0u64);
     tokio::spawn(apiserver::probe(api.requests.clone(), reachable));
 
-    let nodes = Nodes::new(queue.clone(), metrics.clone(), floor_sender);
+    let certificate = Certificate::new(options.tls_folder.clone());
+    let (all_clusters, due) = (stores.clusters.clone(), queue.clone());
+    tokio::spawn(certificate.clone().keep(move || mark_all(&all_clusters, &due)));
+    let nodes = Nodes::new(queue.clone(), metrics.clone(), floor_sender, certificate.clone());
     let board = Board::default();
     let around = Surroundings {
         board: board.clone(),
@@ -137,6 +142,8 @@ async fn run(options: Options) -> anyhow::Result<()> {
         board,
         metrics,
         node_image: options.node_image.clone(),
+        operator_pods: options.pods(),
+        certificate,
         failures: Arc::default(),
         held: Arc::default(),
     };
@@ -173,6 +180,12 @@ fn election(options: &Options, api: &ApiServer) -> Election {
     }
 }
 
+fn mark_all(clusters: &Store<MultiRaftCluster>, queue: &Queue) {
+    for cluster in clusters.all() {
+        queue.mark(Key::of(cluster.as_ref()));
+    }
+}
+
 /// A new leader looks at every cluster at once.
 async fn mark_all_when_leading(
     mut standing: state::Receiver<Standing>,
@@ -183,9 +196,7 @@ async fn mark_all_when_leading(
     loop {
         let epoch = standing.borrow_and_update().epoch(tokio::time::Instant::now());
         if epoch.is_some() && epoch != leading {
-            for cluster in stores.clusters.all() {
-                queue.mark(Key::of(cluster.as_ref()));
-            }
+            mark_all(&stores.clusters, &queue);
         }
         leading = epoch;
         if standing.changed().await.is_err() {
@@ -201,9 +212,7 @@ fn watch_machines(api: &ApiServer, stores: &Stores, around: &Surroundings, queue
     let scope = Scope { api, namespace: &None, around };
     scope.watch_all(&stores.machines.store, None, move |node: &Node| {
         if machines.changed(node) {
-            for cluster in clusters.all() {
-                queue.mark(Key::of(cluster.as_ref()));
-            }
+            mark_all(&clusters, &queue);
         }
     });
 }
@@ -239,6 +248,7 @@ fn start_watches(
         scope.watch_owned(&stores.config_maps, queue);
         scope.watch_owned(&stores.service_accounts, queue);
         scope.watch_owned(&stores.budgets, queue);
+        scope.watch_owned(&stores.network_policies, queue);
     }
 }
 

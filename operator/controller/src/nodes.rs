@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use hyper_util::rt::TokioIo;
 use multiraft_proto::v1::node_client::NodeClient;
 use multiraft_proto::v1::{GetInfoRequest, WatchRequest};
 use tokio::sync::{Notify, watch};
@@ -12,6 +14,7 @@ use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::backoff::Backoff;
+use crate::certificate::{Certificate, Speech};
 use crate::errors::chain;
 use crate::limits::{
     NODE_CALL_TIMEOUT, NODE_CONNECT_TIMEOUT, NODE_DELAY_MAX, NODE_DELAY_MIN,
@@ -32,6 +35,9 @@ pub struct Subject {
     pub pod: String,
     pub uid: String,
     pub address: IpAddr,
+    /// Name that its certificate must have.
+    pub host: String,
+    pub speech: Speech,
 }
 
 /// All nodes of all clusters; clones share it.
@@ -42,6 +48,7 @@ pub struct Nodes {
     metrics: Arc<Metrics>,
     /// Highest operator epoch that any node reported.
     epoch_floor: Arc<watch::Sender<u64>>,
+    certificate: Certificate,
 }
 
 struct Followed {
@@ -60,8 +67,14 @@ impl Drop for Followed {
 }
 
 impl Nodes {
-    pub fn new(queue: Arc<Queue>, metrics: Arc<Metrics>, epoch_floor: watch::Sender<u64>) -> Self {
-        Self { followed: Arc::default(), queue, metrics, epoch_floor: Arc::new(epoch_floor) }
+    pub fn new(
+        queue: Arc<Queue>,
+        metrics: Arc<Metrics>,
+        epoch_floor: watch::Sender<u64>,
+        certificate: Certificate,
+    ) -> Self {
+        let epoch_floor = Arc::new(epoch_floor);
+        Self { followed: Arc::default(), queue, metrics, epoch_floor, certificate }
     }
 
     /// Follows the pod from now on; a changed address starts anew, the same again does nothing.
@@ -70,11 +83,13 @@ impl Nodes {
         if followed.get(&subject.uid).is_some_and(|known| known.subject == subject) {
             return;
         }
-        let channel = channel(subject.address);
+        let plain = Arc::new(AtomicBool::new(false));
+        let channel = channel(&subject, &self.certificate, plain.clone());
         let (sender, view) = watch::channel(NodeView::default());
         let wanted = Arc::new(Notify::new());
         let follower = Follower {
             wanted: wanted.clone(),
+            plain,
             client: client(channel.clone()),
             view: sender,
             subject: subject.clone(),
@@ -120,20 +135,26 @@ impl Nodes {
     }
 }
 
-fn channel(address: IpAddr) -> Channel {
-    let host = match address {
-        IpAddr::V4(v4) => v4.to_string(),
-        IpAddr::V6(v6) => format!("[{v6}]"),
-    };
-    let uri = format!("http://{host}:{NODE_PORT}");
-    Endpoint::from_shared(uri)
-        .expect("an address and a port make a URI")
+/// Connects when it is first used, and again when the connection was lost.
+fn channel(subject: &Subject, certificate: &Certificate, plain: Arc<AtomicBool>) -> Channel {
+    let (address, host) = ((subject.address, NODE_PORT), subject.host.clone());
+    let (certificate, speech) = (certificate.clone(), subject.speech);
+    let dial = tower::service_fn(move |_: http::Uri| {
+        let (certificate, host) = (certificate.clone(), host.clone());
+        let speech = match speech {
+            Speech::Either if plain.load(Relaxed) => Speech::Plain,
+            speech => speech,
+        };
+        async move { certificate.dial(address, &host, speech).await.map(TokioIo::new) }
+    });
+    Endpoint::from_shared(format!("http://{}:{NODE_PORT}", subject.host))
+        .expect("a pod's name and a port make a URI")
         .connect_timeout(NODE_CONNECT_TIMEOUT)
         .http2_keep_alive_interval(NODE_SILENT / 2)
         .keep_alive_timeout(NODE_SILENT / 2)
         .keep_alive_while_idle(true)
         .tcp_nodelay(true)
-        .connect_lazy()
+        .connect_with_connector_lazy(dial)
 }
 
 fn client(channel: Channel) -> NodeClient<Channel> {
@@ -142,6 +163,9 @@ fn client(channel: Channel) -> NodeClient<Channel> {
 
 struct Follower {
     wanted: Arc<Notify>,
+    /// Where both are taken, the next connection is in plain text: a node may refuse a certificate only
+    /// after the handshake, and must not be lost by that.
+    plain: Arc<AtomicBool>,
     client: NodeClient<Channel>,
     view: watch::Sender<NodeView>,
     subject: Subject,
@@ -159,6 +183,8 @@ impl Follower {
             };
             tracing::debug!(cluster = %self.subject.cluster, pod = self.subject.pod, error, "node stream lost");
             self.nodes.metrics.node_reconnects.inc();
+            let was_live = self.view.borrow().link == Link::Live;
+            self.plain.store(!was_live && !self.plain.load(Relaxed), Relaxed);
             self.change(|view| {
                 let before = (view.link, view.error.clone());
                 view.lost(error);

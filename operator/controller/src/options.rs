@@ -1,9 +1,11 @@
 //! Flags of the operator; every flag can be given by an environment variable.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use multiraft_plan::OperatorPods;
 
 /// Runs MultiRaftCluster objects: creates their nodes, forms their Raft groups, reports.
 #[derive(Debug, Clone, Parser)]
@@ -48,6 +50,19 @@ pub struct Options {
     #[arg(long, env = "POD_NAME", value_name = "NAME")]
     pub identity: Option<String>,
 
+    /// Folder of the operator's certificate: tls.crt, tls.key and ca.crt. It must name
+    /// multiraft://multiraft-operator/operator/NAME.
+    #[arg(long, env = "MULTIRAFT_TLS_FOLDER", value_name = "FOLDER")]
+    pub tls_folder: Option<PathBuf>,
+
+    /// Namespace of the operator's pods, for the network policies of nodes.
+    #[arg(long, env = "POD_NAMESPACE", value_name = "NAME")]
+    pub pod_namespace: Option<String>,
+
+    /// Labels that select the operator's pods there, as key=value, separated by commas.
+    #[arg(long, env = "MULTIRAFT_POD_LABELS", value_delimiter = ',', value_parser = parse_label, value_name = "LABELS")]
+    pub pod_labels: Vec<(String, String)>,
+
     /// Where /metrics, /livez and /readyz are served.
     #[arg(
         long,
@@ -78,6 +93,21 @@ pub enum LogFormat {
 
 const AFTER_HELP: &str = "The API server is found by KUBECONFIG, ~/.kube/config or the pod's service account. \
 The operator never reads Secrets.";
+
+impl Options {
+    /// Where the operator's pods are, if it runs in some.
+    pub fn pods(&self) -> Option<OperatorPods> {
+        let labels = self.pod_labels.iter().cloned().collect();
+        let namespace = self.pod_namespace.clone()?;
+        (!self.pod_labels.is_empty()).then_some(OperatorPods { namespace, labels })
+    }
+}
+
+/// `app.kubernetes.io/name=multiraft-operator`.
+fn parse_label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is not key=value"))?;
+    Ok((key.to_owned(), value.to_owned()))
+}
 
 /// `1500ms`, `15s`, `2m`.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use multiraft_plan::{Surroundings, plan, validate};
+use multiraft_plan::{OperatorPods, Surroundings, plan, validate};
 use tokio::time::Instant;
 
 use crate::apply::{Applier, ApplyError, Held};
 use crate::backoff::{Backoff, jittered};
+use crate::certificate::Certificate;
 use crate::errors::chain;
 use crate::limits::{
     CONCURRENCY, ERROR_DELAY_MAX, ERROR_DELAY_MIN, PASS_TIME_MAX, REFUSED_DELAY, RESYNC,
@@ -29,6 +30,8 @@ pub struct Reconciler {
     pub board: Board,
     pub metrics: Arc<Metrics>,
     pub node_image: String,
+    pub operator_pods: Option<OperatorPods>,
+    pub certificate: Certificate,
     /// Delays of clusters whose last pass failed.
     pub failures: Arc<std::sync::Mutex<std::collections::BTreeMap<Key, Backoff>>>,
     /// What the last pass over a cluster did not do, for its status.
@@ -86,12 +89,15 @@ impl Reconciler {
             return Ok(None);
         };
         let held = self.held().get(key).cloned().unwrap_or_default();
-        let observed = self.applier.stores.observe(key, &self.applier.nodes, held);
+        let mut observed = self.applier.stores.observe(key, &self.applier.nodes, held);
+        observed.certificate = self.applier.find_certificate(&cluster).await?;
         let env = Surroundings {
             now: Time(Timestamp::now()),
             operator_epoch: epoch,
             node_image: self.node_image.clone(),
             node_pull_policy: None,
+            operator_pods: self.operator_pods.clone(),
+            certificate: self.certificate.state(),
         };
         let validated = validate(&cluster);
         let plan = plan(&cluster, &validated, &observed, &env);

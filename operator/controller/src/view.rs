@@ -47,6 +47,9 @@ impl NodeView {
         let peers = std::mem::take(&mut info.peers).into_iter().map(|p| (p.node_id, p)).collect();
         // Counters move all the time and mean nothing here.
         info.stats = None;
+        if let Some(tls) = &mut info.tls {
+            (tls.plain_clients, tls.plain_peers) = (0, 0);
+        }
         let changed =
             self.identity.as_ref() != Some(&info) || self.groups != groups || self.peers != peers;
         self.identity = Some(info);

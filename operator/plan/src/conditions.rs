@@ -2,6 +2,7 @@
 
 use crate::balance;
 use crate::bootstrap::{Bootstrap, Stage};
+use crate::certificates;
 use crate::groups::Group;
 use crate::moves;
 use crate::names::pod_name;
@@ -14,8 +15,8 @@ use crate::status::GroupHealth;
 use crate::validate::Validated;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use multiraft_api::{
-    ConditionType, MultiRaftClusterStatus, OperationType, PlannedMember, Reason, UpdateKind,
-    set_condition,
+    ConditionType, MultiRaftClusterStatus, Operation, OperationType, PlannedMember, Reason,
+    UpdateKind, set_condition,
 };
 
 pub fn condition(
@@ -52,20 +53,8 @@ impl Conditions<'_> {
         let (available, reason, message) = self.available();
         let unavailable = (!available).then(|| (reason, message.clone()));
         self.put(status, ConditionType::Available, available, reason, message);
-        let down = self.down();
-        let connected = down.is_empty();
-        let (reason, message) = match connected {
-            true => (Reason::AllConnected, "every node's stream is live".to_owned()),
-            false => (
-                Reason::StreamDown,
-                format!(
-                    "no live stream of {}: look at the pods; a network policy may keep the \
-                     operator out",
-                    down.join(", ")
-                ),
-            ),
-        };
-        self.put(status, ConditionType::NodesConnected, connected, reason, message);
+        let connected = self.connected(status);
+        self.certificates(status);
         let latched = status.bootstrap.as_ref().is_some_and(|b| b.completed_at.is_some());
         let (reason, message) = self.progress();
         let unformed = (!latched).then(|| (reason, message.clone()));
@@ -86,7 +75,45 @@ impl Conditions<'_> {
         let reconciling = reconciling.filter(|_| stalled.is_none());
         self.transient(status, ConditionType::Reconciling, reconciling);
         let changed = changes.or_else(|| self.outdated(status));
-        self.ready(status, paused.or(stalled).or(unformed).or(unavailable).or(changed), connected);
+        let waits = certificates::blocking(self.cluster, self.observed, connected);
+        let cause = paused.or(stalled).or(waits).or(unformed).or(unavailable).or(changed);
+        self.ready(status, cause, connected);
+    }
+
+    fn connected(&self, status: &mut MultiRaftClusterStatus) -> bool {
+        let down = self.down();
+        let connected = down.is_empty();
+        let (reason, message) = match connected {
+            true => (Reason::AllConnected, "every node's stream is live".to_owned()),
+            false => {
+                let error = |name| self.observed.nodes.get(name)?.error.as_deref();
+                let error = down.iter().find_map(error).map(|why| format!(" ({why})"));
+                let hint = certificates::hint(self.cluster);
+                (
+                    Reason::StreamDown,
+                    format!(
+                        "no live stream of {}{}: look at the pods; a network policy may keep the \
+                         operator out{}",
+                        down.join(", "),
+                        error.unwrap_or_default(),
+                        hint.unwrap_or_default()
+                    ),
+                )
+            }
+        };
+        self.put(status, ConditionType::NodesConnected, connected, reason, message);
+        connected
+    }
+
+    fn certificates(&self, status: &mut MultiRaftClusterStatus) {
+        let kind = ConditionType::CertificatesReady;
+        match certificates::judge(self.cluster, self.observed, self.env) {
+            Some((reason, message)) => {
+                let well = reason == Reason::CertificatesValid;
+                self.put(status, kind, well, reason, message);
+            }
+            None => self.transient(status, kind, None),
+        }
     }
 
     /// `cause`: why the cluster cannot be ready, when that is known from the other conditions.
@@ -208,6 +235,12 @@ impl Conditions<'_> {
             }
             _ => {}
         }
+        let missing = Reason::OperatorCertificateMissing;
+        let held = self.cluster.tls.held.clone().filter(|(reason, _)| *reason == missing);
+        let locked_out = certificates::locked_out(self.cluster, self.observed, self.env);
+        if let Some(cause) = held.or(locked_out.map(|why| (missing, why))) {
+            return Some(cause);
+        }
         let s = self.situation?;
         self.lost(s).or_else(|| self.impossible(s)).or_else(|| self.overdue(status))
     }
@@ -315,8 +348,28 @@ fn change(status: &MultiRaftClusterStatus) -> Option<(Reason, String)> {
     Some((reason, operation.message.clone()))
 }
 
-/// What is worth telling: conditions that changed.
+/// What is worth telling: conditions that changed, operations that began or ended.
 pub fn events(before: &MultiRaftClusterStatus, after: &MultiRaftClusterStatus) -> Vec<KubeEvent> {
+    let mut events = changed_conditions(before, after);
+    let name = |o: &Operation| format!("{:?} of {}", o.kind, o.subject);
+    let (old, new) = (before.operation.as_ref(), after.operation.as_ref());
+    let normal = |reason: String, note: String| {
+        let severity = Severity::Normal;
+        KubeEvent { severity, reason, note }
+    };
+    if let Some(o) = new.filter(|new| old.map(name) != Some(name(new))) {
+        events.push(normal(format!("{:?}", o.kind), format!("{}: {}", name(o), o.message)));
+    }
+    if let Some(o) = old.filter(|_| new.is_none()) {
+        events.push(normal(format!("{:?}Done", o.kind), format!("{} is done", name(o))));
+    }
+    events
+}
+
+fn changed_conditions(
+    before: &MultiRaftClusterStatus,
+    after: &MultiRaftClusterStatus,
+) -> Vec<KubeEvent> {
     let old = |kind: &str| before.conditions.iter().find(|c| c.type_ == kind);
     let told = after.conditions.iter().filter(|c| {
         let changed = old(&c.type_).is_none_or(|o| o.status != c.status || o.reason != c.reason);

@@ -18,6 +18,7 @@
 mod adopt;
 mod balance;
 mod bootstrap;
+mod certificates;
 mod conditions;
 mod domains;
 mod groups;
@@ -36,11 +37,13 @@ mod seats;
 mod situation;
 mod slots;
 mod status;
+mod tls;
 mod validate;
 
-pub use names::{member_host, pod_name, volume_name};
-pub use observed::{Machine, Node, Observed, Surroundings};
+pub use names::{member_host, pod_name, tls_secret, volume_name};
+pub use observed::{Machine, Node, Observed, OperatorPods, Surroundings};
 pub use planning::{
     Act, Call, Check, Delete, Disruption, KubeEvent, NodeCall, Object, Plan, Severity, plan,
 };
+pub use tls::{is_certificate_wanted, mode_of};
 pub use validate::{Invalid, Validated, validate};

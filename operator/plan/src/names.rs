@@ -29,6 +29,16 @@ pub fn member_host(cluster: &str, namespace: &str, pod: &str) -> String {
     format!("{pod}.{}.{namespace}.svc", peers_service(cluster))
 }
 
+/// The cluster's name in certificates. A namespace has no dot, so no other cluster has the same.
+pub fn tls_cluster(cluster: &str, namespace: &str) -> String {
+    format!("{cluster}.{namespace}")
+}
+
+/// Name of the Certificate that the operator asks for, and of the Secret that it goes into.
+pub fn tls_secret(cluster: &str) -> String {
+    format!("{cluster}-nodes")
+}
+
 /// Labels of everything of a cluster.
 pub fn labels(cluster: &str) -> BTreeMap<String, String> {
     BTreeMap::from([

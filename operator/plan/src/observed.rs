@@ -1,9 +1,10 @@
 //! What the operator sees at one moment.
 
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use multiraft_api::RaftPartitionSlice;
+use multiraft_api::{Certificate, RaftPartitionSlice};
 use multiraft_proto::v1;
 use std::collections::BTreeMap;
 
@@ -15,6 +16,8 @@ pub struct Node {
     /// Identity, without groups and peers.
     pub identity: Option<v1::GetInfoResponse>,
     pub groups: BTreeMap<u32, v1::GroupState>,
+    /// Why the stream is not live.
+    pub error: Option<String>,
 }
 
 /// Everything of one cluster, selected by its label.
@@ -26,6 +29,9 @@ pub struct Observed {
     pub config_maps: Vec<ConfigMap>,
     pub service_accounts: Vec<ServiceAccount>,
     pub budgets: Vec<PodDisruptionBudget>,
+    pub network_policies: Vec<NetworkPolicy>,
+    /// The one that cert-manager was asked for.
+    pub certificate: Option<Certificate>,
     pub slices: Vec<RaftPartitionSlice>,
     /// By name of the pod.
     pub nodes: BTreeMap<String, Node>,
@@ -35,6 +41,8 @@ pub struct Observed {
     pub held_back: Option<String>,
     /// Why a volume did not grow.
     pub growth_refused: Option<String>,
+    /// Why the Certificate was not taken.
+    pub certificate_refused: Option<String>,
 }
 
 /// A machine of Kubernetes, as far as its pods' fate hangs on it.
@@ -60,6 +68,18 @@ pub struct Surroundings {
     pub node_image: String,
     /// Appended to the cluster's version when the spec names no tag; usually empty.
     pub node_pull_policy: Option<String>,
+    /// Where the operator's own pods are, if it runs in some.
+    pub operator_pods: Option<OperatorPods>,
+    /// Whether the operator has a certificate to show to nodes; else why not, and what helps.
+    pub certificate: Result<(), String>,
+}
+
+/// Where operators run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperatorPods {
+    pub namespace: String,
+    /// Labels that select them there.
+    pub labels: BTreeMap<String, String>,
 }
 
 impl Node {

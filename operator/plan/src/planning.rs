@@ -4,12 +4,14 @@ use crate::bootstrap::{self, Bootstrap, Stage};
 use crate::observed::{Observed, Surroundings};
 use crate::situation::Situation;
 use crate::validate::{Invalid, Validated};
-use crate::{conditions, infra, operation, status};
+use crate::{conditions, infra, operation, status, tls};
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
 use multiraft_api::{
-    MultiRaftCluster, MultiRaftClusterStatus, RaftPartitionSlice, RaftPartitionSliceStatus,
+    Certificate, MultiRaftCluster, MultiRaftClusterStatus, RaftPartitionSlice,
+    RaftPartitionSliceStatus,
 };
 use multiraft_proto::v1;
 use std::collections::BTreeSet;
@@ -26,6 +28,9 @@ pub enum Object {
     /// Created, never changed: a pod's spec cannot be.
     Pod(Box<Pod>),
     Budget(PodDisruptionBudget),
+    NetworkPolicy(NetworkPolicy),
+    /// May be refused, as cert-manager may not be there: then everything else goes on.
+    Certificate(Certificate),
 }
 
 /// An object to delete, only while it is still this one.
@@ -44,6 +49,14 @@ pub enum Delete {
         uid: String,
     },
     Budget {
+        name: String,
+        uid: String,
+    },
+    NetworkPolicy {
+        name: String,
+        uid: String,
+    },
+    Certificate {
         name: String,
         uid: String,
     },
@@ -161,6 +174,7 @@ pub fn plan(
         // Owner references clean up; leaving groups would only take time and may hang.
         return Plan { status: before, ..Default::default() };
     }
+    let validated = &tls::settled(validated, observed, env);
     let bootstrap = bootstrap::bootstrap(validated, observed, env);
     let formed = matches!(bootstrap.stage, Stage::Active { .. });
     let situation = formed.then(|| Situation::new(validated, observed, env, &bootstrap));
@@ -181,16 +195,18 @@ pub fn plan(
     plan.wake_up = match bootstrap.stage {
         Stage::Active { .. } => {
             let down = situation.as_ref().is_some_and(|s| s.seats.iter().any(|t| !t.is_up()));
-            // How long a machine has been silent is told by nobody.
-            work.and_then(|work| work.wake_up).or(down.then_some(DOWN_PERIOD))
+            // How long a machine has been silent is told by nobody, nor what cert-manager does.
+            let waits = down || tls::unissued(validated, observed).is_some();
+            work.and_then(|work| work.wake_up).or(waits.then_some(WAIT_PERIOD))
         }
         _ => Some(Duration::from_secs(2)),
     };
     plan
 }
 
-/// While a node is down: how late it may be noticed that it has been so for too long.
-const DOWN_PERIOD: Duration = Duration::from_secs(10);
+/// While a node is down: how late it may be noticed that it has been so for too long. The same of a
+/// certificate that was issued.
+const WAIT_PERIOD: Duration = Duration::from_secs(10);
 
 /// What the stage of bootstrap asks for.
 fn carry(bootstrap: &Bootstrap, cluster: &Validated, observed: &Observed, plan: &mut Plan) {

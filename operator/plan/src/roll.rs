@@ -94,7 +94,9 @@ fn settle(s: &Situation) -> Option<Work> {
 fn stop(s: &Situation, seat: &Seat, left: usize) -> Work {
     let hurt = s.groups.iter().filter(|g| {
         let touched = g.members().any(|m| m.slot == Some(seat.slot));
-        let well = g.members().all(|m| m.standing == Standing::Sound);
+        // Its own members may be behind: a template that cut it off from the others must be taken back.
+        let others = || g.members().filter(|m| m.slot != Some(seat.slot));
+        let well = others().all(|m| m.standing == Standing::Sound);
         g.led.is_none() || (touched && !well)
     });
     let hurt = hurt.count();

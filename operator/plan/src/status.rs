@@ -4,20 +4,20 @@ use crate::bootstrap::{Bootstrap, Stage};
 use crate::conditions::{Conditions, condition};
 use crate::domains::Domain;
 use crate::infra;
-use crate::names::{node_selector, pod_name};
+use crate::names::{node_selector, pod_name, tls_cluster, tls_secret};
 use crate::observed::{Node, Observed, Surroundings};
 use crate::operation::Work;
-use crate::recover;
 use crate::seats::is_serving;
 use crate::situation::Situation;
 use crate::slots::volume_of;
 use crate::validate::{Invalid, Validated};
+use crate::{recover, tls};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use multiraft_api::{
     BootstrapStatus, ConditionType, GroupsStatus, MultiRaftCluster, MultiRaftClusterStatus,
     NodeStatus, ObservedGroup, PlannedGroup, REVISION_ANNOTATION, RaftPartitionSliceStatus, Reason,
-    UnhealthyGroup, set_condition,
+    TlsMode, TlsStatus, UnhealthyGroup, set_condition,
 };
 use multiraft_proto::v1;
 use std::collections::BTreeMap;
@@ -148,6 +148,7 @@ pub fn status(
         replication_factor: (!bootstrap.groups.is_empty()).then_some(bootstrap.voters),
         bootstrap: latch(cluster, env, bootstrap),
         groups: Some(counts(cluster, &groups, bootstrap)),
+        tls: tls_status(cluster, observed),
         nodes: nodes(cluster, observed, bootstrap, &groups),
         operation: situation.zip(work).map(|(situation, work)| work.record(situation)),
         recovery: match situation {
@@ -170,6 +171,19 @@ pub fn status(
     status.unhealthy_groups = unhealthy.into_iter().take(UNHEALTHY_MAX).map(|(_, g)| g).collect();
     Conditions { cluster, observed, env, bootstrap, situation, groups: &groups }.set(&mut status);
     status
+}
+
+/// Absent while neither the spec nor any pod has TLS.
+fn tls_status(cluster: &Validated, observed: &Observed) -> Option<TlsStatus> {
+    let is_used = |pod: &Pod| tls::mode_of(pod) != TlsMode::Disabled;
+    let certificate = (observed.certificate.is_some()
+        || tls::is_certificate_wanted(cluster, observed))
+    .then(|| tls_secret(&cluster.name));
+    let any = tls::wanted(cluster) != TlsMode::Disabled
+        || certificate.is_some()
+        || observed.pods.iter().any(is_used);
+    let name = tls_cluster(&cluster.name, &cluster.namespace);
+    any.then_some(TlsStatus { mode: cluster.tls.mode, cluster: name, certificate })
 }
 
 pub fn pod_of<'a>(cluster: &Validated, observed: &'a Observed, slot: i32) -> Option<&'a Pod> {

@@ -1,9 +1,10 @@
 //! The second check of a spec, after the API server's: the rules in the schema may be older than
 //! this operator, or switched off.
 
+use crate::tls::Tls;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource, ResourceExt};
-use multiraft_api::{MultiRaftCluster, MultiRaftClusterSpec, PAUSED_ANNOTATION};
+use multiraft_api::{MultiRaftCluster, MultiRaftClusterSpec, PAUSED_ANNOTATION, TlsMode};
 use std::time::Duration;
 
 /// A cluster whose spec makes sense. Nothing after validation reads the raw object's spec.
@@ -19,6 +20,8 @@ pub struct Validated {
     /// By the spec or by annotation.
     pub paused: bool,
     pub times: Times,
+    /// Of pods that are made now; known only when everything is seen.
+    pub tls: Tls,
 }
 
 /// The spec's durations.
@@ -66,6 +69,14 @@ pub fn validate(cluster: &MultiRaftCluster) -> Result<Validated, Invalid> {
                 .to_owned(),
         ),
     }
+    if let Some(tls) = &spec.tls
+        && (tls.secret_name.is_some() && tls.cert_manager.is_some()
+            || tls.mode != TlsMode::Disabled
+                && tls.secret_name.is_none()
+                && tls.cert_manager.is_none())
+    {
+        problems.push("spec.tls: give secretName or certManager, and not both".to_owned());
+    }
     let times = times(spec, &mut problems);
     let (Some(uid), Some(namespace), Some(owner)) =
         (cluster.uid(), cluster.namespace(), cluster.controller_owner_ref(&()))
@@ -87,6 +98,7 @@ pub fn validate(cluster: &MultiRaftCluster) -> Result<Validated, Invalid> {
         paused: spec.paused
             || cluster.annotations().get(PAUSED_ANNOTATION).is_some_and(|v| v == "true"),
         times,
+        tls: Tls::default(),
     })
 }
 

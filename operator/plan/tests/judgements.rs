@@ -101,6 +101,8 @@ fn another_operator_with_other_defaults_restarts_no_pod() {
         operator_epoch: 9,
         node_image: "registry.example.org/another".to_owned(),
         node_pull_policy: Some("Always".to_owned()),
+        operator_pods: None,
+        certificate: Err("none".to_owned()),
     };
     let validated = multiraft_plan::validate(&world.cluster);
     let plan = multiraft_plan::plan(&world.cluster, &validated, &observed, &env);

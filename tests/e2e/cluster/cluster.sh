@@ -9,6 +9,7 @@
 #   cluster.sh env                print settings for the shell: eval "$(cluster.sh env)"
 #   cluster.sh status             say what runs
 #   cluster.sh load IMAGE.tar…    load images into every node
+#   cluster.sh cert-manager       run cert-manager's controllers, unless they run
 #   cluster.sh kill NAMESPACE POD    SIGKILL the processes in a pod's containers
 #   cluster.sh node-stop N        lose node N at once, as by a power cut; its disk stays
 #   cluster.sh node-start N       start it again
@@ -42,6 +43,11 @@ main() {
     env) print_env ;;
     status) status ;;
     load) load "$@" ;;
+    cert-manager)
+      users_own && die "cert-manager is started in the local Kubernetes only: install it into your own"
+      ours
+      cert_manager
+      ;;
     node-stop | node-start | node-cut | node-heal)
       [[ ${1:-} =~ ^[1-9][0-9]?$ ]] || die "$command needs the number of a node"
       ours

@@ -118,6 +118,14 @@ CORE
   daemon dns coredns -conf Corefile
 }
 
+# Not part of every cluster: most tests do without.
+cert_manager() {
+  daemon_alive cert-manager && return
+  kube apply --server-side -f "$STARTED_BIN/cert-manager-crds" >/dev/null
+  kube wait --for=condition=Established crd/certificates.cert-manager.io crd/issuers.cert-manager.io --timeout=30s
+  daemon cert-manager cert-manager --kubeconfig=kubeconfig
+}
+
 apply_addons() {
   local n
   kube apply -f - >/dev/null <<YAML

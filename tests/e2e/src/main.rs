@@ -3,10 +3,12 @@
 //! When the command has ended, so do the clients, and all that they saw is checked: every
 //! increment took effect once, no acknowledged entry is missing, no read went back, no call failed.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use multiraft_client::Tls;
 use multiraft_e2e::load::Load;
 use tokio::process::Command;
 
@@ -25,15 +27,28 @@ struct Options {
     /// Each client begins a round (a put, an increment, reads) at most every so many milliseconds
     #[arg(long, default_value_t = 0, value_name = "MILLIS")]
     every: u64,
+    /// Folder of a client's ca.crt, tls.crt and tls.key: the clients speak TLS
+    #[arg(long)]
+    tls: Option<PathBuf>,
     /// What to run meanwhile; the clients' history is worth nothing if it fails
     #[arg(required = true, last = true)]
     command: Vec<String>,
 }
 
+impl Options {
+    fn tls(&self) -> Option<Tls> {
+        let folder = self.tls.as_ref()?;
+        let tls = Tls::new(folder.join("ca.crt"));
+        Some(tls.certificate(folder.join("tls.crt"), folder.join("tls.key")))
+    }
+}
+
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> ExitCode {
     let options = Options::parse();
-    let load = Load::start(options.endpoints, &options.name, options.clients.into()).await;
+    let tls = options.tls();
+    let (name, clients) = (options.name, options.clients.into());
+    let load = Load::start_under(tls, options.endpoints, &name, clients).await;
     load.every(Duration::from_millis(options.every));
     load.progress(1).await;
     println!("at work");

@@ -1,7 +1,9 @@
 //! The objects around the nodes, one file per kind.
 
 mod budget;
+mod certificate;
 mod config_map;
+mod network;
 mod pod;
 mod service;
 mod volume;
@@ -55,6 +57,8 @@ pub fn plan(
     plan.objects.push(Object::ConfigMap(config_map::config_map(cluster)));
     plan.objects.push(Object::Service(service::peers(cluster)));
     plan.objects.push(Object::Service(service::clients(cluster)));
+    network::plan(cluster, observed, env, plan);
+    certificate::plan(cluster, observed, plan);
     let holding = slots::holding(&cluster.name, &bootstrap.groups);
     let needed = |slot: &i32| !bootstrap.slots.leaving.contains(slot) || holding.contains(slot);
     for seat in seats::seats(cluster, observed, &bootstrap.slots) {

@@ -4,18 +4,25 @@ use super::config_map::VOLUME_PATH;
 use super::owned;
 use crate::names::{self, hash, member_host, node_selector, peers_service, volume_name};
 use crate::observed::Surroundings;
+use crate::tls::{self, Source};
 use crate::validate::Validated;
 use k8s_openapi::api::core::v1::{
-    Affinity, Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, EnvVarSource,
-    HTTPGetAction, ObjectFieldSelector, PersistentVolumeClaimVolumeSource, Pod, PodAffinityTerm,
-    PodAntiAffinity, PodSecurityContext, PodSpec, Probe, SeccompProfile, SecurityContext,
-    TopologySpreadConstraint, Volume, VolumeMount, WeightedPodAffinityTerm,
+    Affinity, Capabilities, ConfigMapProjection, ConfigMapVolumeSource, Container, ContainerPort,
+    EnvVar, EnvVarSource, HTTPGetAction, KeyToPath, ObjectFieldSelector,
+    PersistentVolumeClaimVolumeSource, Pod, PodAffinityTerm, PodAntiAffinity, PodSecurityContext,
+    PodSpec, Probe, ProjectedVolumeSource, SeccompProfile, SecretProjection, SecretVolumeSource,
+    SecurityContext, TopologySpreadConstraint, Volume, VolumeMount, VolumeProjection,
+    WeightedPodAffinityTerm,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use multiraft_api::{
-    CLIENT_PORT, HTTP_PORT, PEER_PORT, PodOptions, REVISION_ANNOTATION, SLOT_LABEL,
+    CLIENT_PORT, HTTP_PORT, OPERATORS, PEER_PORT, PodOptions, REVISION_ANNOTATION, SLOT_LABEL,
+    TLS_MODE_ANNOTATION, TlsMode,
 };
+
+/// Where the certificates are mounted.
+const TLS_PATH: &str = "/etc/multiraft-tls";
 
 /// The image's user.
 const USER: i64 = 65532;
@@ -35,6 +42,9 @@ pub fn pod(cluster: &Validated, env: &Surroundings, slot: i32) -> Pod {
     }
     let mut annotations = options.annotations.clone();
     annotations.insert(REVISION_ANNOTATION.to_owned(), revision(cluster));
+    if cluster.tls.mode != TlsMode::Disabled {
+        annotations.insert(TLS_MODE_ANNOTATION.to_owned(), format!("{:?}", cluster.tls.mode));
+    }
     metadata.annotations = Some(annotations);
     Pod { metadata, spec: Some(spec(cluster, env, &name, Some(slot))), status: None }
 }
@@ -44,7 +54,16 @@ pub fn pod(cluster: &Validated, env: &Surroundings, slot: i32) -> Pod {
 pub fn revision(cluster: &Validated) -> String {
     let spec = &cluster.spec;
     let content = (&spec.version, &spec.image, &spec.raft, options(cluster));
-    hash(&serde_json::to_vec(&content).unwrap_or_default())
+    let tls = &cluster.tls;
+    let bytes = match tls.mode {
+        // As it was before there was TLS: pods of that time have the same.
+        TlsMode::Disabled => serde_json::to_vec(&content),
+        TlsMode::Permissive | TlsMode::Strict => {
+            let source = tls.source.as_ref().map(|source| (&source.secret, &source.ca));
+            serde_json::to_vec(&(content, tls.mode, source))
+        }
+    };
+    hash(&bytes.unwrap_or_default())
 }
 
 fn options(cluster: &Validated) -> PodOptions {
@@ -82,26 +101,69 @@ fn spec(cluster: &Validated, env: &Surroundings, name: &str, slot: Option<i32>) 
         node_selector: Some(options.node_selector.clone()).filter(|s| !s.is_empty()),
         priority_class_name: options.priority_class_name.clone(),
         containers: vec![container(cluster, env, &options, name)],
-        volumes: Some(vec![
-            Volume {
-                name: "data".to_owned(),
-                persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
-                    claim_name: claim,
-                    read_only: None,
-                }),
-                ..Default::default()
-            },
-            Volume {
-                name: "config".to_owned(),
-                config_map: Some(ConfigMapVolumeSource {
-                    name: cluster.name.clone(),
-                    ..Default::default()
-                }),
-                ..Default::default()
-            },
-        ]),
+        volumes: Some(volumes(cluster, claim)),
         ..Default::default()
     }
+}
+
+fn volumes(cluster: &Validated, claim: String) -> Vec<Volume> {
+    let mut volumes = vec![
+        Volume {
+            name: "data".to_owned(),
+            persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+                claim_name: claim,
+                read_only: None,
+            }),
+            ..Default::default()
+        },
+        Volume {
+            name: "config".to_owned(),
+            config_map: Some(ConfigMapVolumeSource {
+                name: cluster.name.clone(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        },
+    ];
+    volumes.extend(cluster.tls.source.as_ref().map(certificates));
+    volumes
+}
+
+/// For the node's user alone, by its group. A whole volume: single files of one are never renewed.
+const CERTIFICATES_MODE: i32 = 0o440;
+
+fn certificates(source: &Source) -> Volume {
+    let volume = Volume { name: tls::VOLUME.to_owned(), ..Default::default() };
+    let Some(ca) = &source.ca else {
+        let secret = SecretVolumeSource {
+            secret_name: Some(source.secret.clone()),
+            default_mode: Some(CERTIFICATES_MODE),
+            ..Default::default()
+        };
+        return Volume { secret: Some(secret), ..volume };
+    };
+    let item = |key: &str, path: &str| KeyToPath {
+        key: key.to_owned(),
+        path: path.to_owned(),
+        ..Default::default()
+    };
+    let own = SecretProjection {
+        name: source.secret.clone(),
+        items: Some(["tls.crt", "tls.key"].map(|file| item(file, file)).into()),
+        ..Default::default()
+    };
+    let trusted = ConfigMapProjection {
+        name: ca.name.clone(),
+        items: Some(vec![item(&ca.key, "ca.crt")]),
+        ..Default::default()
+    };
+    let sources = vec![
+        VolumeProjection { secret: Some(own), ..Default::default() },
+        VolumeProjection { config_map: Some(trusted), ..Default::default() },
+    ];
+    let projected =
+        ProjectedVolumeSource { default_mode: Some(CERTIFICATES_MODE), sources: Some(sources) };
+    Volume { projected: Some(projected), ..volume }
 }
 
 fn container(
@@ -112,12 +174,16 @@ fn container(
 ) -> Container {
     let host = member_host(&cluster.name, &cluster.namespace, name);
     let args = ["--config", "/etc/multiraft/config.yaml", "--advertise-host", &host];
+    let args = args.map(str::to_owned).into_iter().chain(tls_arguments(cluster)).collect();
     let mount = |name: &str, path: &str, read_only: bool| VolumeMount {
         name: name.to_owned(),
         mount_path: path.to_owned(),
         read_only: read_only.then_some(true),
         ..Default::default()
     };
+    let mut mounts =
+        vec![mount("data", VOLUME_PATH, false), mount("config", "/etc/multiraft", true)];
+    mounts.extend(cluster.tls.source.as_ref().map(|_| mount(tls::VOLUME, TLS_PATH, true)));
     let mut variables = vec![EnvVar {
         name: "POD_NAME".to_owned(),
         value_from: Some(EnvVarSource {
@@ -135,7 +201,7 @@ fn container(
         image: Some(image(cluster, env)),
         image_pull_policy: pull_policy(cluster, env),
         command: Some(vec!["multiraft-node".to_owned()]),
-        args: Some(args.map(str::to_owned).to_vec()),
+        args: Some(args),
         env: Some(variables),
         ports: Some(vec![
             port("client", CLIENT_PORT),
@@ -143,10 +209,7 @@ fn container(
             port("http", HTTP_PORT),
         ]),
         resources: options.resources.clone(),
-        volume_mounts: Some(vec![
-            mount("data", VOLUME_PATH, false),
-            mount("config", "/etc/multiraft", true),
-        ]),
+        volume_mounts: Some(mounts),
         // Reading a long log back takes a while; liveness counts only after it.
         startup_probe: Some(probe("/startupz", 1, 600)),
         readiness_probe: Some(probe("/readyz", 1, 2)),
@@ -162,6 +225,26 @@ fn container(
         }),
         ..Default::default()
     }
+}
+
+/// Not in the ConfigMap: that changes under the pods that are still to be replaced, and one of them
+/// that starts again must be what it was.
+fn tls_arguments(cluster: &Validated) -> Vec<String> {
+    if cluster.tls.mode == TlsMode::Disabled {
+        return Vec::new();
+    }
+    let file = |name: &str| format!("{TLS_PATH}/{name}");
+    [
+        ("--tls-mode", format!("{:?}", cluster.tls.mode)),
+        ("--tls-cluster", names::tls_cluster(&cluster.name, &cluster.namespace)),
+        ("--tls-operators", OPERATORS.to_owned()),
+        ("--tls-certificate", file("tls.crt")),
+        ("--tls-key", file("tls.key")),
+        ("--tls-ca", file("ca.crt")),
+    ]
+    .into_iter()
+    .flat_map(|(flag, value)| [flag.to_owned(), value])
+    .collect()
 }
 
 fn image(cluster: &Validated, env: &Surroundings) -> String {

@@ -29,6 +29,8 @@ pub struct Kube {
     /// Services and the like: by kind and name.
     pub others: BTreeMap<String, Value>,
     pub budgets: BTreeMap<String, k8s_openapi::api::policy::v1::PodDisruptionBudget>,
+    /// The one that cert-manager is asked for.
+    pub certificate: Option<multiraft_api::Certificate>,
     pub machines: BTreeMap<String, Machine>,
     /// Writes that changed an object.
     pub writes: usize,
@@ -48,6 +50,7 @@ impl Kube {
             volumes: self.volumes.values().cloned().collect(),
             slices: self.slices.values().cloned().collect(),
             budgets: self.budgets.values().cloned().collect(),
+            certificate: self.certificate.clone(),
             machines: Some(self.machines.clone()),
             ..Observed::default()
         }
@@ -63,6 +66,9 @@ impl Kube {
                 let wanted = o.metadata.annotations.clone().unwrap_or_default();
                 annotations == wanted && known.spec == o.spec
             }),
+            Object::Certificate(o) => {
+                self.certificate.as_ref().is_some_and(|known| known.spec == o.spec)
+            }
             Object::Slice(o) => {
                 self.slices.get(name(&o.metadata)).is_some_and(|known| known.spec == o.spec)
             }
@@ -116,6 +122,11 @@ impl Kube {
                 slice.metadata.resource_version = version;
                 self.slices.insert(name(&slice.metadata).to_owned(), slice);
             }
+            Object::Certificate(mut certificate) => {
+                certificate.metadata.uid = Some("certificate".to_owned());
+                certificate.status = self.certificate.take().and_then(|known| known.status);
+                self.certificate = Some(certificate);
+            }
             Object::Budget(budget) => {
                 self.budgets.insert(name(&budget.metadata).to_owned(), budget);
             }
@@ -153,6 +164,10 @@ impl Kube {
                 }
             }
             Delete::Budget { name, .. } => drop(self.budgets.remove(name)),
+            Delete::NetworkPolicy { name, .. } => {
+                self.others.remove(&format!("NetworkPolicy/\"{name}\""));
+            }
+            Delete::Certificate { .. } => self.certificate = None,
         }
         self.writes += 1;
     }
@@ -287,6 +302,7 @@ fn plain(object: &Object) -> (String, Value) {
         Object::ServiceAccount(o) => ("ServiceAccount", serde_json::to_value(o)),
         Object::Service(o) => ("Service", serde_json::to_value(o)),
         Object::ConfigMap(o) => ("ConfigMap", serde_json::to_value(o)),
+        Object::NetworkPolicy(o) => ("NetworkPolicy", serde_json::to_value(o)),
         _ => unreachable!("kept by type"),
     };
     let value = value.expect("objects are JSON");

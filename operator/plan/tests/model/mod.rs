@@ -9,7 +9,7 @@ pub mod scenarios;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use multiraft_api::MultiRaftCluster;
+use multiraft_api::{MultiRaftCluster, TlsMode};
 use std::collections::BTreeSet;
 
 use multiraft_plan::{
@@ -33,6 +33,39 @@ pub struct World {
     pub seen: Vec<Observed>,
     /// Tells what happens, for people who replay a failure.
     pub tells: bool,
+    /// Whether the operator has one to show to nodes.
+    pub certificate: Result<(), String>,
+    pub operator_pods: Option<multiraft_plan::OperatorPods>,
+    /// Makes calls fail by chance.
+    pub unreliable: Option<Dice>,
+    /// Calls that were refused, or that were carried out without an answer.
+    pub failed: usize,
+}
+
+/// A small generator that is the same everywhere (splitmix64).
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % sides
+    }
+
+    pub fn one_in(&mut self, sides: u64) -> bool {
+        self.roll(sides) == 0
+    }
+}
+
+/// What becomes of a call.
+enum Fate {
+    Answered,
+    /// A conflict, too many requests, an error before anything was done.
+    Refused,
+    /// Carried out; the answer is lost, or too late.
+    Unanswered,
 }
 
 /// Calls that one operator process makes before it is killed.
@@ -70,6 +103,10 @@ impl World {
             now: 0,
             seen: Vec::new(),
             tells: false,
+            unreliable: None,
+            failed: 0,
+            certificate: Ok(()),
+            operator_pods: None,
         }
     }
 
@@ -111,6 +148,8 @@ impl World {
             operator_epoch: epoch,
             node_image: "multiraft-node".to_owned(),
             node_pull_policy: None,
+            operator_pods: self.operator_pods.clone(),
+            certificate: self.certificate.clone(),
         };
         plan(&self.cluster, &validate(&self.cluster), observed, &env)
     }
@@ -121,41 +160,57 @@ impl World {
         self.tell(|| told(&plan));
         for object in plan.objects {
             if !self.kube.says(&object) {
-                life.spend()?;
                 // Somebody else changed it: the pass ends.
-                self.kube.apply(object, &self.nodes).then_some(()).or_else(|| self.behind())?;
+                self.call(life, |w| w.kube.apply(object, &w.nodes))?.then_some(())?;
             }
         }
         for delete in plan.deletes {
-            life.spend()?;
-            self.delete(&delete);
+            self.call(life, |w| w.delete(&delete))?;
         }
         for call in plan.calls {
-            life.spend()?;
-            done &= self.nodes.call(&call, &self.kube, self.is_latched()).is_ok();
+            let latched = self.is_latched();
+            done &= self.call(life, |w| w.nodes.call(&call, &w.kube, latched))?.is_ok();
         }
         if let Some(volume) = plan.growth {
-            life.spend()?;
-            self.kube.apply(Object::Volume(volume), &self.nodes);
+            self.call(life, |w| w.kube.apply(Object::Volume(volume), &w.nodes))?;
         }
         if let Some(disruption) = plan.disruption.filter(|_| done) {
             self.disrupt(disruption, life)?;
         }
         if self.cluster.status.as_ref() != Some(&plan.status) {
-            life.spend()?;
-            self.kube.writes += 1;
-            self.cluster.status = Some(plan.status);
+            self.call(life, |w| {
+                w.kube.writes += 1;
+                w.cluster.status = Some(plan.status);
+            })?;
         }
         Some(())
     }
 
+    /// One call. None: the operator died before it, or it failed as far as the operator knows.
+    fn call<T>(&mut self, life: &mut Life, act: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        life.spend()?;
+        let fate = self.unreliable.as_mut().map_or(Fate::Answered, |dice| match dice.roll(20) {
+            0 | 1 => Fate::Refused,
+            2 | 3 => Fate::Unanswered,
+            _ => Fate::Answered,
+        });
+        self.failed += usize::from(!matches!(fate, Fate::Answered));
+        match fate {
+            Fate::Answered => Some(act(self)),
+            Fate::Refused => None,
+            Fate::Unanswered => {
+                act(self);
+                None
+            }
+        }
+    }
+
     fn disrupt(&mut self, disruption: Disruption, life: &mut Life) -> Option<()> {
         if disruption.checks.iter().all(|check| self.nodes.passes(check, &self.kube)) {
-            life.spend()?;
-            match disruption.act {
-                Act::Call(call) => drop(self.nodes.call(&call, &self.kube, true)),
-                Act::Delete(delete) => self.delete(&delete),
-            }
+            self.call(life, |w| match disruption.act {
+                Act::Call(call) => drop(w.nodes.call(&call, &w.kube, true)),
+                Act::Delete(delete) => w.delete(&delete),
+            })?;
         }
         Some(())
     }
@@ -164,10 +219,6 @@ impl World {
         if self.tells {
             println!("{:4} {}", self.now, what());
         }
-    }
-
-    fn behind(&self) -> Option<()> {
-        None
     }
 
     /// A deletion by the operator: no group loses its quorum by it.
@@ -184,6 +235,9 @@ impl World {
     /// A second passes for kubelets and nodes.
     pub fn tick(&mut self) {
         self.now += 1;
+        let any = |mode| self.kube.pods.values().any(|pod| multiraft_plan::mode_of(pod) == mode);
+        let apart = any(TlsMode::Disabled) && any(TlsMode::Strict);
+        assert!(!apart, "nodes that cannot speak to each other");
         self.kube.tick(&mut self.nodes);
         self.nodes.tick(&self.kube);
     }
@@ -201,9 +255,11 @@ impl World {
             let plan = self.plan(epoch);
             let (writes, calls) = (self.kube.writes, self.nodes.calls);
             let waits = plan.wake_up.is_some();
-            let _ = self.apply(plan, &mut life);
+            // A pass that failed is repeated.
+            let whole = self.apply(plan, &mut life).is_some();
             self.tick();
-            let still = writes == self.kube.writes && calls == self.nodes.calls && !waits;
+            let same = writes == self.kube.writes && calls == self.nodes.calls;
+            let still = whole && same && !waits;
             quiet = if still { quiet + 1 } else { 0 };
             if quiet == 3 {
                 return usize::MAX - life.calls;

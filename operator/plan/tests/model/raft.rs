@@ -184,7 +184,7 @@ impl Nodes {
             Some((*id, state))
         };
         let groups = disk.groups.iter().filter_map(state).collect();
-        Node { connected: true, identity: Some(identity), groups }
+        Node { connected: true, identity: Some(identity), groups, error: None }
     }
 
     /// Members catch up, leaders that are gone or drain have successors, removed members go.
