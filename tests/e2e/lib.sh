@@ -122,7 +122,7 @@ is_ready() {
   [[ $(kubectl get --request-timeout=2s -n "$NAMESPACE" mrc orders -o jsonpath='{.status.conditions[?(@.type=="Ready")].status}') = True ]]
 }
 
-# All pods, claims and voters of so many nodes, and the data.
+# All pods, claims and members of so many nodes, and the data.
 whole() { # nodes
   within 60 counted "$1" || { counts; of_cluster '{.status}'; return 1; }
   [[ $(in_pod orders-0 counter get hits) = 42 ]]
@@ -131,11 +131,18 @@ whole() { # nodes
 
 counted() { [[ $(counts) = "$1 $1 48" ]]; }
 
-# Pods, claims, and voters as the status has them, which may be two seconds old.
+# Pods, claims, and members of groups as the nodes tell of them: the status may be older.
 counts() {
-  local voters
-  voters=$(of_cluster '{.status.nodes[*].voters}' | tr ' ' '\n' | awk '{n += $1} END {print n}')
-  echo "$(pods -o name | wc -l) $(kubectl get pvc -n "$NAMESPACE" -l multiraft.atomix.io/cluster=orders -o name | wc -l) $voters"
+  local address members=0
+  for address in $(pods -o jsonpath='{.items[*].status.podIP}'); do
+    members=$((members + $(members_at "$address")))
+  done
+  echo "$(pods -o name | wc -l) $(kubectl get pvc -n "$NAMESPACE" -l multiraft.atomix.io/cluster=orders -o name | wc -l) $members"
+}
+
+members_at() { # address
+  grpcurl -plaintext -max-time 2 "$1:5678" atomix.multiraft.v1.Node/GetInfo 2>/dev/null |
+    jq '[.groups[]? | select(.phase | endswith("READY"))] | length' | grep . || echo 0
 }
 
 replaced() { # pod, uid that it had
@@ -150,8 +157,7 @@ is_another() { # pod, uid that it had
 
 # By the word of the node itself, not of the status, which comes later.
 holds_all() { # pod
-  [[ $(grpcurl -plaintext -max-time 2 "$(of_pod "$1" '{.status.podIP}'):5678" atomix.multiraft.v1.Node/GetInfo 2>/dev/null |
-    jq '[.groups[]? | select(.phase | endswith("READY"))] | length') = 16 ]]
+  [[ $(members_at "$(of_pod "$1" '{.status.podIP}')") = 16 ]]
 }
 
 # --- operators as processes -----------------------------------------------------

@@ -64,8 +64,6 @@ pub struct Held {
     pub growth: Option<String>,
     /// Why the Certificate was not taken.
     pub certificate: Option<String>,
-    /// What is reported rests on what was there before; own writes do not come back as news.
-    pub wrote: bool,
 }
 
 impl Applier {
@@ -77,7 +75,7 @@ impl Applier {
                 Object::Certificate(wish) => {
                     held.certificate = self.certificate(namespace, wish).await?;
                 }
-                object => held.wrote |= self.object(namespace, object).await?,
+                object => self.object(namespace, object).await?,
             }
         }
         for delete in &plan.deletes {
@@ -140,7 +138,7 @@ impl Applier {
     ) -> Result<Option<String>, ApplyError> {
         match self.one("grow PersistentVolumeClaim", namespace, volume, &self.stores.volumes).await
         {
-            Ok(_) => Ok(None),
+            Ok(()) => Ok(None),
             Err(ApplyError::Api {
                 source: CallError::Failed(kube::Error::Api(status)), ..
             }) if matches!(status.code, 403 | 422) => Ok(Some(status.message.clone())),
@@ -156,7 +154,7 @@ impl Applier {
         wish: &Certificate,
     ) -> Result<Option<String>, ApplyError> {
         match self.one("apply Certificate", namespace, wish, &Store::default()).await {
-            Ok(_) => Ok(None),
+            Ok(()) => Ok(None),
             Err(ApplyError::Api {
                 source: CallError::Failed(kube::Error::Api(status)), ..
             }) if status.code == 404 => Ok(Some("cert-manager is not installed".to_owned())),
@@ -192,7 +190,7 @@ impl Applier {
         Err(ApplyError::Api { what, name, source })
     }
 
-    async fn object(&self, namespace: &str, object: &Object) -> Result<bool, ApplyError> {
+    async fn object(&self, namespace: &str, object: &Object) -> Result<(), ApplyError> {
         let s = &self.stores;
         match object {
             Object::ServiceAccount(o) => {
@@ -214,23 +212,23 @@ impl Applier {
             Object::NetworkPolicy(o) => {
                 self.one("apply NetworkPolicy", namespace, o, &s.network_policies).await
             }
-            Object::Certificate(o) => self.certificate(namespace, o).await.map(|_| false),
+            Object::Certificate(o) => self.certificate(namespace, o).await.map(drop),
             Object::Pod(o) => self.create("create Pod", namespace, o.as_ref(), &s.pods).await,
         }
     }
 
-    /// Applies the intent unless what is there says all of it already; true when it was written.
+    /// Applies the intent unless what is there says all of it already.
     async fn one<K: Namespaced>(
         &self,
         what: &'static str,
         namespace: &str,
         intent: &K,
         store: &Store<K>,
-    ) -> Result<bool, ApplyError> {
+    ) -> Result<(), ApplyError> {
         let name = intent.name_any();
         let key = Key { namespace: namespace.to_owned(), name: name.clone() };
         if store.get(&key).is_some_and(|known| says(&json(known.as_ref()), &json(intent))) {
-            return Ok(false);
+            return Ok(());
         }
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
         let params = PatchParams::apply(FIELD_MANAGER).force();
@@ -239,7 +237,7 @@ impl Applier {
         let written = self.gate.call(what, &name, API_REQUEST_TIMEOUT, call).await;
         let object = written.map_err(|source| ApplyError::Api { what, name, source })?;
         store.put(object);
-        Ok(true)
+        Ok(())
     }
 
     /// Creates an object that is never changed. One that is there already was created by a pass
@@ -250,7 +248,7 @@ impl Applier {
         namespace: &str,
         intent: &K,
         store: &Store<K>,
-    ) -> Result<bool, ApplyError> {
+    ) -> Result<(), ApplyError> {
         let name = intent.name_any();
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
         let params =
@@ -259,9 +257,9 @@ impl Applier {
         match self.gate.call(what, &name, API_REQUEST_TIMEOUT, call).await {
             Ok(object) => {
                 store.put(object);
-                Ok(true)
+                Ok(())
             }
-            Err(CallError::Failed(kube::Error::Api(status))) if status.code == 409 => Ok(true),
+            Err(CallError::Failed(kube::Error::Api(status))) if status.code == 409 => Ok(()),
             Err(source) => Err(ApplyError::Api { what, name, source }),
         }
     }

@@ -13,7 +13,7 @@ use crate::backoff::{Backoff, jittered};
 use crate::certificate::Certificate;
 use crate::errors::chain;
 use crate::limits::{
-    CONCURRENCY, DEBOUNCE, ERROR_DELAY_MAX, ERROR_DELAY_MIN, PASS_TIME_MAX, REFUSED_DELAY, RESYNC,
+    CONCURRENCY, ERROR_DELAY_MAX, ERROR_DELAY_MIN, PASS_TIME_MAX, REFUSED_DELAY, RESYNC,
 };
 use crate::metrics::{Metrics, Outcome, PassResult};
 use crate::queue::Queue;
@@ -109,14 +109,13 @@ impl Reconciler {
             Err(_) if latches(&cluster, &plan) => Ok(None),
             Err(_) => self.reporter.report(&cluster, &plan).await,
         };
-        let mut held = applied?;
-        let wrote = std::mem::take(&mut held.wrote).then_some(DEBOUNCE);
+        let held = applied?;
         let before = self.held().insert(key.clone(), held.clone()).unwrap_or_default();
         // What is new in it belongs into the status.
         let soon = (held.refused || before != held).then_some(REFUSED_DELAY);
         let held_back = reported?;
         let resync = jittered(RESYNC, 0.1);
-        let wishes = held_back.into_iter().chain(plan.wake_up).chain(soon).chain(wrote);
+        let wishes = held_back.into_iter().chain(plan.wake_up).chain(soon);
         Ok(Some(wishes.fold(resync, Duration::min)))
     }
 

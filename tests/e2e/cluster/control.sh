@@ -100,7 +100,9 @@ start_controllers() {
     --cluster-signing-cert-file=certificates/ca.crt --cluster-signing-key-file=certificates/ca.key \
     --use-service-account-credentials=true --leader-elect=false --bind-address=127.0.0.1 --secure-port="$MANAGER_PORT" \
     --cert-dir=certificates/manager --node-monitor-grace-period=20s --node-monitor-period=2s
-  daemon scheduler kube-scheduler --kubeconfig=certificates/scheduler.kubeconfig --leader-elect=false \
+  # It ends itself when it missed events of pods in an outage, and counts on being started again.
+  # shellcheck disable=SC2016
+  daemon scheduler bash -c 'until "$@"; do sleep 1; done' scheduler kube-scheduler --kubeconfig=certificates/scheduler.kubeconfig --leader-elect=false \
     --bind-address=127.0.0.1 --secure-port="$SCHEDULER_PORT" --cert-dir=certificates/scheduler
   daemon volumes local-volumes --kubeconfig=kubeconfig --root="$RUN"
   cat >"$RUN/Corefile" <<CORE
