@@ -48,7 +48,7 @@ told_when_it_is_missing() {
   kubectl get crd certificates.cert-manager.io >/dev/null 2>&1 && return
   manifest "$STRICT" | kubectl apply -n "$NAMESPACE" --validate=strict -f -
   eventually 60 says CertificatesReady message "cert-manager is not installed"
-  says Ready reason CertificateNotIssued
+  says Ready status False
 }
 
 # Of ClusterIssuers the controllers look for Secrets in kube-system.
