@@ -9,7 +9,7 @@ TIME ?= 600
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
-demo: ## The main job from nothing: Kubernetes, chart, manifest, commands, a killed node (KEEP=1 leaves it)
+demo: ## The main job from nothing: Kubernetes, chart, manifest; scale, drain, roll, kill, live (KEEP=1 leaves it)
 	KEEP=$(KEEP) scripts/demo.sh
 
 dev: build ## Three nodes on this machine without Kubernetes, until Ctrl-C

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The main job from nothing: set-up, a local Kubernetes, the chart, a manifest, commands, a node
-# killed, the same count. What is done already is skipped.
+# The main job from nothing: set-up, a local Kubernetes, the chart, a manifest; then, while a client
+# counts without a pause, one node more, a drained machine, a roll of all pods, a killed node; and the
+# count is right. What is done already is skipped. On a terminal each change is shown live.
 #
 #   KEEP=1 scripts/demo.sh    leave the Kubernetes and the cluster in it
 #
@@ -12,7 +13,7 @@ exec </dev/null
 
 SAMPLE=config/samples/minimal.yaml
 OPERATOR_NAMESPACE=multiraft-system
-INCREMENTS=100
+CLIENT=demo-client
 
 main() {
   LOGS=$(scripts/target.sh)/demo-logs
@@ -30,11 +31,11 @@ main() {
   step "operator, by Helm" "10 s" scripts/install.sh operator "$OPERATOR_NAMESPACE"
   step "manifest $SAMPLE" "10 s" apply
   NAME=$(kubectl get -f "$SAMPLE" -o jsonpath='{.metadata.name}')
-  forward
-  step "$INCREMENTS increments" "2 s" count
-  before=$(multiraft counter get demo)
-  step "SIGKILL of node $NAME-0, and it comes back" "30 s" kill_node
-  after=$(multiraft counter get demo)
+  step "a client that counts" "5 s" start_client
+  live "one node more" edit '{"spec": {"replicas": 4}}'
+  [[ $OWN_KUBERNETES = no ]] || live "a drain of the machine of $NAME-1, which comes back" drain "$NAME-1"
+  live "a roll of all pods to another template" edit '{"spec": {"pod": {"labels": {"demo": "rolled"}}}}'
+  live "SIGKILL of node $NAME-0" kill_node
   show
 }
 
@@ -43,55 +44,74 @@ apply() {
   kubectl wait --for=condition=Ready --timeout=3m -f "$SAMPLE"
 }
 
-# A port of a node that lives on, for the rest of the demo.
-forward() {
-  kubectl port-forward "pod/$NAME-1" :5678 >"$LOGS/forward.log" 2>&1 &
-  FORWARD=$!
-  local port=
-  for _ in $(seq 100); do
-    port=$(sed -n 's/^Forwarding from 127.0.0.1:\([0-9]*\) .*/\1/p' "$LOGS/forward.log")
-    [[ -z $port ]] || break
-    sleep 0.1
-  done
-  [[ -n $port ]] || { cat "$LOGS/forward.log"; return 1; }
-  export MULTIRAFT_ENDPOINTS=127.0.0.1:$port
+# Inside of the cluster, as an application would be. /tmp/count has: increments, failures, longest wait
+# for one in ms.
+start_client() {
+  kubectl delete pod "$CLIENT" --ignore-not-found --now
+  kubectl run "$CLIENT" --restart=Never --image "$(node_image)" --env MULTIRAFT_ENDPOINTS="$NAME:5678" --command -- sh -c '
+    n=0 failed=0 longest=0
+    multiraft counter set demo 0
+    while [ ! -e /tmp/stop ]; do
+      before=$(date +%s%3N)
+      if multiraft counter increment demo >/dev/null; then n=$((n + 1)); else failed=$((failed + 1)); fi
+      took=$(($(date +%s%3N) - before))
+      [ "$took" -le "$longest" ] || longest=$took
+      echo "$n $failed $longest" >/tmp/new && mv /tmp/new /tmp/count
+    done
+    sleep 600'
+  kubectl wait --for=condition=Ready --timeout=1m "pod/$CLIENT"
+  until in_client cat /tmp/count; do sleep 1; done
 }
 
-multiraft() { "$BIN/multiraft" "$@"; }
+in_client() { kubectl exec "$CLIENT" -- "$@"; }
 
-count() {
-  local n
-  multiraft counter set demo 0
-  for ((n = 0; n < INCREMENTS; n++)); do multiraft counter increment demo; done
+node_image() { kubectl get pod "$NAME-0" -o jsonpath='{.spec.containers[0].image}'; }
+
+edit() { kubectl patch mrc "$NAME" --type merge -p "$1"; }
+
+# Only our pod: whatever else is on the machine stays.
+drain() { # pod
+  local machine
+  machine=$(kubectl get pod "$1" -o jsonpath='{.spec.nodeName}')
+  kubectl drain "$machine" --pod-selector=multiraft.atomix.io/cluster="$NAME" --timeout=2m
+  kubectl uncordon "$machine"
 }
 
 # The process from outside of its pod; in a Kubernetes of the user's own, the pod without grace.
 kill_node() {
-  local before
   if [[ $OWN_KUBERNETES = no ]]; then
-    before=$(restarts)
-    tests/e2e/cluster/cluster.sh kill "$(kubectl get -f "$SAMPLE" -o jsonpath='{.metadata.namespace}')" "$NAME-0"
-    multiraft counter get demo
-    kubectl wait --for=jsonpath='{.status.containerStatuses[0].restartCount}'=$((before + 1)) --timeout=60s "pod/$NAME-0"
-  else
     kubectl delete pod "$NAME-0" --grace-period=0 --force
-    multiraft counter get demo
-    kubectl wait --for=create --timeout=60s "pod/$NAME-0"
+  else
+    tests/e2e/cluster/cluster.sh kill "$(kubectl get -f "$SAMPLE" -o jsonpath='{.metadata.namespace}')" "$NAME-0"
   fi
-  kubectl wait --for=condition=Ready --timeout=2m "pod/$NAME-0"
-  kubectl wait --for=condition=Ready --timeout=2m -f "$SAMPLE"
+  kubectl wait --for=condition=Ready=False --timeout=1m mrc "$NAME"
 }
 
-restarts() { kubectl get pod "$NAME-0" -o jsonpath='{.status.containerStatuses[0].restartCount}'; }
-
 show() {
+  local n failed longest
+  in_client touch /tmp/stop
+  sleep 2
+  read -r n failed longest < <(in_client cat /tmp/count)
   echo
   kubectl get mrc
   echo
-  kubectl get -f "$SAMPLE" -o jsonpath='{range .status.conditions[*]}{.type}{"\t"}{.status}{"\t"}{.reason}{"\n"}{end}' | expand -t 20
+  "$BIN/multiraft" cluster status "$NAME"
   echo
-  echo "counter before the kill: $before, after it: $after"
-  [[ $before = "$INCREMENTS" && $after = "$before" ]]
+  echo "$n increments were acknowledged, $failed failed, the longest took $longest ms"
+  echo "the counter says $(in_client multiraft counter get demo)"
+  [[ $failed = 0 && $(in_client multiraft counter get demo) = "$n" ]]
+}
+
+# A change, and what the operator does about it.
+live() { # name, command…
+  STEP=$1
+  local started=$SECONDS log="$LOGS/${1//[^a-z]/-}.log"
+  printf '\n%s\n' "$1"
+  shift
+  "$@" >"$log" 2>&1 &
+  wait "$!" || { tail -40 "$log"; exit 1; }
+  timeout 300 "$BIN/multiraft" cluster watch "$NAME" --until-ready
+  echo "$STEP: $((SECONDS - started)) s; $(in_client cat /tmp/count | cut -d' ' -f1,2 | sed 's/ / increments, /') failed"
 }
 
 step() { # name, usual time, command…
@@ -111,12 +131,12 @@ step() { # name, usual time, command…
 
 finish() {
   local status=$?
-  [[ -z ${FORWARD:-} ]] || kill "$FORWARD" 2>/dev/null || true
   ((status == 0)) || echo "the demo stopped at: $STEP"
   if [[ ${KEEP:-0} = 1 ]]; then
     echo "left as it is; eval \"\$(tests/e2e/cluster/cluster.sh env)\" to look around, make cluster-down to end it"
   elif [[ ${OWN_KUBERNETES:-} = no ]]; then
-    kubectl delete --ignore-not-found -f "$SAMPLE" >"$LOGS/down.log" 2>&1 || true
+    kubectl delete --ignore-not-found --now pod "$CLIENT" >"$LOGS/down.log" 2>&1 || true
+    kubectl delete --ignore-not-found -f "$SAMPLE" >>"$LOGS/down.log" 2>&1 || true
     helm uninstall multiraft --namespace "$OPERATOR_NAMESPACE" >>"$LOGS/down.log" 2>&1 || true
   else
     tests/e2e/cluster/cluster.sh down >"$LOGS/down.log" 2>&1 || true

@@ -335,11 +335,10 @@ fn explain(status: Status) -> Status {
     if status.code() != Code::Unimplemented {
         return status;
     }
-    Status::unimplemented(format!(
+    Status::unimplemented(
         "it does not serve session streams (atomix.multiraft.v1.SessionStream): \
-         this client needs nodes of Multiraft {} or later",
-        env!("CARGO_PKG_VERSION"),
-    ))
+         this client needs nodes of Multiraft 0.1.0 or later",
+    )
 }
 
 async fn drive(shared: Arc<Shared>, address: String, channel: Channel, leaders: Arc<Leaders>) {

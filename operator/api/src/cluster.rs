@@ -70,6 +70,7 @@ pub struct MultiRaftClusterSpec {
 
     /// Version of the nodes.
     #[x_kube(validation = Rule::new("self.matches('^[0-9]+\\\\.[0-9]+\\\\.[0-9]+(-[0-9A-Za-z.-]+)?$')").message("spec.version: must be a semantic version such as 0.1.0"))]
+    #[x_kube(validation = Rule::new("self.split('.')[0] == oldSelf.split('.')[0] ? int(self.split('.')[1]) - int(oldSelf.split('.')[1]) <= 1 && int(oldSelf.split('.')[1]) - int(self.split('.')[1]) <= 1 : (int(self.split('.')[0]) - int(oldSelf.split('.')[0]) == 1 && self.split('.')[1] == '0') || (int(oldSelf.split('.')[0]) - int(self.split('.')[0]) == 1 && oldSelf.split('.')[1] == '0')").message("spec.version: goes one minor version at a time, up or down, because nodes understand the version beside theirs"))]
     #[schemars(length(max = 63))]
     pub version: String,
 

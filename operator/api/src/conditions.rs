@@ -48,6 +48,7 @@ pub enum Reason {
     Recovering,
     Balanced,
     Uneven,
+    MachineShared,
     AllReplicated,
     UnderReplicated,
     StepTimeout,

@@ -5,9 +5,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Where members of groups go.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq)]
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Placement {
+    /// Label of Kubernetes' nodes that names their zone: members of a group go to different zones
+    /// while there are enough.
+    #[serde(default = "default_zone_key")]
+    #[schemars(length(min = 1, max = 317))]
+    pub zone_key: String,
     /// Whether members and leaders are moved only for the sake of an even load.
     #[serde(default)]
     pub rebalance: Rebalance,
@@ -19,8 +24,16 @@ pub struct Placement {
 
 impl Default for Placement {
     fn default() -> Self {
-        Placement { rebalance: Rebalance::Auto, max_concurrent_moves: default_moves() }
+        Placement {
+            zone_key: default_zone_key(),
+            rebalance: Rebalance::Auto,
+            max_concurrent_moves: default_moves(),
+        }
     }
+}
+
+fn default_zone_key() -> String {
+    "topology.kubernetes.io/zone".into()
 }
 
 fn default_moves() -> i32 {

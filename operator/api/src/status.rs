@@ -137,6 +137,12 @@ pub struct NodeStatus {
     pub name: String,
     #[serde(default, skip_serializing_if = "Option::is_none", rename = "podUID")]
     pub pod_uid: Option<String>,
+    /// Kubernetes' node that it runs on, or that its volume was made for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
+    /// Zone of its machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
     /// Incarnation of the data directory, hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<String>,

@@ -63,7 +63,7 @@ enum Move {
 
 impl Election {
     /// Runs for the lease until `stop`, then gives it back. `floor` is the highest epoch that any
-    /// node reports: ours is always above it, also after somebody deleted the Lease.
+    /// node reports: a new one is always above it, also after somebody deleted the Lease.
     pub async fn run(
         self,
         standing: watch::Sender<Standing>,
@@ -149,7 +149,8 @@ impl Candidate {
             .and_then(|s| u64::try_from(s).ok())
             .map_or(self.election.duration, Duration::from_secs);
         match self.epoch {
-            Some(epoch) if ours && epoch == transitions && epoch > floor => Move::Renew { epoch },
+            // The floor is this very epoch once a node was called.
+            Some(epoch) if ours && epoch == transitions && epoch >= floor => Move::Renew { epoch },
             // A node has seen a higher epoch, or the same name without our memory is a process
             // before this one: both mean a new epoch.
             _ if ours => Move::Acquire { epoch: above },

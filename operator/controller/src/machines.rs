@@ -1,4 +1,4 @@
-//! Kubernetes' own nodes, here called machines: only whether their pods can come back matters.
+//! Kubernetes' own nodes, here called machines: whether their pods can come back, and where they are.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -57,11 +57,14 @@ fn machine(node: &Node) -> Machine {
     let conditions = node.status.as_ref().and_then(|s| s.conditions.as_ref());
     let ready = conditions.into_iter().flatten().find(|c| c.type_ == "Ready");
     let taints = node.spec.as_ref().and_then(|s| s.taints.as_ref());
+    let cordoned = node.spec.as_ref().and_then(|s| s.unschedulable).unwrap_or(false);
     let since = ready.and_then(|c| c.last_transition_time.clone());
     Machine {
         ready: ready.is_none_or(|c| c.status == "True"),
         since: since.unwrap_or(Time(Timestamp::UNIX_EPOCH)),
         out_of_service: taints.into_iter().flatten().any(|t| t.key == OUT_OF_SERVICE),
+        open: !cordoned && taints.into_iter().flatten().all(|t| t.effect == "PreferNoSchedule"),
+        labels: node.labels().clone(),
     }
 }
 
@@ -86,5 +89,6 @@ mod tests {
         assert!(node("True", "other").ready && !node("True", "other").out_of_service);
         assert!(!node("Unknown", "other").ready);
         assert!(node("True", OUT_OF_SERVICE).out_of_service);
+        assert!(!node("True", "other").open, "a taint keeps new pods away");
     }
 }

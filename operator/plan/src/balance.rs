@@ -1,7 +1,7 @@
 //! Leaders where they belong: every node leads about the same number of groups.
 
 use crate::operation::Work;
-use crate::planning::Call;
+use crate::planning::{Call, NodeCall};
 use crate::situation::Situation;
 use multiraft_api::{OperationType, Rebalance};
 use multiraft_proto::v1;
@@ -16,6 +16,18 @@ pub fn leaders(s: &Situation) -> Option<Work> {
     if s.cluster.spec.placement.rebalance == Rebalance::Manual || !whole {
         return None;
     }
+    let calls = transfers(s);
+    if calls.is_empty() {
+        return None;
+    }
+    let mut work = Work::new(s, OperationType::Rebalance, "leaders", "TransferLeaders")
+        .told(format!("{} leaderships go to nodes that lead fewer groups", calls.len()));
+    work.calls = calls;
+    Some(work)
+}
+
+/// What would make the leaders more even.
+pub fn transfers(s: &Situation) -> Vec<NodeCall> {
     let mut led: BTreeMap<i32, usize> =
         s.seats.iter().map(|seat| (seat.slot, s.led_by(seat.slot, false))).collect();
     let mut calls = Vec::new();
@@ -48,11 +60,5 @@ pub fn leaders(s: &Situation) -> Option<Work> {
             *led.entry(to).or_default() += 1;
         }
     }
-    if calls.is_empty() {
-        return None;
-    }
-    let mut work = Work::new(s, OperationType::Rebalance, "leaders", "TransferLeaders")
-        .told(format!("{} leaderships go to nodes that lead fewer groups", calls.len()));
-    work.calls = calls;
-    Some(work)
+    calls
 }

@@ -8,6 +8,7 @@ use crate::names::member_host;
 use crate::observed::{Node, Observed, Surroundings};
 use crate::placement::{self, Place};
 use crate::planning::{Call, NodeCall};
+use crate::seats;
 use crate::slots::Slots;
 use crate::validate::Validated;
 use kube::ResourceExt;
@@ -185,12 +186,12 @@ fn missing(this: &Bootstrap, cluster: &Validated, observed: &Observed) -> Vec<St
     names.filter(|n| !known(n)).collect()
 }
 
-fn places(this: &Bootstrap, cluster: &Validated, observed: &Observed) -> Vec<Place> {
-    let names = this.slots.names(&cluster.name).into_iter();
-    names
-        .filter_map(|node| {
-            let (node_id, incarnation) = observed.nodes.get(&node)?.id()?;
-            Some(Place { node, node_id, incarnation })
+fn places<'a>(this: &Bootstrap, cluster: &Validated, observed: &'a Observed) -> Vec<Place<'a>> {
+    seats::seats(cluster, observed, &this.slots)
+        .into_iter()
+        .filter_map(|seat| {
+            let (node_id, incarnation) = seat.id()?;
+            Some(Place { node: seat.name, node_id, incarnation, domain: seat.domain })
         })
         .collect()
 }

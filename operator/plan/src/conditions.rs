@@ -1,19 +1,22 @@
 //! Conditions: what holds, and in words what to do where it does not.
 
+use crate::balance;
 use crate::bootstrap::{Bootstrap, Stage};
 use crate::certificates;
 use crate::groups::Group;
+use crate::moves;
 use crate::names::pod_name;
 use crate::observed::{Observed, Surroundings};
 use crate::planning::{KubeEvent, Severity};
 use crate::replace;
+use crate::seats::Seat;
 use crate::situation::Situation;
 use crate::status::GroupHealth;
 use crate::validate::Validated;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use multiraft_api::{
-    ConditionType, MultiRaftClusterStatus, OperationType, PlannedMember, Reason, UpdateKind,
-    set_condition,
+    ConditionType, MultiRaftClusterStatus, Operation, OperationType, PlannedMember, Reason,
+    UpdateKind, set_condition,
 };
 
 pub fn condition(
@@ -177,13 +180,21 @@ impl Conditions<'_> {
         let loads = s.loads();
         let members = spread(staying().filter_map(|t| loads.get(&t.slot).copied()).collect());
         let leaders = spread(staying().map(|t| s.led_by(t.slot, false)).collect());
-        let even = members.1 - members.0 <= 1 && leaders.1 - leaders.0 <= 2;
-        let reason = if even { Reason::Balanced } else { Reason::Uneven };
         let message = format!(
             "each node holds {} to {} members and leads {} to {} groups",
             members.0, members.1, leaders.0, leaders.1
         );
-        self.put(status, ConditionType::Balanced, even, reason, message);
+        // What no move betters is as even as zones and machines let it be.
+        let rest = staying().all(Seat::is_ready);
+        let movable = s.groups.iter().any(|g| moves::gain(s, g, &loads).is_some());
+        let members = !movable && (rest || members.1 - members.0 <= 1);
+        let leaders = leaders.1 - leaders.0 <= 2 || (rest && balance::transfers(s).is_empty());
+        let (reason, message) = match s.shared_machine() {
+            _ if !(members && leaders) => (Reason::Uneven, message),
+            Some(shared) => (Reason::MachineShared, shared),
+            None => (Reason::Balanced, message),
+        };
+        self.put(status, ConditionType::Balanced, reason == Reason::Balanced, reason, message);
     }
 
     fn down(&self) -> Vec<String> {
@@ -337,8 +348,28 @@ fn change(status: &MultiRaftClusterStatus) -> Option<(Reason, String)> {
     Some((reason, operation.message.clone()))
 }
 
-/// What is worth telling: conditions that changed.
+/// What is worth telling: conditions that changed, operations that began or ended.
 pub fn events(before: &MultiRaftClusterStatus, after: &MultiRaftClusterStatus) -> Vec<KubeEvent> {
+    let mut events = changed_conditions(before, after);
+    let name = |o: &Operation| format!("{:?} of {}", o.kind, o.subject);
+    let (old, new) = (before.operation.as_ref(), after.operation.as_ref());
+    let normal = |reason: String, note: String| {
+        let severity = Severity::Normal;
+        KubeEvent { severity, reason, note }
+    };
+    if let Some(o) = new.filter(|new| old.map(name) != Some(name(new))) {
+        events.push(normal(format!("{:?}", o.kind), format!("{}: {}", name(o), o.message)));
+    }
+    if let Some(o) = old.filter(|_| new.is_none()) {
+        events.push(normal(format!("{:?}Done", o.kind), format!("{} is done", name(o))));
+    }
+    events
+}
+
+fn changed_conditions(
+    before: &MultiRaftClusterStatus,
+    after: &MultiRaftClusterStatus,
+) -> Vec<KubeEvent> {
     let old = |kind: &str| before.conditions.iter().find(|c| c.type_ == kind);
     let told = after.conditions.iter().filter(|c| {
         let changed = old(&c.type_).is_none_or(|o| o.status != c.status || o.reason != c.reason);

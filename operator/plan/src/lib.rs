@@ -20,6 +20,7 @@ mod balance;
 mod bootstrap;
 mod certificates;
 mod conditions;
+mod domains;
 mod groups;
 mod infra;
 mod moves;

@@ -21,7 +21,7 @@ pub enum Cause {
     Leaving,
     /// It has more or fewer voters than it should.
     Count,
-    /// Another node holds fewer members.
+    /// Another node holds fewer members, or fails with fewer of them.
     Uneven,
 }
 
@@ -134,19 +134,42 @@ fn takes(s: &Situation, slot: i32) -> bool {
     s.seat(slot).is_some_and(|seat| !seat.leaving && seat.is_ready() && !seat.is_draining())
 }
 
-/// The slot that a member should come to: the one with the fewest, without a member of the group.
-fn destination(s: &Situation, group: &Group, loads: &BTreeMap<i32, usize>) -> Option<i32> {
+/// Slots that could take a member in and have none of the group.
+fn free(s: &Situation, group: &Group) -> Vec<i32> {
     let held = group.slots(&s.cluster.name);
-    let free = s.seats.iter().map(|seat| seat.slot).filter(|slot| !held.contains(slot));
-    free.filter(|slot| takes(s, *slot)).min_by_key(|slot| (loads.get(slot), *slot))
+    let slots = s.seats.iter().map(|seat| seat.slot);
+    slots.filter(|slot| !held.contains(slot) && takes(s, *slot)).collect()
 }
 
-/// The destination, if moving there makes the load more even.
-fn gain(s: &Situation, group: &Group, loads: &BTreeMap<i32, usize>) -> Option<i32> {
+/// The slot that a member should come to: where it fails with the fewest of those that stay, then the
+/// one with the fewest members.
+fn destination(s: &Situation, group: &Group, loads: &BTreeMap<i32, usize>) -> Option<i32> {
+    let stay: Vec<i32> =
+        group.voters().filter(|m| !is_leaving(s, m)).filter_map(|m| m.slot).collect();
+    let shared = |slot: i32| s.domain(slot).overlap(stay.iter().map(|other| s.domain(*other)));
+    free(s, group).into_iter().min_by_key(|slot| (shared(*slot), loads.get(slot), *slot))
+}
+
+/// Where a member should move so that fewer of the group fail together or, with as many, the load is
+/// more even.
+pub fn gain(s: &Situation, group: &Group, loads: &BTreeMap<i32, usize>) -> Option<i32> {
     let load = |slot: i32| loads.get(&slot).copied().unwrap_or(0);
-    let to = destination(s, group, loads)?;
-    let from = group.voters().filter_map(|m| m.slot).map(load).max()?;
-    (from >= load(to) + 2).then_some(to)
+    let voters: Vec<i32> = group.voters().filter_map(|m| m.slot).collect();
+    let fullest = voters.iter().map(|slot| load(*slot)).max()?;
+    let now = s.overlap(voters.iter().copied());
+    let free = free(s, group);
+    if now.is_none() && free.iter().all(|to| fullest < load(*to) + 2) {
+        return None;
+    }
+    let pairs = free.iter().flat_map(|to| voters.iter().map(move |from| (*from, *to)));
+    let moved = pairs.map(|(from, to)| {
+        let rest = voters.iter().copied().filter(|slot| *slot != from);
+        (s.overlap(rest.chain([to])), from, to)
+    });
+    let better =
+        |overlap, from, to| overlap < now || (overlap == now && load(from) >= load(to) + 2);
+    let moved = moved.filter(|(overlap, from, to)| better(*overlap, *from, *to));
+    moved.map(|(overlap, _, to)| (overlap, load(to), to)).min().map(|(_, _, to)| to)
 }
 
 fn step(s: &Situation, group: &Group, cause: Cause, loads: &BTreeMap<i32, usize>) -> Option<Step> {
@@ -221,14 +244,20 @@ fn plan_member(group: &Group, seat: &Seat) -> Option<PlannedGroup> {
     Some(planned)
 }
 
-/// Whom the group can best do without: on a node that is to go, else on the fullest one; not the
-/// leader if another will do.
+/// Whom the group can best do without: on a node that is to go, else the one that fails with the most
+/// others, else on the fullest one; not the leader if another will do.
 fn surplus<'a>(s: &Situation, led: &'a Led, loads: &BTreeMap<i32, usize>) -> Option<&'a Member> {
     let load = |m: &Member| m.slot.and_then(|slot| loads.get(&slot)).copied();
+    let shared = |m: &Member| {
+        let others = led.members.iter().filter(|other| other.id != m.id);
+        let others = others.filter(|other| other.voter && !is_leaving(s, other));
+        let domain = m.slot.map(|slot| s.domain(slot)).unwrap_or_default();
+        domain.overlap(others.filter_map(|other| Some(s.domain(other.slot?))))
+    };
     let voters = led.members.iter().filter(|m| m.voter && can_remove(led, m));
     voters.max_by_key(|m| {
-        let sound = m.standing == Standing::Sound;
-        (is_leaving(s, m), !sound, load(m), m.slot != Some(led.slot), std::cmp::Reverse(m.id))
+        let dispensable = (is_leaving(s, m), m.standing != Standing::Sound, shared(m));
+        (dispensable, load(m), m.slot != Some(led.slot), std::cmp::Reverse(m.id))
     })
 }
 

@@ -53,6 +53,9 @@ pub struct Machine {
     pub since: Time,
     /// Somebody declared that it does not come back (taint `out-of-service`).
     pub out_of_service: bool,
+    /// No taint and no cordon keeps new pods away.
+    pub open: bool,
+    pub labels: BTreeMap<String, String>,
 }
 
 /// What a plan needs beside the cluster and its objects.

@@ -1,6 +1,7 @@
 //! Which nodes hold which group: every node holds about the same number of members, and every
 //! member is first in about the same number of groups, where a new group's first leader comes from.
 
+use crate::domains::Domain;
 use crate::names::{hash, slice_name};
 use multiraft_api::{
     GROUPS_PER_SLICE, PlannedGroup, PlannedMember, PlannedRole, RaftPartitionSliceSpec,
@@ -8,11 +9,12 @@ use multiraft_api::{
 
 /// A node that can hold members.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Place<'a> {
     /// Name of the pod.
     pub node: String,
     pub node_id: u64,
     pub incarnation: u64,
+    pub domain: Domain<'a>,
 }
 
 /// The plan of a whole cluster: (name of the slice, its spec). A function of its arguments only,
@@ -44,11 +46,19 @@ pub fn slices(
         .collect()
 }
 
-/// Neighbouring groups start at neighbouring nodes and take the following ones.
+/// Neighbouring groups start at neighbouring nodes and take the following ones, those first that fail
+/// with none that was taken already.
 fn group(id: u32, voters: usize, places: &[Place]) -> PlannedGroup {
     let start = (id as usize - 1) % places.len();
-    let chosen = places.iter().cycle().skip(start).take(voters.min(places.len()));
+    let mut left: Vec<&Place> = places.iter().cycle().skip(start).take(places.len()).collect();
+    let mut chosen: Vec<&Place> = Vec::new();
+    while chosen.len() < voters && !left.is_empty() {
+        let shared = |place: &Place| place.domain.overlap(chosen.iter().map(|c| c.domain));
+        let next = (0..left.len()).min_by_key(|i| shared(left[*i])).unwrap_or(0);
+        chosen.push(left.remove(next));
+    }
     let members: Vec<PlannedMember> = chosen
+        .into_iter()
         .zip(1..)
         .map(|(place, id)| PlannedMember {
             id,
@@ -66,9 +76,28 @@ fn group(id: u32, voters: usize, places: &[Place]) -> PlannedGroup {
 mod tests {
     use super::*;
 
-    fn places(n: u64) -> Vec<Place> {
-        let place = |i| Place { node: format!("c-{i}"), node_id: i + 1, incarnation: i + 100 };
+    fn places(n: u64) -> Vec<Place<'static>> {
+        let domain = Domain::default();
+        let place =
+            |i| Place { node: format!("c-{i}"), node_id: i + 1, incarnation: i + 100, domain };
         (0..n).map(place).collect()
+    }
+
+    #[test]
+    fn members_of_a_group_are_in_different_zones_while_there_are_enough() {
+        let zones = ["a", "b", "c", "a", "b"];
+        let mut places = places(5);
+        for (place, zone) in places.iter_mut().zip(zones) {
+            place.domain.zone = Some(zone);
+        }
+        for (_, slice) in slices("c", "id", 130, 3, &places) {
+            for group in slice.groups {
+                let of = |m: &PlannedMember| zones[m.node_id as usize - 1];
+                let mut used: Vec<&str> = group.members.iter().map(of).collect();
+                used.sort_unstable();
+                assert_eq!(used, ["a", "b", "c"], "{group:?}");
+            }
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A node whose data is gone, or out of reach for too long, gets a new volume. It comes back as a node
 //! that nobody knows; its old members are removed and new ones, with new ids, take their places.
 
+use crate::domains;
 use crate::names::volume_name;
 use crate::observed::Machine;
 use crate::operation::Work;
@@ -8,7 +9,7 @@ use crate::planning::{Act, Check, Delete, Disruption};
 use crate::seats::Seat;
 use crate::situation::Situation;
 use crate::slots::is_terminating;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use multiraft_api::{OperationType, ReplacementPolicy};
 use std::collections::BTreeSet;
@@ -17,8 +18,6 @@ use std::collections::BTreeSet;
 const EXIT_DAMAGED: i32 = 5;
 /// Starts of such a node before it is believed: a restart may find the disk in order.
 const DAMAGED_STARTS: i32 = 3;
-/// On volumes, by Kubernetes: the machine that a volume was made for.
-const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 
 /// A node that cannot come back with its data.
 pub struct Loss {
@@ -54,7 +53,8 @@ fn loss(s: &Situation, seat: &Seat) -> Option<Loss> {
     let machine = machine(s, seat)?;
     let silent = state(s, machine)?;
     let words = format!("machine {machine} {silent}");
-    (seat.is_dead() && seat.volume.is_some()).then(|| loss(words, true, false)).flatten()
+    // What the pod's containers are said to be is as old as the machine's silence.
+    (seat.is_silent() && seat.volume.is_some()).then(|| loss(words, true, false)).flatten()
 }
 
 /// Why a machine does not come back in time; none while it may.
@@ -72,24 +72,19 @@ fn state(s: &Situation, machine: &str) -> Option<String> {
 
 /// The machine that a seat's data is on: where its pod runs, else where the volume was made.
 fn machine<'a>(s: &Situation<'a>, seat: &Seat<'a>) -> Option<&'a str> {
-    let bound = |pod: &'a Pod| pod.spec.as_ref()?.node_name.as_deref();
-    let made = |volume: &'a PersistentVolumeClaim| {
-        volume.annotations().get(SELECTED_NODE).map(String::as_str)
-    };
     let silent = |name: &str| state(s, name).is_some();
-    match seat.pod.and_then(bound) {
+    match domains::bound(seat.pod) {
         // Kubernetes ends the pod; then it is seen whether its volume can be had elsewhere.
         Some(name) => {
             let known = s.observed.machines.as_ref()?.get(name);
             known.filter(|m| !m.out_of_service).map(|_| name)
         }
-        None => seat.volume.and_then(made).filter(|name| silent(name) && is_unschedulable(seat)),
+        None => domains::made(seat.volume).filter(|name| silent(name) && is_unschedulable(seat)),
     }
 }
 
 pub fn is_machine_lost(s: &Situation, seat: &Seat) -> bool {
-    let name = seat.pod.and_then(|p| p.spec.as_ref()?.node_name.as_deref());
-    name.is_some_and(|name| state(s, name).is_some())
+    domains::bound(seat.pod).is_some_and(|name| state(s, name).is_some())
 }
 
 fn is_unschedulable(seat: &Seat) -> bool {

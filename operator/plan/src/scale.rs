@@ -54,7 +54,7 @@ fn words(s: &Situation, moves: &Moves, leaving: Option<&Seat>) -> String {
         (count(Cause::Lost), "have a member whose data is lost"),
         (count(Cause::Leaving), "have a member on a node that is to go"),
         (count(Cause::Count), "have more or fewer members than they should"),
-        (count(Cause::Uneven), "move to nodes with fewer members"),
+        (count(Cause::Uneven), "move to nodes with fewer members or in other zones"),
     ];
     let parts = parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}"));
     let mut text = format!("of {} groups {}", s.groups.len(), parts.collect::<Vec<_>>().join(", "));

@@ -1,9 +1,11 @@
 //! The nodes of a formed cluster, slot by slot, as far as procedures ask about them.
 
+use crate::domains::Domain;
 use crate::names;
 use crate::observed::{Node, Observed};
 use crate::planning::Delete;
 use crate::slots::{Slots, is_terminating, volume_of};
+use crate::validate::Validated;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
 use multiraft_api::REVISION_ANNOTATION;
@@ -17,17 +19,22 @@ pub struct Seat<'a> {
     pub pod: Option<&'a Pod>,
     pub volume: Option<&'a PersistentVolumeClaim>,
     pub node: Option<&'a Node>,
+    pub domain: Domain<'a>,
     /// To be emptied and removed.
     pub leaving: bool,
 }
 
-pub fn seats<'a>(cluster: &str, observed: &'a Observed, slots: &Slots) -> Vec<Seat<'a>> {
+pub fn seats<'a>(cluster: &Validated, observed: &'a Observed, slots: &Slots) -> Vec<Seat<'a>> {
+    let zone_key = &cluster.spec.placement.zone_key;
     let seat = |slot: &i32| {
-        let name = names::pod_name(cluster, *slot);
+        let name = names::pod_name(&cluster.name, *slot);
+        let pod = observed.pods.iter().find(|p| p.name_any() == name);
+        let volume = volume_of(&cluster.name, observed, *slot);
         Seat {
             slot: *slot,
-            pod: observed.pods.iter().find(|p| p.name_any() == name),
-            volume: volume_of(cluster, observed, *slot),
+            pod,
+            volume,
+            domain: Domain::of(observed, zone_key, pod, volume),
             node: observed.nodes.get(&name),
             leaving: slots.leaving.contains(slot),
             name,
@@ -48,9 +55,14 @@ impl Seat<'_> {
             && self.pod.is_some_and(|p| !is_terminating(p))
     }
 
+    /// Nobody hears of it.
+    pub fn is_silent(&self) -> bool {
+        !self.node.is_some_and(|n| n.connected)
+    }
+
     /// Nobody hears of it, and by its probes it does not serve either: it takes part in no quorum.
     pub fn is_dead(&self) -> bool {
-        !self.node.is_some_and(|n| n.connected) && !self.pod.is_some_and(is_serving)
+        self.is_silent() && !self.pod.is_some_and(is_serving)
     }
 
     /// Up, by its probe as well, and open for clients.

@@ -1,6 +1,7 @@
 //! All that the procedures of a formed cluster judge by.
 
 use crate::bootstrap::Bootstrap;
+use crate::domains::{self, Domain, Overlap};
 use crate::groups::{self, Group};
 use crate::infra;
 use crate::names::member_host;
@@ -11,7 +12,7 @@ use crate::validate::Validated;
 use k8s_openapi::jiff::SignedDuration;
 use multiraft_api::Operation;
 use multiraft_proto::v1;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub struct Situation<'a> {
@@ -36,7 +37,7 @@ impl<'a> Situation<'a> {
         env: &'a Surroundings,
         bootstrap: &'a Bootstrap,
     ) -> Self {
-        let seats = seats::seats(&cluster.name, observed, &bootstrap.slots);
+        let seats = seats::seats(cluster, observed, &bootstrap.slots);
         let groups = groups::groups(&cluster.name, observed, &bootstrap.groups, &seats);
         Situation {
             cluster,
@@ -64,6 +65,16 @@ impl<'a> Situation<'a> {
         loads
     }
 
+    pub fn domain(&self, slot: i32) -> Domain<'a> {
+        self.seat(slot).map(|seat| seat.domain).unwrap_or_default()
+    }
+
+    /// Pairs of these slots that fail together.
+    pub fn overlap(&self, slots: impl IntoIterator<Item = i32>) -> Overlap {
+        let domains: Vec<Domain> = slots.into_iter().map(|slot| self.domain(slot)).collect();
+        domains::overlap(&domains)
+    }
+
     /// Groups that a slot leads; `movable`: only those that another voter could lead.
     pub fn led_by(&self, slot: i32, movable: bool) -> usize {
         let leads = |g: &&Group| g.led.as_ref().is_some_and(|led| led.slot == slot);
@@ -82,6 +93,36 @@ impl<'a> Situation<'a> {
         let (_, incarnation) = seat.id().filter(|_| seat.is_up())?;
         let fence = self.bootstrap.fence(self.env, incarnation);
         Some(NodeCall { node: seat.name.clone(), call: call(fence) })
+    }
+
+    /// In words, what the loss of one machine would do, where nodes could stand on machines of their
+    /// own: a scheduler looks once, and where the machines were few then, the nodes stay together.
+    pub fn shared_machine(&self) -> Option<String> {
+        let machines = self.observed.machines.as_ref()?;
+        let used = self.seats.iter().filter_map(|seat| seat.domain.machine);
+        let used: BTreeSet<&str> = used.collect();
+        let open = |name: &&String| {
+            let machine = &machines[*name];
+            machine.ready && machine.open && !machine.out_of_service
+        };
+        let free = machines.keys().filter(open).find(|name| !used.contains(name.as_str()))?;
+        let on = |g: &Group, name: &str| {
+            let there = |slot: i32| self.domain(slot).machine == Some(name);
+            g.voters().filter(|m| m.slot.is_some_and(there)).count()
+        };
+        let hurt = |name: &str| {
+            let halted =
+                |g: &&Group| g.voters().count() > 1 && 2 * on(g, name) >= g.voters().count();
+            self.groups.iter().filter(halted).count()
+        };
+        let shared = used.into_iter().find(|name| hurt(name) > 0)?;
+        let last = self.seats.iter().rfind(|seat| seat.domain.machine == Some(shared))?;
+        Some(format!(
+            "machine {shared} holds the quorum of {} groups, and {free} has none of their nodes: \
+             decommission {} to have its members move",
+            hurt(shared),
+            last.name
+        ))
     }
 
     pub fn host(&self, pod: &str) -> String {

@@ -2,12 +2,14 @@
 
 use crate::bootstrap::{Bootstrap, Stage};
 use crate::conditions::{Conditions, condition};
+use crate::domains::Domain;
 use crate::infra;
 use crate::names::{node_selector, pod_name, tls_cluster, tls_secret};
 use crate::observed::{Node, Observed, Surroundings};
 use crate::operation::Work;
 use crate::seats::is_serving;
 use crate::situation::Situation;
+use crate::slots::volume_of;
 use crate::validate::{Invalid, Validated};
 use crate::{recover, tls};
 use k8s_openapi::api::core::v1::Pod;
@@ -244,6 +246,9 @@ fn nodes(
         .map(|&slot| {
             let name = pod_name(&cluster.name, slot);
             let pod = pod_of(cluster, observed, slot);
+            let volume = volume_of(&cluster.name, observed, slot);
+            let zone_key = &cluster.spec.placement.zone_key;
+            let domain = Domain::of(observed, zone_key, pod, volume);
             let node = observed.nodes.get(&name);
             let info = node.and_then(|n| n.identity.as_ref());
             let connected = node.is_some_and(|n| n.connected);
@@ -262,6 +267,8 @@ fn nodes(
             };
             NodeStatus {
                 pod_uid: pod.and_then(|p| p.uid()),
+                machine: domain.machine.map(str::to_owned),
+                zone: domain.zone.map(str::to_owned),
                 incarnation: info.map(|i| format!("{:016x}", i.incarnation)),
                 version: info.map(|i| i.version.clone()),
                 state: state.to_owned(),

@@ -228,3 +228,21 @@ fn lost_quorum_is_told_and_recovered_only_on_request_and_once() {
     assert!(recovered.message.contains("1 (from orders-0"), "{recovered:?}");
     assert!(world.nodes.groups.values().all(|g| g.recovery == 1), "once");
 }
+
+#[test]
+fn two_nodes_on_one_machine_are_told_while_another_is_free() {
+    let mut world = World::formed(3, 4);
+    let place = |world: &mut World, machine: &str| {
+        let pod = world.kube.pods.get_mut("orders-2").expect("it runs");
+        pod.spec.as_mut().expect("it has one").node_name = Some(machine.to_owned());
+    };
+    place(&mut world, "machine-1");
+    passes(&mut world, 2);
+    let (value, reason, message) = world.condition("Balanced").expect("told");
+    assert_eq!((value.as_str(), reason.as_str()), ("False", "MachineShared"));
+    assert!(message.contains("machine machine-1 holds the quorum of 4 groups"), "{message}");
+    assert!(message.contains("decommission orders-2"), "{message}");
+    world.kube.machines.get_mut("machine-2").expect("there").open = false;
+    passes(&mut world, 2);
+    assert_eq!(world.condition("Balanced").expect("told").1, "Balanced", "nowhere to go");
+}

@@ -6,26 +6,11 @@
 mod model;
 
 use model::kube::BROKEN;
-use model::{Life, World};
+use model::{Dice, Life, World};
 use multiraft_api::{PodOptions, Tls, TlsMode, WhenScaled};
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-
-/// A small generator that is the same everywhere (splitmix64).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % sides
-    }
-
-    fn one_in(&mut self, sides: u64) -> bool {
-        self.roll(sides) == 0
-    }
-}
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
@@ -41,6 +26,7 @@ fn each_seed(default: u64, run: impl Fn(u64)) {
             panic!("MULTIRAFT_SEED={seed} replays this");
         }
     }
+    println!("{} edits of specs up to now", EDITS.load(Ordering::Relaxed));
 }
 
 fn start(dice: &mut Dice) -> World {
@@ -53,8 +39,12 @@ fn start(dice: &mut Dice) -> World {
     world
 }
 
+/// Of all tests of this file.
+static EDITS: AtomicUsize = AtomicUsize::new(0);
+
 /// Somebody edits the spec; the result is always one that the API server takes.
 fn edit(world: &mut World, dice: &mut Dice) {
+    EDITS.fetch_add(1, Ordering::Relaxed);
     let choice = dice.roll(11);
     let value = dice.roll(6) as i32;
     world.tell(|| format!("EDIT {choice} {value}"));
@@ -96,12 +86,13 @@ fn fault(world: &mut World, dice: &mut Dice) {
     }
     let pods: Vec<String> = world.kube.pods.keys().cloned().collect();
     let pod = &pods[dice.roll(pods.len() as u64) as usize];
-    let kind = dice.roll(4);
+    let kind = dice.roll(5);
     world.tell(|| format!("FAULT {kind} {pod}"));
     match kind {
         0 => world.nodes.wipe(pod, &world.kube),
         1 => world.nodes.roll_back(pod, &world.kube),
         2 => drop(world.kube.pods.remove(pod)),
+        3 => world.kube.silence(pod),
         _ => {
             let spec = world.kube.pods[pod].spec.as_ref();
             let machine = spec.and_then(|s| s.node_name.clone()).expect("it runs");
@@ -153,6 +144,30 @@ fn random_changes_end_like_a_fresh_install() {
         world.settle(epoch + 1);
         world.assert_well();
     });
+}
+
+/// Conflicts, too many requests, errors and lost answers, of the API server and of nodes.
+#[test]
+fn calls_that_fail_or_are_never_answered_cost_only_time() {
+    let failed = Cell::new(0);
+    each_seed(300, |seed| {
+        let mut dice = Dice(seed ^ 0xbad);
+        let mut world = start(&mut dice);
+        world.unreliable = Some(Dice(seed));
+        for _ in 0..3 {
+            edit(&mut world, &mut dice);
+            for _ in 0..10 {
+                let plan = world.plan(1);
+                let _ = world.apply(plan, &mut Life::endless());
+                world.tick();
+            }
+        }
+        repair(&mut world);
+        world.settle(1);
+        world.assert_well();
+        failed.set(failed.get() + world.failed);
+    });
+    println!("{} calls failed", failed.get());
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod inspect;
 mod primitives;
 mod report;
 mod resource;
+mod screen;
 mod signals;
 mod survey;
 mod table;

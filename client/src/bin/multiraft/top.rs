@@ -1,7 +1,6 @@
 //! `multiraft top`: the cluster at a glance, again and again.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
 use multiraft_client::v1;
@@ -10,6 +9,7 @@ use serde_json::{Value, json};
 use crate::arguments::{Output, Reach, TopOptions};
 use crate::inspect::{led, state};
 use crate::report::{Failure, Report};
+use crate::screen::{Paint, Screen, bar};
 use crate::survey::{Survey, hex};
 use crate::table::{Table, bytes};
 
@@ -17,16 +17,8 @@ use crate::table::{Table, bytes};
 const TROUBLES_MAX: usize = 8;
 /// A lag of as many entries is worth a line.
 const LAG_NOTED: u64 = 64;
-/// Cells of the bar that shows how many groups a node leads.
-const BAR_CELLS: usize = 10;
-
-const CLEAR: &str = "\x1b[H\x1b[2J";
-const HIDE_CURSOR: &str = "\x1b[?25l";
-const SHOW_CURSOR: &str = "\x1b[?25h";
-
 pub async fn run(reach: &Reach, options: TopOptions, output: Output) -> Result<Report, Failure> {
-    let terminal = std::io::stdout().is_terminal() && output == Output::Table && !options.once;
-    let colours = terminal && std::env::var_os("NO_COLOR").is_none();
+    let screen = Screen::new(output == Output::Table && !options.once);
     let mut before = Sample::take(reach).await?;
     if options.once {
         tokio::time::sleep(options.interval).await;
@@ -34,10 +26,9 @@ pub async fn run(reach: &Reach, options: TopOptions, output: Output) -> Result<R
         let picture = Picture::between(&before, &now);
         return Ok(Report::new(picture.lines(Paint(false)).join("\n"), picture.json()));
     }
-    let _cursor = terminal.then(Cursor::hide);
-    if terminal {
+    if screen.is_terminal() {
         let waiting = Picture::between(&before, &before);
-        show(&waiting.lines(Paint(colours)), terminal);
+        screen.show(&waiting.lines(screen.paint()));
     }
     loop {
         tokio::select! {
@@ -51,14 +42,14 @@ pub async fn run(reach: &Reach, options: TopOptions, output: Output) -> Result<R
                 picture
             }
             // What runs for hours must outlive a restart of the whole cluster.
-            Err(failure) if terminal => {
-                show(&[failure.to_string()], terminal);
+            Err(failure) if screen.is_terminal() => {
+                screen.show(&[failure.to_string()]);
                 continue;
             }
             Err(failure) => return Err(failure),
         };
         let shown = match output {
-            Output::Table => show(&picture.lines(Paint(colours)), terminal),
+            Output::Table => screen.show(&picture.lines(screen.paint())),
             Output::Json | Output::Yaml => {
                 Report::new(Vec::new(), picture.json()).write(output).is_ok()
             }
@@ -67,30 +58,6 @@ pub async fn run(reach: &Reach, options: TopOptions, output: Output) -> Result<R
             // Whoever reads went away.
             return Ok(Report::nothing());
         }
-    }
-}
-
-/// False: nobody reads any more.
-fn show(lines: &[String], terminal: bool) -> bool {
-    let start = if terminal { CLEAR } else { "" };
-    let text = format!("{start}{}\n{}", lines.join("\n"), if terminal { "" } else { "\n" });
-    let mut output = std::io::stdout().lock();
-    output.write_all(text.as_bytes()).and_then(|()| output.flush()).is_ok()
-}
-
-/// The cursor comes back at the end, however that is reached.
-struct Cursor;
-
-impl Cursor {
-    fn hide() -> Self {
-        print!("{HIDE_CURSOR}");
-        Self
-    }
-}
-
-impl Drop for Cursor {
-    fn drop(&mut self) {
-        println!("{SHOW_CURSOR}");
     }
 }
 
@@ -311,41 +278,10 @@ impl Line {
     }
 }
 
-fn bar(led: usize, groups: usize) -> String {
-    let cells = (led * BAR_CELLS).div_ceil(groups.max(1)).min(BAR_CELLS);
-    format!("{}{}", "█".repeat(cells), "·".repeat(BAR_CELLS - cells))
-}
-
 fn rate(per_second: f64) -> String {
     match per_second {
         rate if rate >= 10_000.0 => format!("{:.1}k", rate / 1000.0),
         rate => format!("{rate:.0}"),
-    }
-}
-
-/// Whether colours are shown.
-#[derive(Clone, Copy)]
-struct Paint(bool);
-
-impl Paint {
-    fn with(self, code: u8, text: &str) -> String {
-        if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
-    }
-
-    fn bold(self, text: &str) -> String {
-        self.with(1, text)
-    }
-
-    fn red(self, text: &str) -> String {
-        self.with(31, text)
-    }
-
-    fn green(self, text: &str) -> String {
-        self.with(32, text)
-    }
-
-    fn yellow(self, text: &str) -> String {
-        self.with(33, text)
     }
 }
 

@@ -44,6 +44,8 @@ async fn a_live_holder_is_left_alone_and_a_silent_one_replaced() {
 #[tokio::test]
 async fn the_epoch_stays_while_holding_and_grows_otherwise() {
     assert_eq!(candidate(Some(4)).decide(&lease("me", 4), FRESH, 3), Move::Renew { epoch: 4 });
+    // Nodes report the epoch of our own calls.
+    assert_eq!(candidate(Some(4)).decide(&lease("me", 4), FRESH, 4), Move::Renew { epoch: 4 });
     // A restarted process of the same name.
     assert_eq!(candidate(None).decide(&lease("me", 4), FRESH, 0), Move::Acquire { epoch: 5 });
     // Somebody took it and gave it back in between.

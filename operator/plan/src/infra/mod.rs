@@ -61,7 +61,7 @@ pub fn plan(
     certificate::plan(cluster, observed, plan);
     let holding = slots::holding(&cluster.name, &bootstrap.groups);
     let needed = |slot: &i32| !bootstrap.slots.leaving.contains(slot) || holding.contains(slot);
-    for seat in seats::seats(&cluster.name, observed, &bootstrap.slots) {
+    for seat in seats::seats(cluster, observed, &bootstrap.slots) {
         let ends = |v: &PersistentVolumeClaim| slots::is_terminating(v) || slots::is_retired(v);
         if needed(&seat.slot) && !seat.volume.is_some_and(ends) {
             let volume = volume::volume(cluster, observed, bootstrap, seat.slot);

@@ -313,7 +313,7 @@ fn zones(cluster: &Validated, options: &PodOptions) -> Vec<TopologySpreadConstra
     }
     vec![TopologySpreadConstraint {
         max_skew: 1,
-        topology_key: "topology.kubernetes.io/zone".to_owned(),
+        topology_key: cluster.spec.placement.zone_key.clone(),
         when_unsatisfiable: "ScheduleAnyway".to_owned(),
         label_selector: Some(selector(cluster)),
         ..Default::default()

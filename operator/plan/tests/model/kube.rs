@@ -15,6 +15,9 @@ use super::Nodes;
 pub const BROKEN: &str = "9.9.9";
 /// Seconds between the making of a pod and its first readiness.
 const STARTS: u8 = 3;
+const ZONE: &str = "topology.kubernetes.io/zone";
+/// Machines come from them in turn.
+const ZONES: usize = 3;
 /// Volumes are made on one machine each and never leave it.
 const SELECTED: &str = "volume.kubernetes.io/selected-node";
 
@@ -175,13 +178,23 @@ impl Kube {
     }
 
     pub fn has_machine(&self, pod: &str) -> bool {
-        let name = self.pods.get(pod).and_then(machine);
-        name.is_some_and(|name| self.machines.contains_key(name))
+        self.pods.get(pod).and_then(machine).is_some_and(|name| self.answers(name))
     }
 
-    /// Whether a pod's process runs.
+    /// The machine of a pod loses its power, and that long ago.
+    pub fn silence(&mut self, pod: &str) {
+        let name = self.pods.get(pod).and_then(machine).expect("it runs");
+        self.machines.get_mut(name).expect("it has a machine").ready = false;
+    }
+
+    fn answers(&self, machine: &str) -> bool {
+        self.machines.get(machine).is_some_and(|m| m.ready)
+    }
+
+    /// Whether a pod's process runs. On a silent machine it does not, whatever the status says.
     pub fn runs(&self, pod: &str) -> bool {
         let pod = self.pods.get(pod).filter(|p| p.metadata.deletion_timestamp.is_none());
+        let pod = pod.filter(|p| machine(p).is_none_or(|m| self.answers(m)));
         let status = pod.and_then(|p| p.status.as_ref());
         let containers = status.and_then(|s| s.container_statuses.as_ref());
         containers.is_some_and(|all| all.iter().all(|c| c.ready))
@@ -226,14 +239,24 @@ impl Kube {
         let annotations = claim.metadata.annotations.get_or_insert_default();
         let place = annotations.entry(SELECTED.to_owned()).or_insert_with(|| {
             let place = format!("machine-{}", self.places);
-            self.places += 1;
             let since = Time(Timestamp::UNIX_EPOCH);
-            let machine = Machine { ready: true, since, out_of_service: false };
+            let machine = Machine {
+                ready: true,
+                since,
+                out_of_service: false,
+                open: true,
+                labels: [(ZONE.to_owned(), format!("z{}", self.places % ZONES))].into(),
+            };
             self.machines.insert(place.clone(), machine);
+            self.places += 1;
             place
         });
         let there = self.machines.get(place).is_some_and(|m| m.ready && !m.out_of_service);
         let bound = machine(pod).is_some();
+        // The containers' status stays as the kubelet wrote it last.
+        if bound && !there {
+            return;
+        }
         let image = pod.spec.as_ref().and_then(|s| s.containers[0].image.clone());
         let left = self.starting.entry(pod.metadata.uid.clone().unwrap_or_default()).or_default();
         *left = left.saturating_sub(1);

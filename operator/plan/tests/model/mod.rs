@@ -10,6 +10,8 @@ pub mod scenarios;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use multiraft_api::{MultiRaftCluster, TlsMode};
+use std::collections::BTreeSet;
+
 use multiraft_plan::{
     Act, Delete, Disruption, Object, Observed, Plan, Surroundings, plan, validate,
 };
@@ -34,6 +36,36 @@ pub struct World {
     /// Whether the operator has one to show to nodes.
     pub certificate: Result<(), String>,
     pub operator_pods: Option<multiraft_plan::OperatorPods>,
+    /// Makes calls fail by chance.
+    pub unreliable: Option<Dice>,
+    /// Calls that were refused, or that were carried out without an answer.
+    pub failed: usize,
+}
+
+/// A small generator that is the same everywhere (splitmix64).
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % sides
+    }
+
+    pub fn one_in(&mut self, sides: u64) -> bool {
+        self.roll(sides) == 0
+    }
+}
+
+/// What becomes of a call.
+enum Fate {
+    Answered,
+    /// A conflict, too many requests, an error before anything was done.
+    Refused,
+    /// Carried out; the answer is lost, or too late.
+    Unanswered,
 }
 
 /// Calls that one operator process makes before it is killed.
@@ -71,6 +103,8 @@ impl World {
             now: 0,
             seen: Vec::new(),
             tells: false,
+            unreliable: None,
+            failed: 0,
             certificate: Ok(()),
             operator_pods: None,
         }
@@ -126,41 +160,57 @@ impl World {
         self.tell(|| told(&plan));
         for object in plan.objects {
             if !self.kube.says(&object) {
-                life.spend()?;
                 // Somebody else changed it: the pass ends.
-                self.kube.apply(object, &self.nodes).then_some(()).or_else(|| self.behind())?;
+                self.call(life, |w| w.kube.apply(object, &w.nodes))?.then_some(())?;
             }
         }
         for delete in plan.deletes {
-            life.spend()?;
-            self.delete(&delete);
+            self.call(life, |w| w.delete(&delete))?;
         }
         for call in plan.calls {
-            life.spend()?;
-            done &= self.nodes.call(&call, &self.kube, self.is_latched()).is_ok();
+            let latched = self.is_latched();
+            done &= self.call(life, |w| w.nodes.call(&call, &w.kube, latched))?.is_ok();
         }
         if let Some(volume) = plan.growth {
-            life.spend()?;
-            self.kube.apply(Object::Volume(volume), &self.nodes);
+            self.call(life, |w| w.kube.apply(Object::Volume(volume), &w.nodes))?;
         }
         if let Some(disruption) = plan.disruption.filter(|_| done) {
             self.disrupt(disruption, life)?;
         }
         if self.cluster.status.as_ref() != Some(&plan.status) {
-            life.spend()?;
-            self.kube.writes += 1;
-            self.cluster.status = Some(plan.status);
+            self.call(life, |w| {
+                w.kube.writes += 1;
+                w.cluster.status = Some(plan.status);
+            })?;
         }
         Some(())
     }
 
+    /// One call. None: the operator died before it, or it failed as far as the operator knows.
+    fn call<T>(&mut self, life: &mut Life, act: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        life.spend()?;
+        let fate = self.unreliable.as_mut().map_or(Fate::Answered, |dice| match dice.roll(20) {
+            0 | 1 => Fate::Refused,
+            2 | 3 => Fate::Unanswered,
+            _ => Fate::Answered,
+        });
+        self.failed += usize::from(!matches!(fate, Fate::Answered));
+        match fate {
+            Fate::Answered => Some(act(self)),
+            Fate::Refused => None,
+            Fate::Unanswered => {
+                act(self);
+                None
+            }
+        }
+    }
+
     fn disrupt(&mut self, disruption: Disruption, life: &mut Life) -> Option<()> {
         if disruption.checks.iter().all(|check| self.nodes.passes(check, &self.kube)) {
-            life.spend()?;
-            match disruption.act {
-                Act::Call(call) => drop(self.nodes.call(&call, &self.kube, true)),
-                Act::Delete(delete) => self.delete(&delete),
-            }
+            self.call(life, |w| match disruption.act {
+                Act::Call(call) => drop(w.nodes.call(&call, &w.kube, true)),
+                Act::Delete(delete) => w.delete(&delete),
+            })?;
         }
         Some(())
     }
@@ -169,10 +219,6 @@ impl World {
         if self.tells {
             println!("{:4} {}", self.now, what());
         }
-    }
-
-    fn behind(&self) -> Option<()> {
-        None
     }
 
     /// A deletion by the operator: no group loses its quorum by it.
@@ -209,9 +255,11 @@ impl World {
             let plan = self.plan(epoch);
             let (writes, calls) = (self.kube.writes, self.nodes.calls);
             let waits = plan.wake_up.is_some();
-            let _ = self.apply(plan, &mut life);
+            // A pass that failed is repeated.
+            let whole = self.apply(plan, &mut life).is_some();
             self.tick();
-            let still = writes == self.kube.writes && calls == self.nodes.calls && !waits;
+            let same = writes == self.kube.writes && calls == self.nodes.calls;
+            let still = whole && same && !waits;
             quiet = if still { quiet + 1 } else { 0 };
             if quiet == 3 {
                 return usize::MAX - life.calls;
@@ -239,6 +287,26 @@ impl World {
         Some((found.status.clone(), found.reason.clone(), found.message.clone()))
     }
 
+    /// No two voters of a group are in one zone, if there are enough; within a zone, and without that
+    /// everywhere, nodes hold as many as each other.
+    fn assert_zones(&self, voters: usize) {
+        let nodes = &self.cluster.status.as_ref().expect("reported").nodes;
+        let zone = |pod: &str| nodes.iter().find(|n| n.name == pod).and_then(|n| n.zone.clone());
+        let all: BTreeSet<_> = nodes.iter().map(|n| n.zone.clone().expect("known")).collect();
+        let groups = self.kube.slices.values().flat_map(|s| &s.spec.groups);
+        for group in groups.filter(|_| all.len() >= voters) {
+            let zones: BTreeSet<_> = group.members.iter().map(|m| zone(&m.node)).collect();
+            assert_eq!(zones.len(), voters, "{group:?} among {all:?}");
+        }
+        for zone in all.iter().map(Some).filter(|_| voters > 1).chain([None]) {
+            let held = nodes.iter().filter(|n| zone.is_none_or(|z| n.zone.as_ref() == Some(z)));
+            let held: Vec<i32> = held.map(|n| n.voters).collect();
+            let spread = held.iter().max().unwrap_or(&0) - held.iter().min().unwrap_or(&0);
+            let forced = zone.is_none() && voters > 1;
+            assert!(spread <= 1 || forced, "members are uneven in {zone:?}: {nodes:?}");
+        }
+    }
+
     /// As a fresh install of the present spec would be.
     pub fn assert_well(&self) {
         let (ready, reason, message) = self.condition("Ready").expect("Ready is told");
@@ -251,6 +319,7 @@ impl World {
         assert_eq!(status.updated_replicas, spec.replicas, "every pod has the present template");
         let voters = status.replication_factor.expect("told") as usize;
         self.nodes.assert_well(&self.kube, spec.groups as u32, voters);
+        self.assert_zones(voters);
         for kind in ["FullyReplicated", "Balanced", "Available", "NodesConnected"] {
             let (value, reason, message) = self.condition(kind).expect("told");
             assert_eq!(value, "True", "{kind} {reason}: {message}");

@@ -28,7 +28,7 @@ fn five() -> World {
 
 fn nothing(_: &World) {}
 
-pub const ALL: [Scenario; 11] = [
+pub const ALL: [Scenario; 12] = [
     Scenario { name: "bootstrap", start: || World::of(3, GROUPS), change: |_| {}, end: nothing },
     Scenario { name: "up", start: three, change: |w| w.edit(|s| s.replicas = 5), end: nothing },
     Scenario {
@@ -76,6 +76,12 @@ pub const ALL: [Scenario; 11] = [
             let machine = pod.spec.and_then(|s| s.node_name).expect("bound");
             w.kube.machines.remove(&machine);
         },
+        end: nothing,
+    },
+    Scenario {
+        name: "silent machine",
+        start: five,
+        change: |w| w.kube.silence("orders-3"),
         end: nothing,
     },
     Scenario {

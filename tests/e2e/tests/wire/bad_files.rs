@@ -10,6 +10,8 @@ use crate::nodes::{self, Nodes};
 
 const USAGE: i32 = 2;
 const DATA_DIRECTORY: i32 = 3;
+/// The operator counts such ends, and replaces the node.
+const DAMAGED: i32 = 5;
 
 /// The node ends by itself with this code and these words.
 fn refused(command: &mut Command, code: i32, words: &[&str]) {
@@ -102,6 +104,21 @@ fn a_data_directory_with_foreign_content() {
 fn a_data_directory_in_use() {
     let nodes = Nodes::start(1);
     unusable(&nodes.folder().join("0/data"));
+}
+
+#[test]
+fn a_damaged_data_directory() {
+    let nodes = Nodes::start(1);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let data = folder.path().join("data");
+    let mut copy = Command::new("cp");
+    let copied = copy.arg("-r").arg(nodes.folder().join("0/data")).arg(&data).status();
+    assert!(copied.expect("cp starts").success());
+    let beacon = data.join("BEACON");
+    let length = beacon.metadata().expect("it has a beacon").len();
+    std::fs::write(&beacon, vec![0; length as usize]).expect("the copy is writable");
+    let mut command = nodes::command(&data, nodes::ports());
+    refused(&mut command, DAMAGED, &["BEACON"]);
 }
 
 fn unusable(data: &Path) {

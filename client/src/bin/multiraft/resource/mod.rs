@@ -4,6 +4,7 @@
 mod change;
 mod dump;
 mod kubectl;
+mod live;
 mod look;
 mod recover;
 
@@ -17,6 +18,11 @@ use kubectl::Kubectl;
 const STATUS_HELP: &str = "Exit code 1 when the cluster is not ready.\n\nExamples:\n  \
     kubectl multiraft cluster status\n  \
     kubectl multiraft cluster status orders -n shop -o json";
+
+const WATCH_HELP: &str = "On a terminal a picture, again and again; else one line for each change. \
+    With --until-ready it ends when nothing is left to do.\n\nExamples:\n  \
+    kubectl multiraft cluster watch orders\n  \
+    kubectl scale mrc orders --replicas=5 && kubectl multiraft cluster watch orders --until-ready";
 
 const WHERE_HELP: &str = "Example:\n  kubectl multiraft cluster where ada --cluster orders";
 
@@ -40,6 +46,17 @@ pub enum ClusterAction {
     Status {
         /// [default: the only cluster of the namespace]
         name: Option<String>,
+        #[command(flatten)]
+        at: At,
+    },
+    /// Follow what the operator does: nodes, leaders, each step
+    #[command(after_help = WATCH_HELP)]
+    Watch {
+        /// [default: the only cluster of the namespace]
+        name: Option<String>,
+        /// End when the cluster is as its spec asks
+        #[arg(long)]
+        until_ready: bool,
         #[command(flatten)]
         at: At,
     },
@@ -132,6 +149,9 @@ pub async fn run(action: ClusterAction) -> Result<Report, Failure> {
     let kubectl = |at: At| Kubectl::new(at.namespace, at.context);
     match action {
         ClusterAction::Status { name, at } => look::status(&kubectl(at), name.as_deref()).await,
+        ClusterAction::Watch { name, until_ready, at } => {
+            live::watch(&kubectl(at), name.as_deref(), until_ready).await
+        }
         ClusterAction::Groups { name, at } => look::groups(&kubectl(at), name.as_deref()).await,
         ClusterAction::Where { key, of } => {
             look::place(&kubectl(of.at), of.cluster.as_deref(), &key).await
