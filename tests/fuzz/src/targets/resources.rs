@@ -31,6 +31,8 @@ pub fn cluster(bytes: &[u8]) {
         operator_epoch: 1,
         node_image: "multiraft-node".to_owned(),
         node_pull_policy: None,
+        operator_pods: None,
+        certificate: Ok(()),
     };
     plan(&cluster, &validate(&cluster), &Observed::default(), &env);
 }
