@@ -90,6 +90,37 @@ fn every_change_of_mode_ends_there_and_mixes_no_modes_that_exclude_each_other() 
 }
 
 #[test]
+fn other_certificates_come_while_plain_text_is_taken_too() {
+    for (from, to) in
+        [(TlsMode::Permissive, TlsMode::Strict), (TlsMode::Strict, TlsMode::Permissive)]
+    {
+        let mut world = formed(of_secret(from));
+        world.edit(|spec| {
+            let secret_name = Some("other-tls".to_owned());
+            spec.tls = Some(Tls { mode: to, secret_name, ..Tls::default() });
+        });
+        for _ in 0..200 {
+            pass_on(&mut world, 1);
+            let pods = world.kube.pods.values();
+            let strict = pods.filter(|pod| mode_of(pod) == TlsMode::Strict);
+            let new = strict.filter(|pod| {
+                let volumes = serde_json::to_string(&pod.spec).expect("JSON");
+                volumes.contains("other-tls")
+            });
+            let all_know =
+                world.kube.pods.values().all(|pod| {
+                    serde_json::to_string(&pod.spec).expect("JSON").contains("other-tls")
+                });
+            assert!(
+                new.count() == 0 || all_know,
+                "a strict node among others that it may not trust"
+            );
+        }
+        world.assert_well();
+    }
+}
+
+#[test]
 fn an_operator_that_dies_at_any_call_of_a_switch_comes_to_its_end() {
     for (from, to) in [(TlsMode::Disabled, TlsMode::Strict), (TlsMode::Strict, TlsMode::Disabled)] {
         let mut world = formed(of_secret(from));
