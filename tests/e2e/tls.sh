@@ -285,13 +285,14 @@ cut_off() {
   apply_nameless Permissive
   settled invoices Permissive
   apply_nameless Strict
-  eventually 90 is_reason invoices NodesConnected StreamDown
-  condition invoices NodesConnected message
+  eventually 90 is_cut_off
   [[ $(modes invoices) = PermissiveStrict ]]
   [[ $(kubectl exec -n "$NAMESPACE" invoices-0 -- multiraft --endpoints "$(permissive_pod):5678" --timeout 20s counter increment hits) = 42 ]]
   apply_nameless Permissive
   settled invoices Permissive
 }
+
+is_cut_off() { [[ $(condition invoices NodesConnected message) == *"its certificate does not name"* ]]; }
 
 apply_nameless() { # mode
   manifest invoices "$1" | sed 's/invoices-tls/nameless-tls/' | kubectl apply -n "$NAMESPACE" --validate=strict -f -
