@@ -153,8 +153,9 @@ fn leaders(said: &Said) -> HashMap<u32, String> {
 }
 
 /// The groups of the cluster in order of id, or why they are not all known yet. A client that missed
-/// one would look for keys in the wrong place, so nothing is guessed: every group has members on
-/// several nodes, and is seen as long as fewer nodes than that are silent.
+/// one would look for keys in the wrong place, so nothing is guessed: nodes of a cluster with an
+/// operator know how many there are. Without one every group has members on several nodes, and is
+/// seen as long as fewer nodes than that are silent.
 fn complete(said: &Said, wanted: Option<usize>) -> Result<Vec<u32>, String> {
     let asked: Vec<&str> = said.iter().map(|(address, _)| address.as_str()).collect();
     let asked = asked.join(", ");
@@ -166,6 +167,13 @@ fn complete(said: &Said, wanted: Option<usize>) -> Result<Vec<u32>, String> {
         ));
     }
     let open: Vec<_> = answers.values().filter(|answer| answer.activated).collect();
+    let told = open.iter().filter_map(|answer| answer.cluster_groups).max().unwrap_or(0);
+    if told > 0 {
+        let partitions = (1..=told).collect();
+        let refused = wanted.filter(|wanted| *wanted != told as usize);
+        return refused
+            .map_or(Ok(partitions), |w| Err(format!("{told} groups are there, not {w}")));
+    }
     let groups: BTreeMap<u32, usize> = open
         .iter()
         .flat_map(|answer| &answer.groups)
@@ -186,6 +194,8 @@ fn complete(said: &Said, wanted: Option<usize>) -> Result<Vec<u32>, String> {
     }
     let mut known: BTreeSet<u64> = answers.keys().copied().collect();
     known.extend(answers.values().flat_map(|answer| &answer.peers).map(|peer| peer.node_id));
+    let members = answers.values().flat_map(|answer| &answer.groups).flat_map(|g| &g.members);
+    known.extend(members.map(|member| member.node_id).filter(|id| *id != 0));
     let unanswered = said.iter().filter(|(_, answer)| answer.is_none()).count();
     let silent = (known.len() - open.len()).max(unanswered);
     let copies = groups.values().copied().min().unwrap_or(0);
@@ -242,6 +252,15 @@ mod tests {
         assert!(problem.contains("1 of 5 nodes"), "{problem}");
         assert_eq!(complete(&said, Some(4)), Ok(vec![1, 2, 3, 4]));
         assert!(complete(&said, Some(1)).is_err());
+    }
+
+    /// Two nodes without a group in common know nothing of each other.
+    #[test]
+    fn the_number_of_groups_that_nodes_were_told_is_believed_before_any_list() {
+        let mut said = vec![node(1, &[1, 3], &[2, 3])];
+        said[0].1.as_mut().expect("answered").cluster_groups = Some(4);
+        assert_eq!(complete(&said, None), Ok(vec![1, 2, 3, 4]));
+        assert!(complete(&said, Some(3)).is_err());
     }
 
     #[test]

@@ -49,7 +49,7 @@ try() { # arguments of Helm…
   helm install multiraft charts/multiraft-operator -n "$SYSTEM" --wait --timeout 2m \
     --set image.repository="$REGISTRY/multiraft-operator",image.tag="$VERSION" \
     --set nodeImage.repository="$REGISTRY/multiraft-node" "$@"
-  helm test multiraft -n "$SYSTEM" --timeout 4m --logs
+  helm test multiraft -n "$SYSTEM" --timeout 4m
   # What the test made goes with it, the volume by its owner.
   gone pods,mrc,pvc -A -l 'multiraft.atomix.io/cluster'
   gone mrc,pods -A -l app.kubernetes.io/managed-by=Helm --field-selector metadata.namespace!="$SYSTEM"

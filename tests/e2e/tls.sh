@@ -25,6 +25,7 @@ main() {
   run "clients get in by their certificates, and by those only" callers
   run "certificates are renewed under load, and nothing restarts" renewal
   run "TLS is switched on under load" switch_on
+  [[ ${TLS_TESTS:-} != long ]] || run "a mode that cuts a node off is taken back" cut_off
   [[ ${TLS_TESTS:-} != long ]] || run "TLS is switched off by way of Permissive" switch_off
   if [[ -x $(scripts/setup.sh bin)/cert-manager ]]; then
     run "cert-manager issues and renews the certificates of a strict cluster" tests/e2e/cert-manager.sh
@@ -275,7 +276,36 @@ to_mode() { # mode
   settled invoices "$1"
 }
 
+# Certificates that name no host: in Permissive mode all go on in plain text, the first node that is
+# Strict is heard of by nobody.
+cut_off() {
+  ask /shop invoices counter set hits 41
+  # Nodes that are Strict still would not take these: the old ones stay until none is.
+  secret "$NAMESPACE" nameless-tls 20 "URI:multiraft://invoices.$NAMESPACE/node/invoices"
+  apply_nameless Permissive
+  settled invoices Permissive
+  apply_nameless Strict
+  eventually 90 is_cut_off
+  [[ $(modes invoices) = PermissiveStrict ]]
+  [[ $(kubectl exec -n "$NAMESPACE" invoices-0 -- multiraft --endpoints "$(permissive_pod):5678" --timeout 20s counter increment hits) = 42 ]]
+  apply_nameless Permissive
+  settled invoices Permissive
+}
+
+is_cut_off() { [[ $(condition invoices NodesConnected message) == *"its certificate does not name"* ]]; }
+
+apply_nameless() { # mode
+  manifest invoices "$1" | sed 's/invoices-tls/nameless-tls/' | kubectl apply -n "$NAMESPACE" --validate=strict -f -
+}
+
+permissive_pod() {
+  kubectl get pods -n "$NAMESPACE" -l multiraft.atomix.io/cluster=invoices -o json |
+    jq -r '[.items[] | select(.metadata.annotations["multiraft.atomix.io/tls-mode"] == "Permissive")][0].status.podIP'
+}
+
 switch_off() {
+  # Back to certificates that name hosts.
+  to_mode Strict
   ask /shop invoices counter set hits 42
   local seen=$WORK/modes watcher
   while sleep 0.5; do modes invoices; echo; done >"$seen" &

@@ -299,9 +299,9 @@ impl Handle {
         self.admin(AdminRequest::Leave { group, fence }).await.map(drop)
     }
 
-    /// Opens the node for clients, for good.
-    pub async fn activate(&self, fence: Option<Fence>) -> Result<(), AdminError> {
-        self.admin(AdminRequest::Activate { fence }).await.map(drop)
+    /// Opens the node for clients, for good. `groups`: of the whole cluster; 0 = not told.
+    pub async fn activate(&self, groups: u32, fence: Option<Fence>) -> Result<(), AdminError> {
+        self.admin(AdminRequest::Activate { groups, fence }).await.map(drop)
     }
 
     /// Identity, groups, peers, counters.

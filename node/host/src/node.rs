@@ -8,7 +8,7 @@ use crate::measures::{Depths, Measures, memory_bytes};
 use crate::recover;
 use crate::snapshots::Keeper;
 use crate::watchers::Watchers;
-use crate::writer::{FACTS, Writer, decode_facts};
+use crate::writer::{CLUSTER_GROUPS, FACTS, Writer, decode_facts};
 use multiraft_link::{LinkEvent, Links, Sink};
 use multiraft_log::{FreshIdentity, Log, OpenError, Options as LogOptions, Reader, SnapshotError};
 use multiraft_proto::v1;
@@ -99,11 +99,17 @@ impl Node {
         let (mut log, recovered) = Log::open(&options.data_dir, LogOptions::default(), fresh)?;
         let boot = next_boot(&recovered)?;
         log.put_meta(BOOT, &boot.to_be_bytes()).map_err(StartError::Boot)?;
-        let facts = match recovered.meta.get(FACTS) {
+        let mut facts = match recovered.meta.get(FACTS) {
             Some(bytes) => decode_facts(bytes)
                 .ok_or_else(|| StartError::Damaged("the node's facts do not decode".into()))?,
             None => Default::default(),
         };
+        if let Some(groups) = recovered.meta.get(CLUSTER_GROUPS) {
+            let groups: Option<[u8; 4]> = groups[..].try_into().ok();
+            facts.cluster_groups = groups.map(u32::from_be_bytes).ok_or_else(|| {
+                StartError::Damaged("the number of the cluster's groups does not decode".into())
+            })?;
+        }
         let identity = Identity {
             node_id: recovered.identity.node_id,
             incarnation: recovered.identity.incarnation,
@@ -449,6 +455,7 @@ impl Loop {
             version: self.version.clone(),
             feature_level: 0,
             activated: facts.activated,
+            cluster_groups: Some(facts.cluster_groups),
             operator_epoch: facts.operator_epoch,
             client_address: self.identity.client_address.clone(),
             peer_address: format!("{}:{}", self.identity.host, self.identity.peer_port),

@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 
 /// Key of the node's facts among the log's small facts.
 pub const FACTS: &str = "node-facts";
+/// On its own: the release before reads the facts, too.
+pub const CLUSTER_GROUPS: &str = "cluster-groups";
 
 #[derive(Default)]
 struct Queue {
@@ -221,6 +223,9 @@ fn next((queue, wake): &(Mutex<Queue>, Condvar)) -> Option<Vec<Persist>> {
 
 fn store_facts(log: &mut Log, facts: &NodeFacts) -> Result<(), LogError> {
     log.put_meta(FACTS, &encode_facts(facts))?;
+    if facts.cluster_groups != 0 {
+        log.put_meta(CLUSTER_GROUPS, &facts.cluster_groups.to_be_bytes())?;
+    }
     if !facts.cluster_id.is_empty() {
         log.set_cluster(&facts.cluster_id)?;
     }
@@ -243,6 +248,7 @@ pub fn decode_facts(bytes: &[u8]) -> Option<NodeFacts> {
         cluster_id: std::str::from_utf8(cluster_id).ok()?.to_owned(),
         operator_epoch: u64::from_be_bytes(*epoch),
         activated: *activated == 1,
+        cluster_groups: 0,
     })
 }
 

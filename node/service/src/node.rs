@@ -126,8 +126,9 @@ impl v1::node_server::Node for Node {
         &self,
         request: Request<v1::ActivateRequest>,
     ) -> Result<Response<v1::ActivateResponse>, Status> {
-        let fence = validate::fence(request.into_inner().fence);
-        self.handle.activate(fence).await.map_err(|e| admin_error(&e))?;
+        let request = request.into_inner();
+        let fence = validate::fence(request.fence);
+        self.handle.activate(request.groups, fence).await.map_err(|e| admin_error(&e))?;
         Ok(Response::new(v1::ActivateResponse {}))
     }
 

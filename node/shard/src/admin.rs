@@ -35,7 +35,7 @@ impl Shard {
                 self.join(token, group, auto_promote, fence)
             }
             AdminRequest::Leave { group, fence } => self.leave(token, group, fence),
-            AdminRequest::Activate { fence } => self.activate(token, fence),
+            AdminRequest::Activate { groups, fence } => self.activate(token, groups, fence),
             AdminRequest::Change { group, wanted, version, fence } => {
                 self.change(token, group, wanted, version, fence.as_ref())
             }
@@ -109,6 +109,7 @@ impl Shard {
             cluster_id: fence.cluster_id.clone(),
             operator_epoch: fence.operator_epoch,
             activated: facts.activated,
+            cluster_groups: facts.cluster_groups,
         })
     }
 
@@ -211,9 +212,24 @@ impl Shard {
         self.mark(id);
     }
 
-    fn activate(&mut self, token: u64, fence: Option<Fence>) -> Result<(), AdminError> {
+    fn activate(
+        &mut self,
+        token: u64,
+        groups: u32,
+        fence: Option<Fence>,
+    ) -> Result<(), AdminError> {
         let mut facts = self.check_fence(fence.as_ref())?;
+        if groups != 0 && facts.cluster_groups != 0 && groups != facts.cluster_groups {
+            return Err(AdminError::new(
+                AdminErrorKind::FailedPrecondition,
+                format!(
+                    "groups: this cluster has {}, and keys are hashed onto so many",
+                    facts.cluster_groups
+                ),
+            ));
+        }
         facts.activated = true;
+        facts.cluster_groups = facts.cluster_groups.max(groups);
         self.store_facts(facts);
         self.answer_when_durable(token);
         Ok(())

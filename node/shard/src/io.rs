@@ -50,6 +50,8 @@ pub struct NodeFacts {
     pub operator_epoch: u64,
     /// Open for clients.
     pub activated: bool,
+    /// Groups of the whole cluster; 0 = nobody told.
+    pub cluster_groups: u32,
 }
 
 #[derive(Debug)]
@@ -155,6 +157,8 @@ pub enum AdminRequest {
         fence: Option<Fence>,
     },
     Activate {
+        /// Groups of the whole cluster; 0 = not told.
+        groups: u32,
         fence: Option<Fence>,
     },
     /// A change of the members or the leader of one group; `version` is what its configuration

@@ -149,3 +149,6 @@ async fn connect(address: (IpAddr, u16)) -> std::io::Result<TcpStream> {
     tcp.set_nodelay(true)?;
     Ok(tcp)
 }
+
+#[cfg(test)]
+mod tests;

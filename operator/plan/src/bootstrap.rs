@@ -308,20 +308,24 @@ fn lost(this: &Bootstrap, observed: &Observed) -> Vec<String> {
         .collect()
 }
 
-fn active(this: &Bootstrap, _: &Validated, observed: &Observed, env: &Surroundings) -> Stage {
+fn active(this: &Bootstrap, cluster: &Validated, observed: &Observed, env: &Surroundings) -> Stage {
     if !this.latched {
         return Stage::Latching;
     }
     let lost = lost(this, observed);
     // Where all is lost, clients must not find an empty cluster.
     let all_lost = lost.len() == this.slots.all.len();
-    let waiting = observed.nodes.iter().filter(|(_, n)| {
-        n.connected && !all_lost && n.identity.as_ref().is_some_and(|i| !i.activated)
-    });
+    // A node that was activated by the release before was not told how many groups there are.
+    let waits = |i: &v1::GetInfoResponse| !i.activated || i.cluster_groups == Some(0);
+    let waiting = observed
+        .nodes
+        .iter()
+        .filter(|(_, n)| n.connected && !all_lost && n.identity.as_ref().is_some_and(waits));
     let calls = waiting
         .filter_map(|(name, node)| {
             let (_, incarnation) = node.id()?;
-            let request = v1::ActivateRequest { fence: Some(this.fence(env, incarnation)) };
+            let groups = cluster.spec.groups.unsigned_abs();
+            let request = v1::ActivateRequest { groups, fence: Some(this.fence(env, incarnation)) };
             Some(NodeCall { node: name.clone(), call: Call::Activate(request) })
         })
         .collect();

@@ -91,6 +91,32 @@ fn settle(s: &Situation) -> Option<Work> {
     waits.then(|| work.told(words))
 }
 
+/// Its process serves by its probe, and nobody ever heard of it: certificates that name another, say.
+fn is_unheard(seat: &Seat) -> bool {
+    !seat.is_up() && seat.id().is_none() && seat.pod.is_some_and(|pod| !is_terminating(pod))
+}
+
+/// A node that cannot be asked to drain, and leads nothing that anybody knows of, is stopped after the
+/// time of a drain: else a template that made it so could not be taken back.
+fn stop_unheard(s: &Situation, seat: &Seat) -> Work {
+    let due = is_overdue(s, ROLL, &seat.name, "Unheard")
+        || s.record.is_some_and(|r| r.subject == seat.name && r.step == "Stop");
+    let mut work = Work::new(s, ROLL, &seat.name, if due { "Stop" } else { "Unheard" });
+    work.wake_up = Some(Duration::from_secs(1));
+    if due {
+        let pod = infra::pod(s.cluster, s.env, seat.slot);
+        let act = Act::Delete(seat.delete_pod(false));
+        work.disruption = Some(Disruption { checks: vec![Check::Admissible(Box::new(pod))], act });
+        work.stops = Some(seat.slot);
+    } else {
+        work.patience = s.cluster.times.leader_drain;
+    }
+    work.told(format!(
+        "{} has an old template and is not heard of; no group needs it, so it is stopped",
+        seat.name
+    ))
+}
+
 fn stop(s: &Situation, seat: &Seat, left: usize) -> Work {
     let hurt = s.groups.iter().filter(|g| {
         let touched = g.members().any(|m| m.slot == Some(seat.slot));
@@ -100,6 +126,9 @@ fn stop(s: &Situation, seat: &Seat, left: usize) -> Work {
         g.led.is_none() || (touched && !well)
     });
     let hurt = hurt.count();
+    if hurt == 0 && s.can_spare(seat.slot) && is_unheard(seat) {
+        return stop_unheard(s, seat);
+    }
     if hurt > 0 || !s.can_spare(seat.slot) || !seat.is_up() {
         return Work::new(s, ROLL, &seat.name, "WaitForGroups").told(format!(
             "{left} nodes have an old template; {} is next and cannot be spared: {hurt} groups \

@@ -67,18 +67,27 @@ fn now(cluster: &Validated, observed: &Observed, env: &Surroundings) -> Tls {
         let mode = present.as_ref().and(mode).unwrap_or_default();
         return Tls { mode, source: present, held: Some((Reason::CertificateNotIssued, why)) };
     }
-    let (mode, held) = step(wanted(cluster), observed, env);
-    Tls { mode, source: asked.filter(|_| mode != TlsMode::Disabled), held }
+    let (mode, held) = step(wanted(cluster), &asked, observed, env);
+    // Other certificates come while plain text is taken, too, unless the mode stays as it is.
+    let strict = observed.pods.iter().find(|pod| mode_of(pod) == TlsMode::Strict);
+    let source = match (mode, strict) {
+        (TlsMode::Disabled, _) => None,
+        (TlsMode::Permissive, Some(pod)) => source_of(pod),
+        (TlsMode::Permissive | TlsMode::Strict, _) => asked,
+    };
+    Tls { mode, source, held }
 }
 
 /// The next mode on the way.
 fn step(
     wanted: TlsMode,
+    asked: &Option<Source>,
     observed: &Observed,
     env: &Surroundings,
 ) -> (TlsMode, Option<(Reason, String)>) {
     let any = |mode: TlsMode| observed.pods.iter().any(|pod| mode_of(pod) == mode);
-    let all_serve = observed.pods.iter().all(is_serving);
+    let fits = |pod: &Pod| wanted == TlsMode::Disabled || source_of(pod) == *asked;
+    let all_serve = observed.pods.iter().all(|pod| is_serving(pod) && fits(pod));
     let (from, to) = match wanted {
         TlsMode::Permissive => return (TlsMode::Permissive, None),
         TlsMode::Strict => (TlsMode::Disabled, TlsMode::Strict),

@@ -90,6 +90,37 @@ fn every_change_of_mode_ends_there_and_mixes_no_modes_that_exclude_each_other() 
 }
 
 #[test]
+fn other_certificates_come_while_plain_text_is_taken_too() {
+    for (from, to) in
+        [(TlsMode::Permissive, TlsMode::Strict), (TlsMode::Strict, TlsMode::Permissive)]
+    {
+        let mut world = formed(of_secret(from));
+        world.edit(|spec| {
+            let secret_name = Some("other-tls".to_owned());
+            spec.tls = Some(Tls { mode: to, secret_name, ..Tls::default() });
+        });
+        for _ in 0..200 {
+            pass_on(&mut world, 1);
+            let pods = world.kube.pods.values();
+            let strict = pods.filter(|pod| mode_of(pod) == TlsMode::Strict);
+            let new = strict.filter(|pod| {
+                let volumes = serde_json::to_string(&pod.spec).expect("JSON");
+                volumes.contains("other-tls")
+            });
+            let all_know =
+                world.kube.pods.values().all(|pod| {
+                    serde_json::to_string(&pod.spec).expect("JSON").contains("other-tls")
+                });
+            assert!(
+                new.count() == 0 || all_know,
+                "a strict node among others that it may not trust"
+            );
+        }
+        world.assert_well();
+    }
+}
+
+#[test]
 fn an_operator_that_dies_at_any_call_of_a_switch_comes_to_its_end() {
     for (from, to) in [(TlsMode::Disabled, TlsMode::Strict), (TlsMode::Strict, TlsMode::Disabled)] {
         let mut world = formed(of_secret(from));
@@ -109,7 +140,7 @@ fn an_operator_that_dies_at_any_call_of_a_switch_comes_to_its_end() {
 
 #[test]
 fn a_changed_mind_in_the_middle_of_a_switch_is_followed() {
-    for passes in (0..120).step_by(2) {
+    for passes in (0..120).step_by(4) {
         let mut world = formed(of_secret(TlsMode::Disabled));
         world.edit(|spec| spec.tls = of_secret(TlsMode::Strict));
         pass_on(&mut world, passes);
@@ -123,7 +154,7 @@ fn a_changed_mind_in_the_middle_of_a_switch_is_followed() {
 
 #[test]
 fn a_node_that_dies_in_the_middle_of_a_switch_comes_back_fit_for_the_others() {
-    for passes in (0..120).step_by(3) {
+    for passes in (0..120).step_by(6) {
         let mut world = formed(of_secret(TlsMode::Disabled));
         world.edit(|spec| spec.tls = of_secret(TlsMode::Strict));
         pass_on(&mut world, passes);
@@ -230,6 +261,43 @@ fn an_operator_without_a_certificate_does_not_lock_itself_out() {
     world.certificate = Err("there is none: give it one".to_owned());
     pass_on(&mut world, 1);
     assert_eq!(told(&world, "Stalled"), ("True".to_owned(), missing));
+}
+
+/// Certificates that name another host: nobody can speak to the first node that is Strict.
+#[test]
+fn a_node_that_its_certificates_cut_off_is_given_back_its_old_mode() {
+    let mut world = formed(of_secret(TlsMode::Permissive));
+    world.edit(|spec| spec.tls = of_secret(TlsMode::Strict));
+    let strict = |world: &World| {
+        let pods = world.kube.pods.iter();
+        let mut strict = pods.filter(|(_, pod)| mode_of(pod) == TlsMode::Strict);
+        strict.next().map(|(name, _)| name.clone())
+    };
+    while strict(&world).is_none() {
+        pass_on(&mut world, 1);
+    }
+    let deaf = strict(&world).expect("just seen");
+    let pass_deaf = |world: &mut World, count: usize| {
+        for _ in 0..count {
+            let mut observed = world.observe();
+            if strict(world).as_ref() == Some(&deaf) {
+                observed.nodes.remove(&deaf);
+            }
+            let plan = world.plan_of(1, &observed);
+            let _ = world.apply(plan, &mut Life::endless());
+            world.tick();
+        }
+    };
+    pass_deaf(&mut world, 60);
+    assert_eq!(modes(&world).len(), 2, "the roll stops at it");
+    let uid = world.kube.pods[&deaf].metadata.uid.clone();
+    world.edit(|spec| spec.tls = of_secret(TlsMode::Permissive));
+    pass_deaf(&mut world, 20);
+    assert_eq!(world.kube.pods[&deaf].metadata.uid, uid, "it may be heard of yet");
+    pass_deaf(&mut world, 30);
+    settle(&mut world);
+    assert_eq!(modes(&world), only(TlsMode::Permissive));
+    assert_ne!(world.kube.pods[&deaf].metadata.uid, uid);
 }
 
 #[test]

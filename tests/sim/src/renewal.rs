@@ -283,7 +283,7 @@ impl World {
             let request = AdminRequest::Bootstrap { groups, fence: None };
             self.input(place, Input::Admin { token: 1, request });
         } else if self.nodes[place].disk.synced.groups.is_empty() {
-            let request = AdminRequest::Activate { fence: None };
+            let request = AdminRequest::Activate { groups: 0, fence: None };
             self.input(place, Input::Admin { token: 1, request });
         }
     }

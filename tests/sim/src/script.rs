@@ -48,7 +48,7 @@ impl Script {
             let specs = (1..=groups).filter_map(|group| script.world.spec(group, node));
             let groups: Vec<GroupSpec> = specs.collect();
             let request = match groups.is_empty() {
-                true => AdminRequest::Activate { fence: None },
+                true => AdminRequest::Activate { groups: 0, fence: None },
                 false => AdminRequest::Bootstrap { groups, fence: None },
             };
             script.admin(node, request);

@@ -46,9 +46,10 @@ impl Nodes {
         let node_id = self.disks[uid].node_id;
         match call {
             Call::Bootstrap(request) => self.bootstrap(uid, request, latched),
-            Call::Activate(_) => {
+            Call::Activate(request) => {
                 assert!(latched, "no client write can exist before the latch");
-                self.disks.get_mut(uid).expect("admitted").activated = true;
+                let disk = self.disks.get_mut(uid).expect("admitted");
+                (disk.activated, disk.cluster_groups) = (true, request.groups);
             }
             Call::Drain(request) => {
                 self.disks.get_mut(uid).expect("admitted").draining = request.drain;

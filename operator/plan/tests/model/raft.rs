@@ -46,6 +46,7 @@ pub(super) struct Disk {
     pub(super) cluster_id: String,
     pub(super) epoch: u64,
     pub(super) activated: bool,
+    pub(super) cluster_groups: u32,
     pub(super) draining: bool,
     pub(super) groups: BTreeMap<u32, Held>,
 }
@@ -155,6 +156,7 @@ impl Nodes {
             incarnation: disk.incarnation,
             cluster_id: disk.cluster_id.clone(),
             activated: disk.activated,
+            cluster_groups: Some(disk.cluster_groups),
             operator_epoch: disk.epoch,
             draining: disk.draining,
             ..Default::default()
@@ -246,6 +248,7 @@ impl Nodes {
         }
         for disk in running.values() {
             assert!(disk.activated && !disk.draining, "{disk:?}");
+            assert_eq!(disk.cluster_groups, groups, "clients hash onto so many");
             assert_eq!(disk.groups.len(), loads[&disk.node_id], "it holds what it should");
         }
     }

@@ -62,6 +62,6 @@ pub fn facts(bytes: &[u8]) {
 
 pub fn stored_facts() -> Seeds {
     let cluster_id = "shop/orders".to_owned();
-    let facts = NodeFacts { cluster_id, operator_epoch: 7, activated: true };
+    let facts = NodeFacts { cluster_id, operator_epoch: 7, activated: true, cluster_groups: 0 };
     vec![("facts", encode_facts(&facts))]
 }
