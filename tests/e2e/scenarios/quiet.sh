@@ -21,6 +21,10 @@ generations() {
 # A settled cluster under load: commands alone give the operator nothing to write.
 idle() {
   local before writes
+  settled 120
+  kubectl wait -n "$NAMESPACE" mrc/orders --for=condition=Balanced --timeout=120s
+  # What scenarios before this one left to be told is told.
+  sleep 20
   before=$(audited)
   sleep "$QUIET"
   writes=$(writes_since "$before")
