@@ -212,3 +212,19 @@ fn a_node_of_an_operator_wants_its_fence() {
     let quotas = node.ok("Node/GetQuotas", &json!({"groupId": 1}));
     assert_eq!(quotas["quotas"].as_array().map(Vec::len), Some(1), "{quotas}");
 }
+
+/// Clients hash keys onto so many groups: a node must not forget the number, nor take another.
+#[test]
+fn the_number_of_groups_is_told_once_and_kept() {
+    let mut nodes = Nodes::start(1);
+    let told =
+        |nodes: &Nodes| nodes.nodes[0].ok("Node/GetInfo", &json!({}))["clusterGroups"].clone();
+    assert_eq!(told(&nodes), 0, "nobody said it");
+    nodes.nodes[0].ok("Node/Activate", &json!({"groups": 4}));
+    nodes.nodes[0].ok("Node/Activate", &json!({}));
+    assert_eq!(told(&nodes), 4);
+    let another = json!({"groups": 5});
+    nodes.nodes[0].refused("Node/Activate", &another, Code::FailedPrecondition, &["groups", "4"]);
+    nodes.restart(0);
+    assert_eq!(told(&nodes), 4, "after a restart");
+}

@@ -92,6 +92,13 @@ impl Nodes {
         }
     }
 
+    /// Kills a process and starts it again on its directory.
+    pub fn restart(&mut self, position: usize) {
+        self.kill(position);
+        let folder = self.folder.path().join(position.to_string());
+        self.nodes[position] = Node::start(&folder, &[]);
+    }
+
     /// Position of the node that leads a group, as the first one sees it.
     pub fn leader(&self, group: u32) -> usize {
         let leader = self.wait_for_leader(group);
