@@ -50,7 +50,7 @@ use std::collections::BTreeMap;
 #[x_kube(validation = Rule::new("!has(self.replicationFactor) || self.replicationFactor % 2 == 1").message("spec.replicationFactor: must be odd, because an even one survives no more losses than the odd one below it"))]
 #[x_kube(validation = Rule::new("!has(self.replicationFactor) || self.replicationFactor <= self.replicas").message("spec.replicationFactor: must not be above spec.replicas, each member of a group needs a node of its own"))]
 #[x_kube(validation = Rule::new("has(self.storage) == has(oldSelf.storage)").message("spec.storage: cannot be added or removed later"))]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct MultiRaftClusterSpec {
     /// Nodes.
     #[serde(default = "default_replicas")]
@@ -125,7 +125,7 @@ fn default_groups() -> i32 {
 
 /// Where the nodes' image comes from; `tag` defaults to the version.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Image {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
@@ -154,7 +154,7 @@ pub enum PullPolicy {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[x_kube(cel)]
 #[x_kube(validation = Rule::new("has(self.className) == has(oldSelf.className) && (!has(self.className) || self.className == oldSelf.className)").message("spec.storage.className: cannot change after creation"))]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Storage {
     #[serde(default = "default_size")]
     #[x_kube(validation = Rule::new("quantity(self).compareTo(quantity(oldSelf)) >= 0").message("spec.storage.size: a volume cannot shrink"))]
@@ -171,7 +171,7 @@ fn default_size() -> Quantity {
 }
 
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Retention {
     /// What happens to volumes when the cluster is deleted.
     #[serde(default)]
@@ -199,7 +199,7 @@ pub enum WhenScaled {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[x_kube(cel)]
 #[x_kube(validation = Rule::new("duration(self.electionTimeout).getMilliseconds() >= 5 * duration(self.heartbeat).getMilliseconds()").message("spec.raft.electionTimeout: must be at least 5 times spec.raft.heartbeat"))]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Raft {
     /// Least time without a leader before an election.
     #[serde(default = "default_election_timeout")]
@@ -227,7 +227,7 @@ fn default_heartbeat() -> String {
 
 /// What may be said of the nodes' pods.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct PodOptions {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -262,7 +262,7 @@ fn default_grace() -> i64 {
 }
 
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct DisruptionBudget {
     /// A PodDisruptionBudget computed from the groups.
     #[serde(default = "default_true")]

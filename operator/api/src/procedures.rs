@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Where members of groups go.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Placement {
     /// Label of Kubernetes' nodes that names their zone: members of a group go to different zones
     /// while there are enough.
@@ -51,7 +51,7 @@ pub enum Rebalance {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[x_kube(cel)]
 #[x_kube(validation = Rule::new("duration(self.stepTimeout) >= duration(self.leaderDrainTimeout)").message("spec.updateStrategy.stepTimeout: must not be below spec.updateStrategy.leaderDrainTimeout, which is a part of a step"))]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct UpdateStrategy {
     /// `OnDelete`: pods keep the template that they were made from until somebody deletes them.
     #[serde(default, rename = "type")]
@@ -93,7 +93,7 @@ pub enum UpdateKind {
 
 /// When a node whose data is gone, or out of reach, gets a new volume.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Replacement {
     /// `Manual`: a lost volume is told of; whoever deletes it and its pod asks for a new one.
     #[serde(default)]
@@ -126,7 +126,7 @@ pub enum ReplacementPolicy {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[x_kube(cel)]
 #[x_kube(validation = Rule::new("self.acceptDataLoss").message("spec.recovery.acceptDataLoss: must be true, because commands may be lost that clients saw acknowledged"))]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Recovery {
     /// Names this request; one that was carried out is never repeated.
     #[serde(rename = "requestID")]

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 #[x_kube(cel)]
 #[x_kube(validation = Rule::new("has(self.secretName) != has(self.certManager) || (self.mode == 'Disabled' && !has(self.secretName))").message("spec.tls: give secretName or certManager, and not both; neither is needed where mode is Disabled"))]
 #[x_kube(validation = Rule::new("!has(self.caConfigMap) || has(self.secretName) || has(self.certManager)").message("spec.tls.caConfigMap: stands for the ca.crt of secretName or certManager: give one of them"))]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Tls {
     /// How clients and nodes may come. From Disabled to Strict, and back, the operator goes by way of
     /// Permissive.
@@ -45,7 +45,7 @@ pub enum TlsMode {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[x_kube(cel)]
 #[x_kube(validation = Rule::new("!has(self.duration) || !has(self.renewBefore) || duration(self.renewBefore) < duration(self.duration)").message("spec.tls.certManager.renewBefore: must be below spec.tls.certManager.duration"))]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct CertManager {
     pub issuer_ref: IssuerRef,
     /// Life of a certificate; absent = cert-manager's default.
@@ -59,7 +59,7 @@ pub struct CertManager {
 }
 
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct IssuerRef {
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
@@ -81,7 +81,7 @@ fn default_issuer_group() -> String {
 
 /// A key of a ConfigMap.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct ConfigMapKey {
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
@@ -96,7 +96,7 @@ fn default_ca_key() -> String {
 
 /// Who may reach the nodes: each other and the operator always.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct NetworkPolicy {
     /// A NetworkPolicy for the nodes' pods.
     #[serde(default = "enabled")]

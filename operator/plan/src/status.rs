@@ -130,7 +130,12 @@ pub fn status(
     situation: Option<&Situation>,
     work: Option<&Work>,
 ) -> MultiRaftClusterStatus {
-    let groups: Vec<GroupHealth> = bootstrap.groups.iter().map(|g| health(observed, g)).collect();
+    // What the groups' own configurations say is newer than the slices of this pass.
+    let planned: Vec<&PlannedGroup> = match situation {
+        Some(s) => s.groups.iter().map(|g| &g.planned).collect(),
+        None => bootstrap.groups.iter().collect(),
+    };
+    let groups: Vec<GroupHealth> = planned.iter().map(|g| health(observed, g)).collect();
     let revision = infra::revision(cluster);
     let pods: Vec<&Pod> =
         bootstrap.slots.all.iter().filter_map(|slot| pod_of(cluster, observed, *slot)).collect();
@@ -149,7 +154,7 @@ pub fn status(
         bootstrap: latch(cluster, env, bootstrap),
         groups: Some(counts(cluster, &groups, bootstrap)),
         tls: tls_status(cluster, observed),
-        nodes: nodes(cluster, observed, bootstrap, &groups),
+        nodes: nodes(cluster, observed, bootstrap, &planned, &groups),
         operation: situation.zip(work).map(|(situation, work)| work.record(situation)),
         recovery: match situation {
             Some(situation) => recover::status(situation, work),
@@ -239,6 +244,7 @@ fn nodes(
     cluster: &Validated,
     observed: &Observed,
     bootstrap: &Bootstrap,
+    planned: &[&PlannedGroup],
     groups: &[GroupHealth],
 ) -> Vec<NodeStatus> {
     let slots = bootstrap.slots.all.iter();
@@ -262,7 +268,7 @@ fn nodes(
                 (Some(_), false, None) => "Pending",
             };
             let holds = |voter: bool| {
-                let members = bootstrap.groups.iter().flat_map(|g| &g.members);
+                let members = planned.iter().flat_map(|g| &g.members);
                 members.filter(|m| m.node == name && m.role.is_voter() == voter).count() as i32
             };
             NodeStatus {
