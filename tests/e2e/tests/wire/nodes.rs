@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 /// A call may have to wait for an election on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The program of a node: in the folder MULTIRAFT_BIN, or as built beside this test.
 pub fn program() -> PathBuf {
