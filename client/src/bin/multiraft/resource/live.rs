@@ -191,7 +191,7 @@ mod tests {
         let cluster = cluster("False", roll);
         let history = VecDeque::from([change(&cluster)]);
         let told = picture(&cluster, &history, Paint(false)).join("\n");
-        for words in ["10 +2    ██████████  5      █████·····", "Roll orders-0, Drain: m"]
+        for words in ["10 +2   ██████████  5      █████·····", "Roll orders-0, Drain: m"]
         {
             assert!(told.contains(words), "{words:?} is not in\n{told}");
         }
