@@ -1,12 +1,15 @@
 //! Learning the partitions, the nodes and the leaders from what the nodes say of themselves.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error as _;
+use std::future::ready;
 use std::io::ErrorKind;
+use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use futures::future::join_all;
+use futures::stream::FuturesUnordered;
+use futures::{Stream, StreamExt};
 use multiraft_proto::v1;
 use tonic::{Code, Status};
 use tracing::{debug, info};
@@ -20,27 +23,28 @@ use crate::{Error, Options};
 
 const GET_INFO: &str = "/atomix.multiraft.v1.Node/GetInfo";
 
-/// What some nodes said, by the address at which each was asked; silent ones have no answer.
-type Said = Vec<(String, Option<v1::GetInfoResponse>)>;
+/// What nodes said, by the address at which each was asked; those that said nothing (yet) have no answer.
+type Said = BTreeMap<String, Option<v1::GetInfoResponse>>;
+
+/// What one node says when it is asked at its address.
+type Answer = (String, Result<v1::GetInfoResponse, Status>);
 
 /// Asks until every group is known or the time is over.
 pub async fn partitions(nodes: &Nodes, options: &Options) -> Result<Vec<u32>, Error> {
     let deadline = Instant::now() + options.timeout;
     loop {
-        let (said, silence) = ask(nodes).await;
-        apply(nodes, &said, options.discover);
-        let problem = match complete(&said, options.groups) {
-            Ok(partitions) => return Ok(partitions),
-            Err(problem) => problem,
-        };
-        let problem = match silence.first() {
-            Some((reason, _)) => format!("{problem}; {reason}"),
-            None => problem,
-        };
-        let all_refuse =
-            silence.len() == said.len() && silence.iter().all(|(_, cause)| is_refusal(cause));
-        if all_refuse || Instant::now() + DISCOVERY_PAUSE >= deadline {
+        let mut said = unsaid(nodes);
+        let answers = ask(nodes).inspect(|(asked, answer)| learn(nodes, asked, answer));
+        let Incomplete { problem, is_final } =
+            match gather(&mut said, answers, options.groups).await {
+                Ok(partitions) => return Ok(partitions),
+                Err(incomplete) => incomplete,
+            };
+        if is_final || Instant::now() + DISCOVERY_PAUSE >= deadline {
             return Err(Error::Discovery { message: problem });
+        }
+        if options.discover {
+            add_unknown(nodes, &said);
         }
         debug!(problem, "asking the nodes again");
         tokio::time::sleep(DISCOVERY_PAUSE).await;
@@ -51,34 +55,98 @@ pub async fn partitions(nodes: &Nodes, options: &Options) -> Result<Vec<u32>, Er
 pub async fn keep(nodes: Weak<Nodes>, leaders: Arc<Leaders>, discover: bool) {
     loop {
         let Some(present) = nodes.upgrade() else { return };
-        apply(&present, &ask(&present).await.0, discover);
+        let mut again = pin!(async {
+            tokio::time::sleep(DISCOVERY_PAUSE).await;
+            leaders.wanted.notified().await;
+        });
+        let mut said = unsaid(&present);
+        let round = ask(&present).for_each(|(asked, answer)| {
+            learn(&present, &asked, &answer);
+            said.insert(asked, answer.ok());
+            ready(())
+        });
+        // Whoever wants to know a leader does not wait for a node that is silent.
+        let is_over = tokio::select! {
+            () = round => true,
+            () = &mut again => false,
+        };
+        if discover {
+            add_unknown(&present, &said);
+        }
         drop(present);
-        tokio::time::sleep(DISCOVERY_PAUSE).await;
-        let _ = tokio::time::timeout(DISCOVERY_PERIOD, leaders.wanted.notified()).await;
+        if is_over {
+            let _ = tokio::time::timeout(DISCOVERY_PERIOD, again).await;
+        }
     }
 }
 
-/// Why a node said nothing, in words and as it came.
-type Silence = (String, Status);
+fn unsaid(nodes: &Nodes) -> Said {
+    nodes.list().into_iter().map(|node| (node.address.clone(), None)).collect()
+}
 
-/// What the nodes say, and why those that are silent are so.
-async fn ask(nodes: &Nodes) -> (Said, Vec<Silence>) {
-    let asked = join_all(nodes.list().into_iter().map(|node| async move {
+/// The answers of all nodes, as they come.
+fn ask(nodes: &Nodes) -> impl Stream<Item = Answer> + use<> {
+    let asked = nodes.list().into_iter().map(|node| async move {
         let call = unary(&node.channel, GET_INFO, v1::GetInfoRequest {});
         let answer = within(DISCOVERY_TIMEOUT, call).await;
         if answer.is_ok() {
             node.confirm();
         }
         (node.address.clone(), answer)
-    }))
-    .await;
-    let mut silence = Vec::new();
-    let said = asked.into_iter().map(|(address, answer)| {
-        let answer = answer.map_err(|e| silence.push((format!("{address}: {}", describe(&e)), e)));
-        (address, answer.ok())
     });
-    let said = said.collect();
-    (said, silence)
+    asked.collect::<FuturesUnordered<_>>()
+}
+
+fn learn(nodes: &Nodes, asked: &str, answer: &Result<v1::GetInfoResponse, Status>) {
+    match answer {
+        Ok(said) => nodes.leaders.learn(asked, said),
+        Err(_) => nodes.leaders.is_silent(asked),
+    }
+}
+
+fn add_unknown(nodes: &Nodes, said: &Said) {
+    for address in unknown_addresses(said) {
+        info!(address, "learned of a node");
+        // An address that makes no sense is the peer's mistake, and no reason to fail here.
+        let _ = nodes.add(&address, Source::Learned);
+    }
+}
+
+/// Why the groups are not known.
+#[derive(Debug)]
+struct Incomplete {
+    problem: String,
+    /// Asking again is of no use.
+    is_final: bool,
+}
+
+/// The groups of the cluster, as soon as the answers so far tell of all.
+async fn gather(
+    said: &mut Said,
+    answers: impl Stream<Item = Answer>,
+    wanted: Option<usize>,
+) -> Result<Vec<u32>, Incomplete> {
+    let mut answers = pin!(answers);
+    let mut silence = Vec::new();
+    while let Some((address, answer)) = answers.next().await {
+        match answer {
+            Err(status) => silence.push((format!("{address}: {}", describe(&status)), status)),
+            Ok(answer) => {
+                said.insert(address, Some(answer));
+                if let Ok(partitions) = complete(said, wanted) {
+                    return Ok(partitions);
+                }
+            }
+        }
+    }
+    let problem = complete(said, wanted).err().unwrap_or_default();
+    let problem = match silence.first() {
+        Some((reason, _)) => format!("{problem}; {reason}"),
+        None => problem,
+    };
+    let all_refuse =
+        silence.len() == said.len() && silence.iter().all(|(_, cause)| is_refusal(cause));
+    Err(Incomplete { problem, is_final: all_refuse })
 }
 
 /// Whether asking again is of no use before certificates or roles change.
@@ -100,55 +168,15 @@ fn is_refusal(status: &Status) -> bool {
     false
 }
 
-fn apply(nodes: &Nodes, said: &Said, discover: bool) {
-    if discover {
-        for address in unknown_addresses(said) {
-            info!(address, "learned of a node");
-            // An address that makes no sense is the peer's mistake, and no reason to fail here.
-            let _ = nodes.add(&address, Source::Learned);
-        }
-    }
-    nodes.leaders.set(leaders(said), addresses(said));
-}
-
 /// Client addresses that peers announced, of nodes that nobody asked yet.
 fn unknown_addresses(said: &Said) -> BTreeSet<String> {
-    let answers = || said.iter().filter_map(|(_, answer)| answer.as_ref());
+    let answers = || said.values().flatten();
     let known: BTreeSet<u64> = answers().map(|answer| answer.node_id).collect();
-    let asked: BTreeSet<&str> = said.iter().map(|(address, _)| address.as_str()).collect();
     answers()
         .flat_map(|answer| &answer.peers)
         .filter(|peer| peer.connected && !known.contains(&peer.node_id))
         .map(|peer| peer.client_address.clone())
-        .filter(|address| !address.is_empty() && !asked.contains(address.as_str()))
-        .collect()
-}
-
-/// Where each node is asked, by every address that is told of it.
-fn addresses(said: &Said) -> HashMap<String, String> {
-    let answers = || said.iter().filter_map(|(asked, answer)| Some((asked, answer.as_ref()?)));
-    let asked: HashMap<u64, &String> = answers().map(|(asked, a)| (a.node_id, asked)).collect();
-    let peers = answers().flat_map(|(_, answer)| &answer.peers);
-    let told = peers.filter_map(|peer| Some((&peer.client_address, *asked.get(&peer.node_id)?)));
-    let own = said.iter().map(|(asked, _)| (asked, asked));
-    own.chain(told).map(|(told, asked)| (told.clone(), asked.clone())).collect()
-}
-
-/// Address of each group's leader: what the node with the highest term says.
-fn leaders(said: &Said) -> HashMap<u32, String> {
-    let mut newest: HashMap<u32, (u64, u64)> = HashMap::new();
-    let mut addresses = HashMap::new();
-    for (address, answer) in said {
-        let Some(answer) = answer else { continue };
-        addresses.insert(answer.node_id, address);
-        for group in answer.groups.iter().filter(|group| group.leader != 0) {
-            let entry = newest.entry(group.group_id).or_default();
-            *entry = (*entry).max((group.term, group.leader));
-        }
-    }
-    newest
-        .into_iter()
-        .filter_map(|(group, (_, leader))| Some((group, (*addresses.get(&leader)?).clone())))
+        .filter(|address| !address.is_empty() && !said.contains_key(address))
         .collect()
 }
 
@@ -157,10 +185,9 @@ fn leaders(said: &Said) -> HashMap<u32, String> {
 /// operator know how many there are. Without one every group has members on several nodes, and is
 /// seen as long as fewer nodes than that are silent.
 fn complete(said: &Said, wanted: Option<usize>) -> Result<Vec<u32>, String> {
-    let asked: Vec<&str> = said.iter().map(|(address, _)| address.as_str()).collect();
-    let asked = asked.join(", ");
+    let asked = said.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
     let answers: BTreeMap<u64, &v1::GetInfoResponse> =
-        said.iter().filter_map(|(_, a)| a.as_ref()).map(|a| (a.node_id, a)).collect();
+        said.values().flatten().map(|a| (a.node_id, a)).collect();
     if answers.is_empty() {
         return Err(format!(
             "no node answered at {asked}; check the addresses and that the nodes run"
@@ -196,7 +223,7 @@ fn complete(said: &Said, wanted: Option<usize>) -> Result<Vec<u32>, String> {
     known.extend(answers.values().flat_map(|answer| &answer.peers).map(|peer| peer.node_id));
     let members = answers.values().flat_map(|answer| &answer.groups).flat_map(|g| &g.members);
     known.extend(members.map(|member| member.node_id).filter(|id| *id != 0));
-    let unanswered = said.iter().filter(|(_, answer)| answer.is_none()).count();
+    let unanswered = said.values().filter(|answer| answer.is_none()).count();
     let silent = (known.len() - open.len()).max(unanswered);
     let copies = groups.values().copied().min().unwrap_or(0);
     if silent < copies {
@@ -238,16 +265,38 @@ mod tests {
         (format!("n{id}:1"), Some(answer))
     }
 
+    /// A node that was told how many groups there are.
+    fn told(
+        groups: u32,
+        (address, answer): (String, Option<v1::GetInfoResponse>),
+    ) -> (String, Option<v1::GetInfoResponse>) {
+        let told = |said| v1::GetInfoResponse { cluster_groups: Some(groups), ..said };
+        (address, answer.map(told))
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_silent_node_when_all_is_known() {
+        let mut said = Said::from([("n1:1".into(), None), ("n2:1".into(), None)]);
+        let (address, answer) = told(2, node(1, &[1], &[2]));
+        let first = (address, Ok(answer.expect("answered")));
+        let answers = futures::stream::iter([first]).chain(futures::stream::pending());
+        let known = gather(&mut said, answers, None).await;
+        assert_eq!(known.expect("all is known"), [1, 2]);
+    }
+
     #[test]
     fn groups_of_all_nodes_are_merged_in_order() {
-        let said =
-            vec![node(1, &[3, 1], &[2, 3]), node(2, &[2, 3], &[1, 3]), ("n3:1".into(), None)];
+        let said = Said::from([
+            node(1, &[3, 1], &[2, 3]),
+            node(2, &[2, 3], &[1, 3]),
+            ("n3:1".into(), None),
+        ]);
         assert_eq!(complete(&said, None), Ok(vec![1, 2, 3]));
     }
 
     #[test]
     fn too_few_answers_are_not_taken_for_the_whole() {
-        let said = vec![node(1, &[1, 2], &[2, 3, 4, 5])];
+        let said = Said::from([node(1, &[1, 2], &[2, 3, 4, 5])]);
         let problem = complete(&said, None).expect_err("four of five nodes are silent");
         assert!(problem.contains("1 of 5 nodes"), "{problem}");
         assert_eq!(complete(&said, Some(4)), Ok(vec![1, 2, 3, 4]));
@@ -257,28 +306,22 @@ mod tests {
     /// Two nodes without a group in common know nothing of each other.
     #[test]
     fn the_number_of_groups_that_nodes_were_told_is_believed_before_any_list() {
-        let mut said = vec![node(1, &[1, 3], &[2, 3])];
-        said[0].1.as_mut().expect("answered").cluster_groups = Some(4);
+        let said = Said::from([told(4, node(1, &[1, 3], &[2, 3]))]);
         assert_eq!(complete(&said, None), Ok(vec![1, 2, 3, 4]));
         assert!(complete(&said, Some(3)).is_err());
     }
 
     #[test]
     fn a_node_that_is_not_activated_is_not_believed() {
-        let mut said = vec![node(1, &[1], &[])];
-        said[0].1.as_mut().expect("answered").activated = false;
+        let (address, answer) = node(1, &[1], &[]);
+        let answer = answer.map(|said| v1::GetInfoResponse { activated: false, ..said });
+        let said = Said::from([(address, answer)]);
         assert!(complete(&said, None).is_err());
     }
 
     #[test]
-    fn the_newest_term_names_the_leader() {
-        let said = vec![node(1, &[1], &[]), node(2, &[1], &[])];
-        assert_eq!(leaders(&said), HashMap::from([(1, "n2:1".to_owned())]));
-    }
-
-    #[test]
     fn peers_that_nobody_asked_are_learned() {
-        let said = vec![node(1, &[1], &[2, 3]), ("n3:1".into(), None)];
+        let said = Said::from([node(1, &[1], &[2, 3]), ("n3:1".into(), None)]);
         assert_eq!(unknown_addresses(&said), BTreeSet::from(["n2:1".to_owned()]));
     }
 }

@@ -7,6 +7,10 @@ use std::time::Duration;
 /// another node will do better. It is asked under the same number, so nothing is lost by it.
 pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// A session stream stands milliseconds after its connection. With one that does not, calls go to
+/// another node meanwhile: hosts that are gone never answer.
+pub const OPENING_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// A connection on which calls are open and nothing came for so long is asked for a sign of life,
 pub const PING_PERIOD: Duration = Duration::from_millis(500);
 

@@ -6,13 +6,15 @@ use std::time::Instant;
 
 use multiraft_proto::v1::stream_call::Call;
 use multiraft_tls::Connector;
+use tokio::time::timeout;
+use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::answers::Answers;
 use crate::leaders::Leaders;
 use crate::limits::{
-    BLAME_TIME, CONNECT_TIMEOUT, LISTENING_MAX, NODES_MAX, PING_PERIOD, PING_TIMEOUT,
-    STREAM_WINDOW_BYTES, STREAMS_WINDOW_BYTES,
+    BLAME_TIME, CONNECT_TIMEOUT, LISTENING_MAX, NODES_MAX, OPENING_TIMEOUT, PING_PERIOD,
+    PING_TIMEOUT, STREAM_WINDOW_BYTES, STREAMS_WINDOW_BYTES,
 };
 use crate::session_stream::{Place, SessionStream, Urgency};
 use crate::tls::connect_lazy;
@@ -76,7 +78,17 @@ impl Node {
     /// Waits for a place on the session stream.
     pub async fn place(&self, urgency: Urgency) -> Result<Place, Failed> {
         loop {
-            if let Some(place) = self.stream().place(urgency).await? {
+            let stream = self.stream();
+            let place = stream.place(urgency);
+            let place = match stream.is_open() {
+                true => place.await?,
+                false => match timeout(OPENING_TIMEOUT, place).await {
+                    Ok(place) => place?,
+                    Err(_) if stream.is_open() => None,
+                    Err(_) => return Err(Failed::of_stream(still_opening())),
+                },
+            };
+            if let Some(place) = place {
                 return Ok(place);
             }
         }
@@ -129,6 +141,11 @@ impl Node {
         *until = until.filter(|until| now < *until);
         until.is_some()
     }
+}
+
+fn still_opening() -> Status {
+    let time = OPENING_TIMEOUT.as_millis();
+    Status::deadline_exceeded(format!("no session stream was opened within {time} ms"))
 }
 
 /// Where an address comes from.
@@ -216,6 +233,7 @@ impl Nodes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use multiraft_proto::v1;
 
     fn nodes(routing: Routing) -> Nodes {
         Nodes::new(&["a:1".into(), "b:1".into(), "c:1".into()], routing, None)
@@ -244,7 +262,9 @@ mod tests {
     #[tokio::test]
     async fn the_leader_is_asked_first_until_it_is_forgotten() {
         let nodes = nodes(Routing::Leader);
-        nodes.leaders.set([(1, "c:1".to_owned())].into(), [].into());
+        let group = v1::GroupState { group_id: 1, term: 1, leader: 3, ..Default::default() };
+        let said = v1::GetInfoResponse { node_id: 3, groups: vec![group], ..Default::default() };
+        nodes.leaders.learn("c:1", &said);
         for _ in 0..5 {
             assert_eq!(&take(&nodes, 3)[..1], "c");
         }

@@ -110,6 +110,11 @@ impl SessionStream {
         self.shared.lock().over.is_some()
     }
 
+    /// The node has said how many calls it takes.
+    pub fn is_open(&self) -> bool {
+        self.shared.lock().window != [0, 0]
+    }
+
     /// How many open calls may have answers for as long as they like.
     pub fn listening(&self) -> usize {
         self.shared.lock().listening

@@ -43,6 +43,20 @@ async fn another_node_is_asked_when_one_cannot_be_reached() {
     assert_eq!(counter.increment(1).await.expect("the second node").value, 1);
 }
 
+/// A host that is gone takes no connection; this one takes it, and says nothing either.
+#[tokio::test]
+async fn another_node_is_asked_while_one_says_nothing() {
+    let fake = Fake::default();
+    let address = fake.start().await.to_string();
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("binds");
+    let nobody = silent.local_addr().expect("bound").to_string();
+    let options = options().routing(Routing::InOrder).timeout(Duration::from_millis(1900));
+    let cluster = options.connect([nobody, address]).await.expect("one of them answers");
+    // Less than the time that one try is given.
+    let counter = cluster.counter("visits");
+    assert_eq!(counter.increment(1).await.expect("the second node").value, 1);
+}
+
 #[tokio::test]
 async fn a_lost_session_is_told_and_replaced_by_the_next_call() {
     let fake = Fake::default();
