@@ -3,6 +3,7 @@
 use crate::observed::{Machine, Observed};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
+use std::iter::Sum;
 
 /// On volumes, by Kubernetes: the machine that a volume was made for.
 const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
@@ -28,6 +29,15 @@ impl Overlap {
     }
 }
 
+impl Sum for Overlap {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, next| Self {
+            zone: sum.zone + next.zone,
+            machine: sum.machine + next.machine,
+        })
+    }
+}
+
 impl<'a> Domain<'a> {
     /// Where the pod runs, else where its volume was made. `zone_key`: label of the machines that
     /// names their zone.
@@ -48,21 +58,18 @@ impl<'a> Domain<'a> {
     /// Pairs of this one and each of the others.
     pub fn overlap<'b>(self, others: impl IntoIterator<Item = Domain<'b>>) -> Overlap {
         let same = |a: Option<&str>, b: Option<&str>| usize::from(a.is_some() && a == b);
-        others.into_iter().fold(Overlap::default(), |sum, other| Overlap {
-            zone: sum.zone + same(self.zone, other.zone),
-            machine: sum.machine + same(self.machine, other.machine),
-        })
+        let pair = |other: Domain| Overlap {
+            zone: same(self.zone, other.zone),
+            machine: same(self.machine, other.machine),
+        };
+        others.into_iter().map(pair).sum()
     }
 }
 
 /// All pairs of these.
 pub fn overlap(domains: &[Domain]) -> Overlap {
     let later = |i: usize| domains.iter().skip(i + 1).copied();
-    let pairs = domains.iter().enumerate().map(|(i, domain)| domain.overlap(later(i)));
-    pairs.fold(Overlap::default(), |sum, pair| Overlap {
-        zone: sum.zone + pair.zone,
-        machine: sum.machine + pair.machine,
-    })
+    domains.iter().enumerate().map(|(i, domain)| domain.overlap(later(i))).sum()
 }
 
 /// The machine that a pod was bound to.

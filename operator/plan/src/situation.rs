@@ -115,12 +115,12 @@ impl<'a> Situation<'a> {
                 |g: &&Group| g.voters().count() > 1 && 2 * on(g, name) >= g.voters().count();
             self.groups.iter().filter(halted).count()
         };
-        let shared = used.into_iter().find(|name| hurt(name) > 0)?;
+        let mut counted = used.into_iter().map(|name| (name, hurt(name)));
+        let (shared, groups) = counted.find(|(_, groups)| *groups > 0)?;
         let last = self.seats.iter().rfind(|seat| seat.domain.machine == Some(shared))?;
         Some(format!(
-            "machine {shared} holds the quorum of {} groups, and {free} has none of their nodes: \
-             decommission {} to have its members move",
-            hurt(shared),
+            "machine {shared} holds the quorum of {groups} groups, and {free} has none of their \
+             nodes: decommission {} to have its members move",
             last.name
         ))
     }

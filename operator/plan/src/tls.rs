@@ -67,7 +67,10 @@ fn now(cluster: &Validated, observed: &Observed, env: &Surroundings) -> Tls {
         let mode = present.as_ref().and(mode).unwrap_or_default();
         return Tls { mode, source: present, held: Some((Reason::CertificateNotIssued, why)) };
     }
-    let (mode, held) = step(wanted(cluster), &asked, observed, env);
+    let (mode, held) = match is_unsure(cluster, observed) {
+        true => (TlsMode::Permissive, None),
+        false => step(wanted(cluster), &asked, observed, env),
+    };
     // Other certificates come while plain text is taken, too, unless the mode stays as it is.
     let strict = observed.pods.iter().find(|pod| mode_of(pod) == TlsMode::Strict);
     let source = match (mode, strict) {
@@ -76,6 +79,15 @@ fn now(cluster: &Validated, observed: &Observed, env: &Surroundings) -> Tls {
         (TlsMode::Permissive | TlsMode::Strict, _) => asked,
     };
     Tls { mode, source, held }
+}
+
+/// No pod is seen of a cluster that has had some, and on the way to another mode: where they are only not
+/// seen yet, everybody can speak to one that is `Permissive`.
+fn is_unsure(cluster: &Validated, observed: &Observed) -> bool {
+    let status = &cluster.status;
+    let formed = status.bootstrap.as_ref().is_some_and(|b| b.completed_at.is_some());
+    let last = status.tls.as_ref().map_or(TlsMode::Disabled, |tls| tls.mode);
+    formed && observed.pods.is_empty() && last != wanted(cluster)
 }
 
 /// The next mode on the way.

@@ -6,7 +6,7 @@ use model::{Life, World};
 use multiraft_api::{
     CertManager, CertificateCondition, CertificateStatus, ConfigMapKey, IssuerRef, Tls, TlsMode,
 };
-use multiraft_plan::{OperatorPods, mode_of};
+use multiraft_plan::{Object, OperatorPods, mode_of};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -182,6 +182,27 @@ fn a_cluster_that_never_had_tls_keeps_its_pods_and_one_that_begins_strict_has_no
     let volumes = serde_json::to_value(&pod.volumes).expect("JSON");
     let secret = json!({"secretName": "orders-tls", "defaultMode": 0o440});
     assert_eq!(volumes[2], json!({"name": "tls", "secret": secret}));
+}
+
+/// Pods that an operator sees late are there all the same.
+#[test]
+fn in_a_formed_cluster_without_pods_the_new_ones_can_speak_to_those_of_the_mode_before() {
+    let modes_of_new_pods = |before: Option<Tls>, tls: Option<Tls>| {
+        let mut world = formed(before);
+        world.edit(|spec| spec.tls = tls.clone());
+        let mut seen = world.observe();
+        seen.pods.clear();
+        let made = world.plan_of(1, &seen).objects.into_iter().filter_map(|object| match object {
+            Object::Pod(pod) => Some(format!("{:?}", mode_of(&pod))),
+            _ => None,
+        });
+        made.collect::<BTreeSet<_>>()
+    };
+    let strict = of_secret(TlsMode::Strict);
+    assert_eq!(modes_of_new_pods(None, strict.clone()), only(TlsMode::Permissive));
+    assert_eq!(modes_of_new_pods(strict.clone(), None), only(TlsMode::Permissive));
+    assert_eq!(modes_of_new_pods(strict.clone(), strict), only(TlsMode::Strict));
+    assert_eq!(modes_of_new_pods(None, None), only(TlsMode::Disabled));
 }
 
 #[test]

@@ -54,11 +54,13 @@ fn callers(
     env: &Surroundings,
     nodes: NetworkPolicyPeer,
 ) -> Option<Vec<NetworkPolicyPeer>> {
-    let clients = cluster.spec.network_policy.clients.iter().cloned();
+    let clients = &cluster.spec.network_policy.clients;
+    if clients.is_empty() {
+        return None;
+    }
     // One that does not run in a pod cannot be named.
     let operator = env.operator_pods.as_ref().map(operator);
-    let all = [nodes].into_iter().chain(operator).chain(clients.clone()).collect();
-    (clients.len() > 0).then_some(all)
+    Some([nodes].into_iter().chain(operator).chain(clients.iter().cloned()).collect())
 }
 
 fn operator(place: &OperatorPods) -> NetworkPolicyPeer {
