@@ -40,7 +40,7 @@ resource definitions     | all  | 5 s    | scripts/crds.sh --check
 chart                    | all  | 5 s    | charts/check.sh
 local Kubernetes         | all  | 90 s   | tests/e2e/cluster/selftest.sh
 Kubernetes               | all  | 10 s   | tests/e2e/cluster/cluster.sh ensure
-chart on Kubernetes      | all  | 1 min  | tests/e2e/modes.sh
+chart on Kubernetes      | all  | 1 min  | MULTIRAFT_BIN=$TARGET/release tests/e2e/modes.sh
 system on Kubernetes     | all  | 9 min  | MULTIRAFT_BIN=$TARGET/release tests/e2e/run.sh
 TLS on Kubernetes        | all  | 3 min  | MULTIRAFT_BIN=$TARGET/release tests/e2e/tls.sh
 set-up for long tests    | long | 2 s    | scripts/setup.sh kube

@@ -1,4 +1,5 @@
-# What run.sh and scenarios.sh share: names, the cluster `orders`, and what to wait for.
+# What all suites on Kubernetes share: how a test is run and told of, namespaces, and what to wait for.
+# A suite may set NAMESPACE before it sources this.
 # shellcheck shell=bash
 
 CLUSTER=tests/e2e/cluster/cluster.sh
@@ -7,7 +8,7 @@ VERSION=$(scripts/install.sh version)
 REGISTRY=${MULTIRAFT_REGISTRY:-localhost}
 RUN=${MULTIRAFT_RUN:-/tmp/multiraft-kube}
 SYSTEM=multiraft-system
-NAMESPACE=multiraft-e2e
+NAMESPACE=${NAMESPACE:-multiraft-e2e}
 WORK=$(mktemp -d)
 PASSED=0
 
@@ -28,19 +29,28 @@ run() { # claim, command…
     echo FAILED
     tail -60 "$WORK/log"
     kubectl get mrc,pods -A -o wide || true
+    kubectl get -n "$NAMESPACE" mrc -o yaml | sed -n '/^  status:/,$p' | tail -60 || true
     exit 1
   }
   PASSED=$((PASSED + 1))
   echo "ok ($((SECONDS - started)) s)$(sed -n 's/^FIGURE /, /p' "$WORK/log" | tr -d '\n')"
 }
 
-install_chart() {
-  restricted "$SYSTEM"
-  scripts/install.sh operator
-  # A Kubernetes that was found may run an earlier build of the same version.
-  kubectl rollout restart -n "$SYSTEM" deployment/multiraft-operator
-  kubectl rollout status -n "$SYSTEM" deployment/multiraft-operator --timeout=120s
-  restricted "$NAMESPACE"
+finish() {
+  local status=$?
+  kubectl delete namespace -l multiraft-test --wait=false >/dev/null 2>&1 || true
+  rm -rf "$WORK"
+  exit "$status"
+}
+
+trim() { sed -E 's/^ +| +$//g' <<<"$1"; }
+
+# --- objects --------------------------------------------------------------------
+
+# A namespace of the test's, gone with it.
+space() { # namespace
+  restricted "$1"
+  kubectl label --overwrite namespace "$1" multiraft-test=
 }
 
 restricted() { # namespace
@@ -48,49 +58,28 @@ restricted() { # namespace
   kubectl label --overwrite namespace "$1" pod-security.kubernetes.io/enforce=restricted
 }
 
-trim() { sed -E 's/^ +| +$//g' <<<"$1"; }
-
-# --- the cluster ----------------------------------------------------------------
-
 manifest() { # name, spec
   printf 'apiVersion: multiraft.atomix.io/v1beta1\nkind: MultiRaftCluster\nmetadata: {name: %s}\nspec: %s\n' "$1" "$2"
 }
 
-# The cluster of the tests. What else its spec says goes behind a comma: `sample 3 ', paused: true'`.
-sample() { # nodes, rest of the spec
-  manifest orders "{replicas: ${1:-3}, groups: 16, version: $VERSION, storage: {size: 1Gi}, pod: {labels: {template: $(template)}}${2:-}}"
-}
-
-# A label of the pods: by another one all of them are made anew. Tests run as processes of their own.
-template() { cat "$WORK/template" 2>/dev/null || echo first; }
-new_template() { echo "t$RANDOM" >"$WORK/template"; }
-
-apply() { # nodes, rest of the spec
-  sample "$@" | kubectl apply -n "$NAMESPACE" -f -
-}
-
-of_cluster() { kubectl get -n "$NAMESPACE" mrc orders -o jsonpath="$1"; }
-of_pod() { kubectl get -n "$NAMESPACE" pod "$1" -o jsonpath="$2" 2>/dev/null; }
-claim_uid() { kubectl get -n "$NAMESPACE" pvc "data-$1" -o jsonpath='{.metadata.uid}' 2>/dev/null; }
-machine_of() { of_pod "$1" '{.spec.nodeName}'; }
-pods() { kubectl get pods -n "$NAMESPACE" -l multiraft.atomix.io/cluster=orders "$@"; }
-
-in_pod() { # pod, arguments of the command line tool
-  local pod=$1
+refused() { # words, command…
+  local words=$1 said
   shift
-  kubectl exec -n "$NAMESPACE" "$pod" -- multiraft --endpoints "127.0.0.1:5678" "$@"
+  if said=$("$@" 2>&1); then
+    echo "done, which is wrong: $*"
+    return 1
+  fi
+  [[ $said == *"$words"* ]] || { echo "refused without saying '$words': $said"; return 1; }
 }
 
-# A cluster with 42 hits and 7 apples, by which lost data would be noticed.
-counting_cluster() {
-  sample | kubectl apply -n "$NAMESPACE" --validate=strict -f -
-  kubectl wait -n "$NAMESPACE" mrc/orders --for=condition=Ready --timeout=120s
-  in_pod orders-0 counter set hits 41
-  [[ $(in_pod orders-1 counter increment hits) = 42 ]]
-  [[ $(in_pod orders-2 counter get hits) = 42 ]]
-  in_pod orders-1 map put stock apples 7
-  [[ $(of_cluster '{.status.groups.available}') = 16 ]]
-  [[ $(kubectl get -n "$NAMESPACE" rps -o name | wc -l) = 1 ]]
+condition() { # cluster, type, field
+  kubectl get -n "$NAMESPACE" mrc "$1" -o jsonpath="{.status.conditions[?(@.type==\"$2\")].$3}"
+}
+
+# Name, uid and restarts of the pods.
+lives() { # which…
+  kubectl get pods "$@" -o json |
+    jq -r '.items[] | select(.metadata.deletionTimestamp | not) | [.metadata.name, .metadata.uid, (.status.containerStatuses[].restartCount | tostring)] | join(" ")' | sort
 }
 
 # --- waiting --------------------------------------------------------------------
@@ -109,103 +98,14 @@ within() { # seconds, command…
   done
 }
 
-# Ready at the present generation, fully replicated, with nothing under way.
-settled() { # seconds
+none() { # what to list…
+  [[ -z $(kubectl get "$@" -o name) ]]
+}
+
+# Ready at the present generation.
+reconciled() { # cluster, seconds
   local generation
-  generation=$(of_cluster '{.metadata.generation}')
-  kubectl wait -n "$NAMESPACE" mrc/orders --for=jsonpath='{.status.observedGeneration}'="$generation" --timeout=60s
-  kubectl wait -n "$NAMESPACE" mrc/orders --for=condition=Ready --timeout="$1s"
-  kubectl wait -n "$NAMESPACE" mrc/orders --for=condition=FullyReplicated --timeout=60s
-}
-
-is_ready() {
-  [[ $(kubectl get --request-timeout=2s -n "$NAMESPACE" mrc orders -o jsonpath='{.status.conditions[?(@.type=="Ready")].status}') = True ]]
-}
-
-# All pods, claims and members of so many nodes, and the data.
-whole() { # nodes
-  within 60 counted "$1" || { counts; of_cluster '{.status}'; return 1; }
-  [[ $(in_pod orders-0 counter get hits) = 42 ]]
-  [[ $(in_pod "orders-$(($1 - 1))" map get stock apples) = 7 ]]
-}
-
-counted() { [[ $(counts) = "$1 $1 48" ]]; }
-
-# Pods, claims, and members of groups as the nodes tell of them: the status may be older.
-counts() {
-  local address members=0
-  for address in $(pods -o jsonpath='{.items[*].status.podIP}'); do
-    members=$((members + $(members_at "$address")))
-  done
-  echo "$(pods -o name | wc -l) $(kubectl get pvc -n "$NAMESPACE" -l multiraft.atomix.io/cluster=orders -o name | wc -l) $members"
-}
-
-members_at() { # address
-  grpcurl -plaintext -max-time 2 "$1:5678" atomix.multiraft.v1.Node/GetInfo 2>/dev/null |
-    jq '[.groups[]? | select(.phase | endswith("READY"))] | length' | grep . || echo 0
-}
-
-replaced() { # pod, uid that it had
-  within "${3:-60}" is_another "$1" "$2"
-}
-
-is_another() { # pod, uid that it had
-  local now
-  now=$(of_pod "$1" '{.metadata.uid}' || true)
-  [[ -n $now && $now != "$2" ]]
-}
-
-# By the word of the node itself, not of the status, which comes later.
-holds_all() { # pod
-  [[ $(members_at "$(of_pod "$1" '{.status.podIP}')") = 16 ]]
-}
-
-# --- operators as processes -----------------------------------------------------
-
-# A kubeconfig with the rights that the chart gives to its operator, and no others.
-operator_rights() {
-  local token
-  token=$(kubectl create token multiraft-operator -n "$SYSTEM" --duration=6h)
-  kubectl config view --raw --minify --flatten -o json |
-    jq --arg token "$token" '.users[0].user = {token: $token}' >"$WORK/operator.kubeconfig"
-}
-
-# The chart gives its operator one lease in one namespace; a process of ours has its own.
-lease_rights() { # namespace
-  kubectl create role lease -n "$1" --verb=get,create,update --resource=leases.coordination.k8s.io --dry-run=client -o yaml | kubectl apply -f -
-  kubectl create rolebinding lease -n "$1" --role=lease --serviceaccount="$SYSTEM:multiraft-operator" --dry-run=client -o yaml | kubectl apply -f -
-}
-
-# Runs until it dies at a call, or is ended.
-operator() { # namespace, call, arguments…
-  local namespace=$1 call=$2
-  shift 2
-  KUBECONFIG=$WORK/operator.kubeconfig MULTIRAFT_OPERATOR_EXIT_AT_CALL=$call POD_NAME=operator timeout 900 "$BIN/multiraft-operator" \
-    --watch-namespaces "$namespace" --lease-namespace "$namespace" --leader-elect=false --metrics-address 127.0.0.1:0 \
-    --node-image "$REGISTRY/multiraft-node" --log-format text "$@"
-}
-
-# The program below the shell that runs the function: the shell alone would leave it behind.
-end_operator() { # process
-  pkill -TERM -P "$1" || true
-  wait "$1" || true
-}
-
-installed_operator() { # replicas
-  kubectl scale -n "$SYSTEM" deployment/multiraft-operator --replicas="$1"
-  if (($1)); then
-    kubectl rollout status -n "$SYSTEM" deployment/multiraft-operator --timeout=120s
-  else
-    kubectl wait -n "$SYSTEM" --for=delete pod -l app.kubernetes.io/name=multiraft-operator --timeout=60s
-  fi
-}
-
-# --- the end --------------------------------------------------------------------
-
-finish() {
-  local status=$?
-  kubectl get namespaces -o name | sed -n 's,^namespace/\(multiraft-crash-[0-9]*\|multiraft-gone-[a-z]*\|multiraft-upgrade\|'"$NAMESPACE"'\)$,\1,p' |
-    xargs -r kubectl delete namespace --wait=false >/dev/null 2>&1 || true
-  rm -rf "$WORK"
-  exit "$status"
+  generation=$(kubectl get -n "$NAMESPACE" mrc "$1" -o jsonpath='{.metadata.generation}')
+  kubectl wait -n "$NAMESPACE" "mrc/$1" --for=jsonpath='{.status.observedGeneration}'="$generation" --timeout=60s
+  kubectl wait -n "$NAMESPACE" "mrc/$1" --for=condition=Ready --timeout="$2s"
 }

@@ -11,8 +11,8 @@
 # ROWS: file for a line of figures for each scenario (default: scenarios.txt beside the programs).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-for part in lib load scenarios/changes scenarios/losses scenarios/crashes scenarios/apiserver scenarios/gone \
-  scenarios/upgrade scenarios/rivals scenarios/fields scenarios/quiet; do
+for part in lib orders load scenarios/changes scenarios/losses scenarios/crashes scenarios/apiserver scenarios/gone \
+  scenarios/upgrade scenarios/rivals scenarios/fields scenarios/quiet scenarios/fleet; do
   # shellcheck source=/dev/null
   source "tests/e2e/$part.sh"
 done
@@ -35,6 +35,8 @@ two-operators      | load   | two operators act at once                         
 api-server-stalled | load   | the API server accepts and says nothing                              | api_server_stalls
 fields             | alone  | each field of the spec has its effect, or is refused                 | every_field
 idle               | load   | a settled cluster costs no write                                     | idle
+sizes              | alone  | a cluster is ready in seconds, however many groups it has           | sizes
+fleet              | alone  | ten thousand groups cost the operator little                        | fleet
 apply-again        | alone  | applying again changes nothing                                       | apply_again 3
 gone               | alone  | a deleted namespace is gone within a minute                          | gone_with_operator
 gone-alone         | alone  | the same when no operator runs                                       | gone_without_operator

@@ -89,13 +89,19 @@ ctr_of() { # node, arguments…
 }
 
 load_into() { # node, archives…
-  local node=$1 archive
+  local node=$1 archive content mark
   shift
+  mkdir -p "$RUN/n$node/loaded"
   for archive in "$@"; do
+    # Names and digests, in archives of Docker's format.
+    content=$(tar -xOf "$archive" manifest.json 2>/dev/null || true)
+    mark=$RUN/n$node/loaded/$(jq -r '.[0].RepoTags[0] // "" | gsub("/"; "_")' <<<"${content:-[]}")
+    [[ -z $content || ! -f $mark || $(<"$mark") != "$content" ]] || continue
     ctr_of "$node" images import "$archive" >>"$RUN/logs/n$node.images.log" 2>&1 || {
       tail -3 "$RUN/logs/n$node.images.log" >&2
       die "node $node cannot load $archive"
     }
+    [[ -z $content || $mark = */ ]] || echo "$content" >"$mark"
   done
 }
 

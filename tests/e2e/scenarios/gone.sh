@@ -11,7 +11,7 @@ gone_without_operator() {
 
 gone() { # with or without
   local space=multiraft-gone-$1 started
-  restricted "$space"
+  space "$space"
   sample 3 | kubectl apply -n "$space" -f -
   kubectl wait -n "$space" mrc/orders --for=condition=Ready --timeout=120s
   [[ $1 = with ]] || installed_operator 0

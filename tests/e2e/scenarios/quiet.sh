@@ -6,16 +6,16 @@ QUIET=${QUIET:-60}
 
 apply_again() { # nodes
   local before after
-  before=$(generations)
+  before=$(of_cluster '{.metadata.generation}')$(generations)
   sample "$1" | kubectl diff -n "$NAMESPACE" -f -
   sample "$1" | kubectl apply -n "$NAMESPACE" -f -
   sleep 3
-  after=$(generations)
+  after=$(of_cluster '{.metadata.generation}')$(generations)
   [[ $before = "$after" ]]
 }
 
 generations() {
-  kubectl get -n "$NAMESPACE" mrc,rps,pods,pvc,svc,cm,pdb -o jsonpath='{range .items[*]}{.kind}{.metadata.name}{.metadata.generation}{"\n"}{end}'
+  kubectl get -n "$NAMESPACE" rps,pods,pvc,svc,cm,pdb,networkpolicies -l multiraft.atomix.io/cluster=orders -o jsonpath='{range .items[*]}{.kind}{.metadata.name}{.metadata.generation}{"\n"}{end}'
 }
 
 # A settled cluster under load: commands alone give the operator nothing to write.

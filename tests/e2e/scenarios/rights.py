@@ -13,7 +13,7 @@ UNSEEN = {
     ("multiraft.atomix.io", "multiraftclusters/finalizers", "update"):
         "asked for by the admission plugin OwnerReferencesPermissionEnforcement alone, such as OpenShift's",
     ("events.k8s.io", "events", "patch"): "for an event that comes again within minutes",
-    **{("cert-manager.io", "certificates", verb): "used in tests/e2e/cert-manager.sh"
+    **{("cert-manager.io", "certificates", verb): "used in tests/e2e/tls/cert-manager.sh"
        for verb in ["get", "create", "patch", "delete"]},
 }
 

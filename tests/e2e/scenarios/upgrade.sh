@@ -11,7 +11,7 @@ upgrade() {
   restricted "$SYSTEM"
   helm upgrade --install multiraft "$folder/charts/multiraft-operator" --namespace "$SYSTEM" --wait --timeout 3m \
     --set image.repository="$REGISTRY/multiraft-operator",nodeImage.repository="$REGISTRY/multiraft-node"
-  restricted "$NAMESPACE"
+  space "$NAMESPACE"
   VERSION=$before counting_cluster
   [[ $(versions) = "$before" ]]
   under_load upgrade upgraded
@@ -26,12 +26,12 @@ previous_images() { # folder of programs, version
 
 upgraded() {
   local before after
-  before=$(lives_of_pods)
+  before=$(lives -n "$NAMESPACE" -l multiraft.atomix.io/cluster=orders)
   scripts/install.sh operator
   # Its leader waits for the lease, looks at every cluster, and would restart what it would restart.
   sleep 25
   settled 60
-  after=$(lives_of_pods)
+  after=$(lives -n "$NAMESPACE" -l multiraft.atomix.io/cluster=orders)
   [[ $after = "$before" ]] || { echo "the new operator restarted pods: $before, now $after"; return 1; }
   echo "FIGURE the new operator restarted no pod"
   apply 3
@@ -40,11 +40,6 @@ upgraded() {
   settled 300
   [[ $(versions) = "$VERSION" ]]
   whole 3
-}
-
-# Of every pod its uid and how often it was restarted.
-lives_of_pods() {
-  pods -o jsonpath='{range .items[*]}{.metadata.uid}/{.status.containerStatuses[0].restartCount} {end}'
 }
 
 # What the nodes say of themselves, each once.
