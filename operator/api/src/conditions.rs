@@ -14,6 +14,8 @@ pub enum ConditionType {
     FullyReplicated,
     /// Members and leaders are spread evenly.
     Balanced,
+    /// `spec.version` may change now.
+    Upgradeable,
     /// The operator changes nothing; present only while True.
     Paused,
     /// Every node's stream is live.
@@ -53,6 +55,9 @@ pub enum Reason {
     UnderReplicated,
     StepTimeout,
     VolumeNotResizable,
+    UpgradeAllowed,
+    OperationInProgress,
+    VersionSkew,
     CertificatesValid,
     CertificatesUnknown,
     CertificateNotIssued,

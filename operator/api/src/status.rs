@@ -146,6 +146,7 @@ pub struct NodeStatus {
     /// Incarnation of the data directory, hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<String>,
+    /// What the node ran when it was last heard of: its data is of that version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
     /// `Absent`, `Pending`, `Starting`, `Waiting`, `Serving`, `Draining` or `Unknown`.

@@ -11,6 +11,7 @@ use crate::planning::{KubeEvent, Severity};
 use crate::replace;
 use crate::seats::Seat;
 use crate::situation::Situation;
+use crate::skew::Skew;
 use crate::status::GroupHealth;
 use crate::validate::Validated;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -18,6 +19,7 @@ use multiraft_api::{
     ConditionType, MultiRaftClusterStatus, Operation, OperationType, PlannedMember, Reason,
     UpdateKind, set_condition,
 };
+use std::collections::BTreeSet;
 
 pub fn condition(
     kind: ConditionType,
@@ -60,6 +62,7 @@ impl Conditions<'_> {
         let unformed = (!latched).then(|| (reason, message.clone()));
         self.put(status, ConditionType::Bootstrapped, latched, reason, message);
         self.load(status);
+        self.upgradeable(status);
         let paused = self.cluster.paused.then(|| {
             let message = "spec.paused or its annotation: the operator changes nothing";
             (Reason::Paused, message.to_owned())
@@ -197,6 +200,32 @@ impl Conditions<'_> {
         self.put(status, ConditionType::Balanced, reason == Reason::Balanced, reason, message);
     }
 
+    /// Whether all nodes run one version, and well.
+    fn upgradeable(&self, status: &mut MultiRaftClusterStatus) {
+        let Some(s) = self.situation else { return };
+        let versions: BTreeSet<&str> =
+            status.nodes.iter().filter_map(|node| node.version.as_deref()).collect();
+        let whole = s.groups.iter().all(|g| g.is_whole(s.voters));
+        let (reason, message) = if let Some(skew) = &self.cluster.skew {
+            (Reason::VersionSkew, detour(skew))
+        } else if let Some((_, message)) = change(status) {
+            (Reason::OperationInProgress, format!("something else is under way: {message}"))
+        } else if versions.len() > 1 {
+            let versions = versions.into_iter().collect::<Vec<_>>().join(" and ");
+            (Reason::VersionSkew, format!("nodes run {versions}: the next version waits for all"))
+        } else if !whole {
+            (Reason::UnderReplicated, "groups have members that are down or behind".to_owned())
+        } else {
+            (
+                Reason::UpgradeAllowed,
+                "spec.version may go to a patch version, or to the minor version beside it"
+                    .to_owned(),
+            )
+        };
+        let well = reason == Reason::UpgradeAllowed;
+        self.put(status, ConditionType::Upgradeable, well, reason, message);
+    }
+
     fn down(&self) -> Vec<String> {
         let names = self.bootstrap.slots.names(&self.cluster.name).into_iter();
         names.filter(|n| !self.observed.nodes.get(n).is_some_and(|node| node.connected)).collect()
@@ -242,7 +271,8 @@ impl Conditions<'_> {
             return Some(cause);
         }
         let s = self.situation?;
-        self.lost(s).or_else(|| self.impossible(s)).or_else(|| self.overdue(status))
+        let lost = self.lost(s).or_else(|| self.impossible(s));
+        lost.or_else(|| self.too_far(status)).or_else(|| self.overdue(status))
     }
 
     /// Nodes that are lost and may not be replaced.
@@ -284,6 +314,13 @@ impl Conditions<'_> {
         }
         let refused = s.observed.growth_refused.as_ref()?;
         Some((Reason::VolumeNotResizable, format!("spec.storage.size: {refused}")))
+    }
+
+    /// A version that no node can go to, because none runs what is between.
+    fn too_far(&self, status: &MultiRaftClusterStatus) -> Option<(Reason, String)> {
+        let skew = self.cluster.skew.as_ref()?;
+        let all_alike = status.updated_replicas == status.replicas;
+        all_alike.then(|| (Reason::VersionSkew, detour(skew)))
     }
 
     /// A step that makes no progress.
@@ -332,6 +369,14 @@ impl Conditions<'_> {
             None => status.conditions.retain(|c| c.type_ != format!("{kind:?}")),
         }
     }
+}
+
+fn detour(skew: &Skew) -> String {
+    let Skew { wanted, pod, runs } = skew;
+    format!(
+        "spec.version: {pod} runs {runs}, which {wanted} does not understand; all nodes must run the \
+         minor version between first: set that one"
+    )
 }
 
 /// What is under way, as the reason why the cluster is not ready. A more even load changes nothing

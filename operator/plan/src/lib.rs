@@ -35,6 +35,7 @@ mod roll;
 mod scale;
 mod seats;
 mod situation;
+mod skew;
 mod slots;
 mod status;
 mod tls;

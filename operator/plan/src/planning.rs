@@ -4,7 +4,7 @@ use crate::bootstrap::{self, Bootstrap, Stage};
 use crate::observed::{Observed, Surroundings};
 use crate::situation::Situation;
 use crate::validate::{Invalid, Validated};
-use crate::{conditions, infra, operation, status, tls};
+use crate::{conditions, infra, operation, skew, status, tls};
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -174,7 +174,7 @@ pub fn plan(
         // Owner references clean up; leaving groups would only take time and may hang.
         return Plan { status: before, ..Default::default() };
     }
-    let validated = &tls::settled(validated, observed, env);
+    let validated = &skew::settled(tls::settled(validated, observed, env), observed);
     let bootstrap = bootstrap::bootstrap(validated, observed, env);
     let formed = matches!(bootstrap.stage, Stage::Active { .. });
     let situation = formed.then(|| Situation::new(validated, observed, env, &bootstrap));

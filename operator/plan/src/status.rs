@@ -11,7 +11,7 @@ use crate::seats::is_serving;
 use crate::situation::Situation;
 use crate::slots::volume_of;
 use crate::validate::{Invalid, Validated};
-use crate::{recover, tls};
+use crate::{recover, skew, tls};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use multiraft_api::{
@@ -276,7 +276,7 @@ fn nodes(
                 machine: domain.machine.map(str::to_owned),
                 zone: domain.zone.map(str::to_owned),
                 incarnation: info.map(|i| format!("{:016x}", i.incarnation)),
-                version: info.map(|i| i.version.clone()),
+                version: skew::version_of(cluster, observed, &name).map(str::to_owned),
                 state: state.to_owned(),
                 connected,
                 leaders: groups.iter().filter(|g| g.leader.as_deref() == Some(&name)).count()

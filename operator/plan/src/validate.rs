@@ -1,6 +1,7 @@
 //! The second check of a spec, after the API server's: the rules in the schema may be older than
 //! this operator, or switched off.
 
+use crate::skew::Skew;
 use crate::tls::Tls;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource, ResourceExt};
@@ -22,6 +23,8 @@ pub struct Validated {
     pub times: Times,
     /// Of pods that are made now; known only when everything is seen.
     pub tls: Tls,
+    /// Why `spec.version` is not the one that its owner wrote.
+    pub skew: Option<Skew>,
 }
 
 /// The spec's durations.
@@ -99,6 +102,7 @@ pub fn validate(cluster: &MultiRaftCluster) -> Result<Validated, Invalid> {
             || cluster.annotations().get(PAUSED_ANNOTATION).is_some_and(|v| v == "true"),
         times,
         tls: Tls::default(),
+        skew: None,
     })
 }
 

@@ -5,9 +5,10 @@ mod model;
 use model::kube::BROKEN;
 use model::{Life, World};
 use multiraft_api::{
-    DECOMMISSION_ANNOTATION, PAUSED_ANNOTATION, Recovery, ReplacementPolicy, UpdateKind,
+    DECOMMISSION_ANNOTATION, Image, PAUSED_ANNOTATION, Recovery, ReplacementPolicy, UpdateKind,
 };
 use multiraft_plan::{Object, Plan};
+use std::collections::BTreeSet;
 
 fn pass(world: &mut World) -> Plan {
     let plan = world.plan(1);
@@ -54,6 +55,11 @@ fn the_annotated_node_goes_first() {
     world.assert_well();
     let names: Vec<&str> = world.kube.pods.keys().map(String::as_str).collect();
     assert_eq!(names, ["orders-0", "orders-2", "orders-3", "orders-4"]);
+}
+
+/// Tags of the images that pods were made with.
+fn tags(world: &World) -> BTreeSet<String> {
+    world.kube.pods.keys().filter_map(|pod| world.kube.tag(pod)).map(str::to_owned).collect()
 }
 
 #[test]
@@ -112,7 +118,7 @@ fn another_operator_with_other_defaults_restarts_no_pod() {
 #[test]
 fn a_bad_template_stops_at_the_first_node_and_a_corrected_one_goes_on() {
     let mut world = World::formed(3, 4);
-    world.edit(|s| s.version = BROKEN.to_owned());
+    world.edit(|s| s.version = format!("0.1{BROKEN}"));
     passes(&mut world, 50);
     let operation = world.cluster.status.as_ref().and_then(|s| s.operation.clone());
     assert_eq!(operation.map(|o| o.step).as_deref(), Some("WaitForNode"));
@@ -124,6 +130,40 @@ fn a_bad_template_stops_at_the_first_node_and_a_corrected_one_goes_on() {
     assert_eq!(reason, "StepTimeout");
     assert!(message.contains("look at its pod"), "{message}");
     world.edit(|s| s.version = "0.2.0".to_owned());
+    world.settle(1);
+    world.assert_well();
+}
+
+/// That no two nodes are too far from each other is asserted by the model.
+#[test]
+fn a_second_minor_version_waits_until_all_nodes_run_the_first() {
+    let mut world = World::formed(3, 4);
+    assert_eq!(world.condition("Upgradeable").expect("told").1, "UpgradeAllowed");
+    world.edit(|s| s.version = "0.2.0".to_owned());
+    while tags(&world).len() == 1 {
+        pass(&mut world);
+    }
+    world.edit(|s| s.version = "0.3.0".to_owned());
+    pass(&mut world);
+    assert_eq!(world.condition("Upgradeable").expect("told").1, "VersionSkew");
+    assert_eq!(world.condition("Stalled"), None);
+    world.settle(1);
+    world.assert_well();
+    assert_eq!(tags(&world), BTreeSet::from(["0.3.0".to_owned()]));
+}
+
+#[test]
+fn a_skipped_version_is_told_with_the_remedy() {
+    let mut world = World::formed(3, 4);
+    let before = uids(&world);
+    world.edit(|s| s.version = "0.3.0".to_owned());
+    passes(&mut world, 5);
+    assert_eq!(uids(&world), before);
+    let (_, reason, message) = world.condition("Stalled").expect("a human is needed");
+    assert_eq!(reason, "VersionSkew");
+    assert!(message.contains("orders-0 runs 0.1.0") && message.contains("between"), "{message}");
+    // One who names images himself knows what is in them.
+    world.edit(|s| s.image = Some(Image { tag: Some("mine".to_owned()), ..Image::default() }));
     world.settle(1);
     world.assert_well();
 }

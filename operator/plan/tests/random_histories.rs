@@ -50,8 +50,9 @@ fn edit(world: &mut World, dice: &mut Dice) {
     world.tell(|| format!("EDIT {choice} {value}"));
     world.edit(|spec| match choice {
         0..=2 => spec.replicas = (1 + value).max(spec.replication_factor.unwrap_or(1)),
-        3 => spec.version = format!("0.{value}.0"),
-        4 => spec.version = BROKEN.to_owned(),
+        // The API server takes one minor version at a time.
+        3 => spec.version = format!("0.{}.0", (minor(&spec.version) + value % 3 - 1).max(0)),
+        4 => spec.version = format!("0.{}{BROKEN}", minor(&spec.version)),
         5 => {
             let pod = spec.pod.get_or_insert_with(|| PodOptions {
                 termination_grace_period_seconds: 60,
@@ -67,6 +68,10 @@ fn edit(world: &mut World, dice: &mut Dice) {
             spec.replication_factor = (factor <= spec.replicas).then_some(factor).or(Some(1));
         }
     });
+}
+
+fn minor(version: &str) -> i32 {
+    version.split('.').nth(1).and_then(|minor| minor.parse().ok()).expect("a version")
 }
 
 fn tls(value: i32) -> Option<Tls> {
@@ -109,12 +114,13 @@ fn is_whole(world: &World) -> bool {
         && world.nodes.are_all_well(&world.kube, 3)
 }
 
+/// Of the versions that pods run, all have the newest next to them, as far as they are not skipped.
 fn repair(world: &mut World) {
+    let tags = world.kube.pods.keys().filter_map(|pod| world.kube.tag(pod));
+    let newest = tags.map(minor).max();
     world.edit(|spec| {
         spec.paused = false;
-        if spec.version == BROKEN {
-            spec.version = "1.0.0".to_owned();
-        }
+        spec.version = format!("0.{}.0", newest.unwrap_or(minor(&spec.version)));
     });
 }
 

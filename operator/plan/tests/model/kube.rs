@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use super::Nodes;
 
-/// Images of this version never start.
-pub const BROKEN: &str = "9.9.9";
+/// Images with this patch version never start.
+pub const BROKEN: &str = ".999";
 /// Seconds between the making of a pod and its first readiness.
 const STARTS: u8 = 3;
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -198,6 +198,21 @@ impl Kube {
         let status = pod.and_then(|p| p.status.as_ref());
         let containers = status.and_then(|s| s.container_statuses.as_ref());
         containers.is_some_and(|all| all.iter().all(|c| c.ready))
+    }
+
+    /// The version in a pod's image.
+    pub fn tag(&self, pod: &str) -> Option<&str> {
+        let image = self.pods.get(pod)?.spec.as_ref()?.containers[0].image.as_deref()?;
+        image.rsplit_once(':').map(|(_, tag)| tag)
+    }
+
+    /// Minor versions of the nodes that run, by their disks.
+    pub fn minors(&self) -> BTreeMap<String, i32> {
+        let minors = self.pods.keys().filter(|name| self.runs(name)).map(|name| {
+            let minor = self.tag(name)?.split('.').nth(1)?.parse().ok()?;
+            Some((self.disk_of(name)?, minor))
+        });
+        minors.flatten().collect()
     }
 
     /// Uid of the volume of a pod that runs.

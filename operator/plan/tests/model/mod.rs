@@ -10,7 +10,7 @@ pub mod scenarios;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use multiraft_api::{MultiRaftCluster, TlsMode};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use multiraft_plan::{
     Act, Delete, Disruption, Object, Observed, Plan, Surroundings, plan, validate,
@@ -36,6 +36,8 @@ pub struct World {
     pub views_are_old: bool,
     /// Seconds in which there were such pods.
     pub apart: usize,
+    /// Minor version of the last node that ran on a disk.
+    wrote: BTreeMap<String, i32>,
     /// Tells what happens, for people who replay a failure.
     pub tells: bool,
     /// Whether the operator has one to show to nodes.
@@ -109,6 +111,7 @@ impl World {
             seen: Vec::new(),
             views_are_old: false,
             apart: 0,
+            wrote: BTreeMap::new(),
             tells: false,
             unreliable: None,
             failed: 0,
@@ -248,6 +251,20 @@ impl World {
         assert!(!apart || self.views_are_old, "nodes that cannot speak to each other");
         self.kube.tick(&mut self.nodes);
         self.nodes.tick(&self.kube);
+        self.assert_versions();
+    }
+
+    /// No node runs beside another, or on the data of one, that does not know its version.
+    fn assert_versions(&mut self) {
+        let minors = self.kube.minors();
+        let (oldest, newest) = (minors.values().min(), minors.values().max());
+        let near = newest.zip(oldest).is_none_or(|(newest, oldest)| newest - oldest <= 1);
+        assert!(near || self.views_are_old, "too far from each other: {minors:?}");
+        for (disk, minor) in minors {
+            let before = self.wrote.insert(disk.clone(), minor).unwrap_or(minor);
+            let near = (minor - before).abs() <= 1;
+            assert!(near || self.views_are_old, "{disk} skips from 0.{before} to 0.{minor}");
+        }
     }
 
     pub fn is_latched(&self) -> bool {

@@ -147,10 +147,11 @@ impl Nodes {
     /// What the operator hears.
     pub fn views(&self, kube: &Kube) -> BTreeMap<String, Node> {
         let views = kube.pods.keys().filter_map(|pod| Some((pod.clone(), self.disk(pod, kube)?)));
-        views.map(|(pod, disk)| (pod, self.view(disk))).collect()
+        let view = |pod: &String, disk| self.view(disk, kube.tag(pod).unwrap_or_default());
+        views.map(|(pod, disk)| (pod.clone(), view(&pod, disk))).collect()
     }
 
-    fn view(&self, disk: &Disk) -> Node {
+    fn view(&self, disk: &Disk, version: &str) -> Node {
         let identity = v1::GetInfoResponse {
             node_id: disk.node_id,
             incarnation: disk.incarnation,
@@ -159,6 +160,7 @@ impl Nodes {
             cluster_groups: Some(disk.cluster_groups),
             operator_epoch: disk.epoch,
             draining: disk.draining,
+            version: version.to_owned(),
             ..Default::default()
         };
         let state = |(id, held): (&u32, &Held)| {
