@@ -20,7 +20,7 @@ done
 # name | under load, alone or before (without the chart of this version) | claim | command
 scenarios() {
   cat <<'END'
-upgrade            | before | operator and nodes of the previous release become those of this one  | upgrade
+upgrade            | before | operator and nodes become those of this release, and the nodes go back | upgrade
 scale              | load   | three nodes become five and three again                              | scale_up_and_down
 roll               | load   | a changed template reaches every pod                                 | roll
 drain              | load   | every machine is drained in turn, one node away at a time            | drain_each

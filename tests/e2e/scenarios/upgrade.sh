@@ -1,4 +1,4 @@
-# From the previous release to this one, under load: first the operator, then the nodes.
+# From the previous release to this one, under load: first the operator, then the nodes; and the nodes back.
 # shellcheck shell=bash
 
 # The previous release runs a cluster of its own nodes, in a namespace of its own.
@@ -15,6 +15,7 @@ upgrade() {
   VERSION=$before counting_cluster
   [[ $(versions) = "$before" ]]
   under_load upgrade upgraded
+  under_load downgrade rolled_to "$before"
   kubectl delete namespace "$NAMESPACE" --wait=false
 }
 
@@ -34,6 +35,11 @@ upgraded() {
   after=$(lives -n "$NAMESPACE" -l multiraft.atomix.io/cluster=orders)
   [[ $after = "$before" ]] || { echo "the new operator restarted pods: $before, now $after"; return 1; }
   echo "FIGURE the new operator restarted no pod"
+  rolled_to "$VERSION"
+}
+
+rolled_to() { # version
+  local VERSION=$1
   apply 3
   kubectl wait -n "$NAMESPACE" mrc/orders --for=jsonpath='{.status.observedGeneration}'="$(of_cluster '{.metadata.generation}')" --timeout=60s
   kubectl wait -n "$NAMESPACE" mrc/orders --for=jsonpath='{.status.updatedReplicas}'=3 --timeout=300s
