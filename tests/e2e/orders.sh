@@ -56,8 +56,20 @@ settled() { # seconds
   kubectl wait -n "$NAMESPACE" mrc/orders --for=condition=FullyReplicated --timeout=60s
 }
 
-is_ready() {
-  [[ $(kubectl get --request-timeout=2s -n "$NAMESPACE" mrc orders -o jsonpath='{.status.conditions[?(@.type=="Ready")].status}') = True ]]
+is_ready() { [[ $(word_of_ready) = True ]]; }
+
+# A read that the API server does not answer in time says nothing of the cluster.
+stays_ready() { # seconds
+  local end=$((SECONDS + $1)) word
+  while ((SECONDS < end)); do
+    word=$(word_of_ready) || word=True
+    [[ $word = True ]] || { of_cluster '{.status.conditions}'; return 1; }
+    sleep 1
+  done
+}
+
+word_of_ready() {
+  kubectl get --request-timeout=2s -n "$NAMESPACE" mrc orders -o jsonpath='{.status.conditions[?(@.type=="Ready")].status}'
 }
 
 # All pods, claims and members of so many nodes, and the data.

@@ -112,10 +112,7 @@ outage() { # fault, end of the fault
   echo "FIGURE status right $(($(date +%s%3N) - started)) ms after the API server's return"
   # Kubernetes' node controller doubts all nodes now, and with them their pods; we do not. Leaders may
   # move on, because the one that ended leads nothing yet.
-  for _ in $(seq 20); do
-    is_ready || { kubectl get -n "$NAMESPACE" mrc orders -o yaml; return 1; }
-    sleep 1
-  done
+  stays_ready 20
   eventually status_is_right || { leaders; kubectl get -n "$NAMESPACE" mrc,rps -o yaml; return 1; }
   kubectl wait nodes --all --for=condition=Ready --timeout=60s
   kubectl wait pods --all -n "$NAMESPACE" --for=condition=Ready --timeout=120s

@@ -30,14 +30,6 @@ lost_candidate() {
   pods -o jsonpath='{range .items[*]}{.metadata.name} {.spec.nodeName}{"\n"}{end}' | grep -v ' n1$' | tail -1
 }
 
-stays_ready() { # seconds
-  local end=$((SECONDS + $1))
-  while ((SECONDS < end)); do
-    is_ready || { kubectl get -n "$NAMESPACE" mrc orders -o yaml; return 1; }
-    sleep 1
-  done
-}
-
 # A node that shares its machine with another goes to a machine of its own by this.
 claim_deleted() {
   local pod claim started=$SECONDS
