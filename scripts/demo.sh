@@ -33,7 +33,7 @@ main() {
   NAME=$(kubectl get -f "$SAMPLE" -o jsonpath='{.metadata.name}')
   step "a client that counts" "5 s" start_client
   live "one node more" edit '{"spec": {"replicas": 4}}'
-  [[ $OWN_KUBERNETES = no ]] || live "a drain of the machine of $NAME-1, which comes back" drain "$NAME-1"
+  [[ $OWN_KUBERNETES = no ]] || live "a drain of a machine, which comes back" drain
   live "a roll of all pods to another template" edit '{"spec": {"pod": {"labels": {"demo": "rolled"}}}}'
   live "SIGKILL of node $NAME-0" kill_node
   show
@@ -69,11 +69,12 @@ node_image() { kubectl get pod "$NAME-0" -o jsonpath='{.spec.containers[0].image
 
 edit() { kubectl patch mrc "$NAME" --type merge -p "$1"; }
 
-# Only our pod: whatever else is on the machine stays.
-drain() { # pod
-  local machine
-  machine=$(kubectl get pod "$1" -o jsonpath='{.spec.nodeName}')
-  kubectl drain "$machine" --pod-selector=multiraft.atomix.io/cluster="$NAME" --timeout=2m
+# One with a single node: a second one may go only when the first is back, and its volume keeps that one
+# waiting for this machine. Only our pod: whatever else is on the machine stays.
+drain() {
+  local ours=multiraft.atomix.io/cluster="$NAME" machine
+  machine=$(kubectl get pods -l "$ours" -o jsonpath='{range .items[*]}{.spec.nodeName}{"\n"}{end}' | sort | uniq -u | head -1)
+  kubectl drain "$machine" --pod-selector="$ours" --timeout=2m
   kubectl uncordon "$machine"
 }
 
