@@ -28,6 +28,9 @@ pub struct MultiRaftClusterStatus {
     /// Hash of the present pod template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template_revision: Option<String>,
+    /// Version that pods are made with now: `spec.version`, or one on the way to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_version: Option<String>,
     /// Voters of each group, as decided at bootstrap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replication_factor: Option<i32>,

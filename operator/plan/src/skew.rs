@@ -54,7 +54,7 @@ pub fn settled(cluster: Validated, observed: &Observed) -> Validated {
     Validated { spec, skew: Some(skew), ..cluster }
 }
 
-/// Of the images that pods are made with, the one nearest to what the spec asks for that understands what
+/// Of the images that pods are or were last made with, the one nearest to what the spec asks for that understands what
 /// every node ran last. None: the spec's own does, or its owner names images himself.
 fn between(cluster: &Validated, observed: &Observed) -> Option<(String, Skew)> {
     let image = cluster.spec.image.as_ref();
@@ -67,7 +67,9 @@ fn between(cluster: &Validated, observed: &Observed) -> Option<(String, Skew)> {
     let ran: Vec<(&String, &str, Version)> =
         words.filter_map(|(name, text)| Some((name, text, Version::parse(text)?))).collect();
     let (pod, runs, _) = ran.iter().find(|(_, _, version)| !version.is_beside(wanted))?;
-    let tags = observed.pods.iter().filter_map(tag_of);
+    // Of a cluster whose pods are all away, the status knows.
+    let tags =
+        observed.pods.iter().filter_map(tag_of).chain(cluster.status.target_version.as_deref());
     let images = tags.filter_map(|tag| Some((tag, Version::parse(tag)?)));
     let fits = |version: Version| ran.iter().all(|(_, _, other)| version.is_beside(*other));
     let (nearest, _) = images

@@ -150,6 +150,7 @@ pub fn status(
         ready_replicas: pods.iter().filter(|p| is_ready(p, observed)).count() as i32,
         updated_replicas: pods.iter().filter(updated).count() as i32,
         template_revision: Some(revision),
+        target_version: Some(cluster.spec.version.clone()),
         replication_factor: (!bootstrap.groups.is_empty()).then_some(bootstrap.voters),
         bootstrap: latch(cluster, env, bootstrap),
         groups: Some(counts(cluster, &groups, bootstrap)),

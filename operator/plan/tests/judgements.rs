@@ -153,6 +153,19 @@ fn a_second_minor_version_waits_until_all_nodes_run_the_first() {
 }
 
 #[test]
+fn a_second_minor_version_waits_for_the_only_node_while_it_is_away() {
+    let mut world = World::formed(1, 2);
+    world.edit(|s| s.version = "0.2.0".to_owned());
+    while !world.kube.pods.is_empty() {
+        pass(&mut world);
+    }
+    world.edit(|s| s.version = "0.3.0".to_owned());
+    world.settle(1);
+    world.assert_well();
+    assert_eq!(tags(&world), BTreeSet::from(["0.3.0".to_owned()]));
+}
+
+#[test]
 fn a_skipped_version_is_told_with_the_remedy() {
     let mut world = World::formed(3, 4);
     let before = uids(&world);
