@@ -1,5 +1,5 @@
 # What all suites on Kubernetes share: how a test is run and told of, namespaces, and what to wait for.
-# A suite may set NAMESPACE before it sources this.
+# A suite may set NAMESPACE after it has sourced this; nobody else's is taken, for it is deleted in the end.
 # shellcheck shell=bash
 
 CLUSTER=tests/e2e/cluster/cluster.sh
@@ -8,7 +8,7 @@ VERSION=$(scripts/install.sh version)
 REGISTRY=${MULTIRAFT_REGISTRY:-localhost}
 RUN=${MULTIRAFT_RUN:-/tmp/multiraft-kube}
 SYSTEM=multiraft-system
-NAMESPACE=${NAMESPACE:-multiraft-e2e}
+NAMESPACE=multiraft-e2e
 WORK=$(mktemp -d)
 PASSED=0
 

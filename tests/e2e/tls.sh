@@ -7,11 +7,11 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-NAMESPACE=multiraft-tls
 for part in lib tls/certificates tls/clients tls/cert-manager; do
   # shellcheck source=/dev/null
   source "tests/e2e/$part.sh"
 done
+NAMESPACE=multiraft-tls
 
 main() {
   begin
