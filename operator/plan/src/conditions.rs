@@ -320,7 +320,7 @@ impl Conditions<'_> {
     fn too_far(&self, status: &MultiRaftClusterStatus) -> Option<(Reason, String)> {
         let skew = self.cluster.skew.as_ref()?;
         let all_alike = status.updated_replicas == status.replicas;
-        all_alike.then(|| (Reason::VersionSkew, detour(skew)))
+        all_alike.then(|| (Reason::VersionSkew, format!("{}: set that one", detour(skew))))
     }
 
     /// A step that makes no progress.
@@ -375,7 +375,7 @@ fn detour(skew: &Skew) -> String {
     let Skew { wanted, pod, runs } = skew;
     format!(
         "spec.version: {pod} runs {runs}, which {wanted} does not understand; all nodes must run the \
-         minor version between first: set that one"
+         minor version between first"
     )
 }
 
