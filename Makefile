@@ -21,7 +21,7 @@ test: ## All default tests, with the set-up that they need
 test-fast: ## The pure half: no RocksDB, no Go, no cluster, no root
 	scripts/test.sh fast
 
-test-long: ## Two hours: fresh seeds, many faults of real processes, every scenario of the operator, fuzzing
+test-long: ## 75 minutes: fresh seeds, many faults of real processes, fuzzing, every scenario of the operator
 	scripts/test.sh long
 
 scenarios: build ## Every scenario of the operator on Kubernetes under load, as a table (ONLY="roll drain" for some)

@@ -68,6 +68,13 @@ stays_ready() { # seconds
   done
 }
 
+# After an outage Kubernetes' node controller doubts all machines, and with them their pods. A kubelet learns of
+# that by a watch that it tries to open less and less often while nobody answers: a minute and more.
+doubts_end() {
+  kubectl wait nodes --all --for=condition=Ready --timeout=180s || { kubectl describe nodes; return 1; }
+  kubectl wait pods --all -n "$NAMESPACE" --for=condition=Ready --timeout=180s
+}
+
 word_of_ready() {
   kubectl get --request-timeout=2s -n "$NAMESPACE" mrc orders -o jsonpath='{.status.conditions[?(@.type=="Ready")].status}'
 }

@@ -110,12 +110,11 @@ outage() { # fault, end of the fault
   started=$(date +%s%3N)
   eventually status_is_right || { leaders; kubectl get -n "$NAMESPACE" mrc,rps -o yaml; return 1; }
   echo "FIGURE status right $(($(date +%s%3N) - started)) ms after the API server's return"
-  # Kubernetes' node controller doubts all nodes now, and with them their pods; we do not. Leaders may
-  # move on, because the one that ended leads nothing yet.
+  # Kubernetes doubts all machines now, and with them their pods; we do not. Leaders may move on, because the
+  # one that ended leads nothing yet.
   stays_ready 20
   eventually status_is_right || { leaders; kubectl get -n "$NAMESPACE" mrc,rps -o yaml; return 1; }
-  kubectl wait nodes --all --for=condition=Ready --timeout=60s
-  kubectl wait pods --all -n "$NAMESPACE" --for=condition=Ready --timeout=120s
+  doubts_end
 }
 
 # Ready, and every group's leader the one that the nodes tell of.

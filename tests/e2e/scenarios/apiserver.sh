@@ -16,8 +16,7 @@ api_server_stalls() {
   thawed=$(date +%s%3N)
   within 120 watches_work
   echo "FIGURE watches back $(($(date +%s%3N) - thawed)) ms after the thaw"
-  kubectl wait nodes --all --for=condition=Ready --timeout=120s
-  kubectl wait pods --all -n "$NAMESPACE" --for=condition=Ready --timeout=120s
+  doubts_end
   settled 120
 }
 
