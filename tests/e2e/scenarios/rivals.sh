@@ -2,9 +2,6 @@
 # them from harm are the nodes: they refuse an epoch that is older than one that they have seen.
 # shellcheck shell=bash
 
-# Minutes of churn.
-CHURN=${CHURN:-1}
-
 two_operators() {
   local rejected
   rival one
@@ -19,7 +16,7 @@ two_operators() {
   whole 3
   echo "FIGURE $rejected calls of an older epoch refused"
   # One that is frozen between two passes learns of the new epoch in time.
-  ((rejected > 0 || CHURN < 5))
+  ((rejected > 0 || ${CHURN:-1} < 5))
 }
 
 # Starts one that takes the next epoch, whoever else acts.
@@ -33,9 +30,9 @@ end_rival() { end_operator "$(<"$WORK/pid-$1")"; }
 # The program itself, below the shells that wait for it.
 program_of() { pgrep -f "^$BIN/multiraft-operator .*--identity=$1$"; }
 
-# Ends with what the spec asks for under way.
+# CHURN minutes of it; ends with what the spec asks for under way.
 churn() {
-  local end=$((SECONDS + 60 * CHURN))
+  local end=$((SECONDS + 60 * ${CHURN:-1}))
   while ((SECONDS < end)); do
     new_template
     apply 4 || return 1
