@@ -12,14 +12,13 @@ pub const PAIR_SILENCE_UNCONNECTED_MICROS: u64 = 350_000;
 /// A leader whose node is silent for this long is not protected from candidates any more.
 pub const SUSPECT_MICROS: u64 = 350_000;
 
-/// A leader offers rest to its followers after this many ticks without work, and again after so
-/// many without an answer.
-pub const OFFER_AFTER_TICKS: u32 = 5;
+/// A leader offers rest to a follower again after this many ticks without an answer.
 pub const OFFER_AGAIN_TICKS: u32 = 10;
 
-/// It rests after this many itself: groups that are used now and then must not fall asleep and
-/// wake all the time (cockroach#103266).
-pub const REST_AFTER_TICKS: u32 = 20;
+/// A leader at rest sleeps after so many ticks without work: its caches are emptied, and its old log
+/// is taken for a snapshot. Groups that are used now and then must not fall asleep and wake all the
+/// time (cockroach#103266).
+pub const SLEEP_AFTER_TICKS: u32 = 20;
 
 /// Lost requests for pre-votes that are repeated within ticks after a node died.
 pub const CAMPAIGN_RETRIES: u8 = 3;

@@ -138,9 +138,10 @@ impl Replica {
 
     // ------------------------------------------------------------------------------ rounds
 
-    /// Whether it wants its ticks: raft's clock runs, or something waits for time to pass.
+    /// Whether it wants its ticks: raft's clock runs or may soon, or something waits for time to pass.
     pub fn wants_ticks(&self) -> bool {
-        let waits = self.is_ticking() || self.calls.any_waits() || !self.reads.is_empty();
+        let may_sleep = !self.is_ticking() && (!self.rests() || self.sleeps());
+        let waits = !may_sleep || self.calls.any_waits() || !self.reads.is_empty();
         let has_news = self.told != self.group.promised();
         !self.is_closed() && (waits || has_news || self.wants_promotion() || self.role().is_none())
     }

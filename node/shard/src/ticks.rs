@@ -115,9 +115,7 @@ impl Shard {
 
 impl Replica {
     pub fn tick(&mut self, ctx: &mut Context) {
-        if self.is_ticking() {
-            self.tick_group(ctx);
-        }
+        self.tick_group(ctx);
         self.tick_machine(ctx);
     }
 

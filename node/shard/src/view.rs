@@ -76,9 +76,9 @@ impl Shard {
         })
     }
 
-    /// Whether this node leads the group and lets it rest.
-    pub fn rests(&self, id: u32) -> bool {
-        self.replicas.get(&id).is_some_and(Replica::rests)
+    /// Whether this node leads the group and lets it sleep.
+    pub fn sleeps(&self, id: u32) -> bool {
+        self.replicas.get(&id).is_some_and(Replica::sleeps)
     }
 
     /// A hash of a group's machine, for checks that compare replicas.

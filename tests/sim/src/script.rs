@@ -103,13 +103,13 @@ impl Script {
         leads.max_by_key(|(_, s)| s.term).map(|(place, _)| place)
     }
 
-    /// Groups whose leader rests.
-    pub fn resting(&self) -> usize {
-        let rests = |group: &u32| {
+    /// Groups whose leader sleeps.
+    pub fn sleeping(&self) -> usize {
+        let sleeps = |group: &u32| {
             let leader = self.leader(*group).and_then(|n| self.world.nodes[n].life.as_ref());
-            leader.is_some_and(|life| life.shard.rests(*group))
+            leader.is_some_and(|life| life.shard.sleeps(*group))
         };
-        (1..=self.world.options.shape.groups).filter(rests).count()
+        (1..=self.world.options.shape.groups).filter(sleeps).count()
     }
 
     /// Items sent between nodes so far: all but the heartbeats.
@@ -119,7 +119,7 @@ impl Script {
 
     pub fn wait_for_rest(&mut self) -> u64 {
         let groups = self.world.options.shape.groups as usize;
-        self.until("all groups rest", |s| s.resting() == groups)
+        self.until("all groups sleep", |s| s.sleeping() == groups)
     }
 
     // ------------------------------------------------------------------------------- faults
