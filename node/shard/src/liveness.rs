@@ -25,6 +25,10 @@ impl Shard {
                 .collect(),
         };
         self.ctx.send(node, ItemKind::Hello, 0, &hello.encode_to_vec());
+        let closed = self.replicas.values().filter(|r| r.is_closed());
+        for group in closed.map(|r| r.id).collect::<Vec<_>>() {
+            self.tell_closed(node, group);
+        }
         self.directory.greet(node, &mut self.ctx);
         self.resend_proxied(None);
     }

@@ -25,6 +25,7 @@ impl Replica {
             ask::Ask::Promote(member_id) => self.ask_promote(member_id)?,
             ask::Ask::Present(member_id) => self.left(member_id)?,
             ask::Ask::Leave(member_id) => self.ask_leave(member_id, neighbours)?,
+            ask::Ask::Closed(_) => return None,
         };
         Some(AskAnswer { answer: Some(answer) })
     }

@@ -273,7 +273,19 @@ impl Shard {
         replica.phase = GroupPhase::RolledBack;
         replica.resign(&mut self.ctx);
         replica.close(reason, &mut self.ctx);
+        let up = self.ctx.peers.iter().filter(|(_, peer)| peer.pair.is_up());
+        for node in up.map(|(node, _)| *node).collect::<Vec<_>>() {
+            self.tell_closed(node, group);
+        }
         self.mark(group);
+    }
+
+    /// A peer must not count on a closed member of ours: another one may have closed it, for what
+    /// this peer does not know.
+    pub(crate) fn tell_closed(&mut self, node: u64, group: u32) {
+        let Some(replica) = self.replicas.get(&group).filter(|r| r.is_closed()) else { return };
+        let ask = Ask { ask: Some(ask::Ask::Closed(replica.group.member_id())) };
+        self.ctx.send(node, ItemKind::Ask, group, &ask.encode_to_vec());
     }
 
     fn proxied_call(&mut self, from: u64, group: u32, proxy: Proxy) {
@@ -317,6 +329,12 @@ impl Shard {
     }
 
     fn ask(&mut self, from: u64, group: u32, ask: Ask) {
+        if let Some(ask::Ask::Closed(member_id)) = ask.ask {
+            if self.knows_member(from, group, member_id) {
+                self.ctx.refused.insert((from, group));
+            }
+            return;
+        }
         // A closed member keeps its data, whatever it asks; its node may join anew.
         let joins = matches!(ask.ask, Some(ask::Ask::Join(_)));
         if !joins && self.ctx.refused.contains(&(from, group)) {

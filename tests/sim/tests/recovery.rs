@@ -99,6 +99,31 @@ fn nobody_leaves_while_those_that_stay_are_not_a_sound_majority() {
 }
 
 #[test]
+fn a_leader_that_meets_a_closed_member_late_does_not_count_on_it() {
+    // Whoever noticed first that its disk went back closed it; it told the others nothing.
+    let mut script = Script::new(5, 3, 3, 1);
+    let leader = script.leader(1).expect("led");
+    let (older, leaving) = ((leader + 1) % 3, (leader + 2) % 3);
+    script.copy_disk(older);
+    for _ in 0..3 {
+        script.write(leader, 1);
+    }
+    script.run_for(3 * SECOND);
+    script.cut(older, leader);
+    script.cut(leader, older);
+    script.roll_back(older);
+    script.until("it is refused", |s| is_closed(s, older));
+    script.mend(older, leader);
+    script.mend(leader, older);
+    script.run_for(3 * SECOND);
+    let member_id = script.state(leaving, 1).expect("a member").member_id;
+    script.change(1, Wanted::Removed(member_id));
+    script.run_for(5 * SECOND);
+    assert_eq!(script.configuration(1).expect("led").members.len(), 3);
+    script.write(leader, 1);
+}
+
+#[test]
 fn a_peer_that_hears_late_of_a_member_refuses_its_older_disk_as_the_others_do() {
     let mut script = Script::new(5, 4, 3, 1);
     let outside = (0..4).find(|n| script.state(*n, 1).is_none()).expect("one holds nothing");
