@@ -12,7 +12,7 @@ use v1::partition_input::Payload;
 
 use crate::Error;
 use crate::answers::End;
-use crate::limits::{ATTEMPT_TIMEOUT, CALL_BYTES_MAX, WAIT_MIN};
+use crate::limits::{ATTEMPT_TIMEOUT, CALL_BYTES_MAX, FAREWELL_MIN, WAIT_MIN};
 use crate::nodes::{Node, Nodes};
 use crate::session_stream::{Sink, Urgency};
 use crate::tries::{Failed, Tries, back_off};
@@ -44,8 +44,9 @@ impl Deadline {
     }
 
     /// A node kept the call for so long before it failed.
-    pub fn after_try(&mut self, time: Duration) {
-        if self.waits && time >= WAIT_MIN {
+    pub fn after_try(&mut self, time: Duration, failed: &Failed) {
+        let least = if failed.is_farewell() { FAREWELL_MIN } else { WAIT_MIN };
+        if self.waits && time >= least {
             *self = Self::of_wait(self.timeout);
         }
     }
@@ -108,11 +109,11 @@ pub async fn call(
             false => ask(&node, partition, call, deadline).await,
             true => wait(&node, partition, call).await,
         };
-        deadline.after_try(began.elapsed());
         let failed = match asked {
             Ok(answer) => return Ok(answer),
             Err(failed) => failed,
         };
+        deadline.after_try(began.elapsed(), &failed);
         let status = tries.failed(nodes, &node, partition, failed)?;
         let pause = back_off(tries.attempts).min(deadline.left());
         tokio::time::sleep(pause).await;
@@ -207,4 +208,30 @@ pub async fn within<R>(
 
 fn silent(time: Duration) -> Status {
     Status::deadline_exceeded(format!("no answer for {} ms", time.as_millis()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether its time has begun anew after a try that lasted so long.
+    fn begins_anew(mut deadline: Deadline, lasted: Duration, failed: &Failed) -> bool {
+        let before = deadline.at;
+        deadline.after_try(lasted, failed);
+        deadline.at > before
+    }
+
+    #[test]
+    fn the_time_of_a_wait_counts_only_while_no_node_works() {
+        let wait = || Deadline::of_wait(Duration::from_secs(60));
+        let stopping = Failed::of_stream(Status::unavailable("the node is stopping"));
+        // A quiet stream goes from node to node while all of them restart, and hears nothing.
+        assert!(begins_anew(wait(), FAREWELL_MIN, &stopping));
+        assert!(!begins_anew(wait(), FAREWELL_MIN / 2, &stopping), "it stopped already");
+        let no_leader = Failed::of_call(Status::unavailable("no leader"));
+        assert!(!begins_anew(wait(), FAREWELL_MIN, &no_leader));
+        assert!(begins_anew(wait(), WAIT_MIN, &no_leader));
+        let call = Deadline::after(Duration::from_secs(60));
+        assert!(!begins_anew(call, WAIT_MIN, &stopping), "a call that does not wait has one time");
+    }
 }

@@ -208,7 +208,7 @@ impl Feed {
         let node = node.as_ref().expect("set by the first try");
         let timeout = self.operation.timeout;
         let by = deadline.get_or_insert_with(|| Deadline::of_wait(timeout));
-        by.after_try(began.elapsed());
+        by.after_try(began.elapsed(), &failed);
         let (partition, nodes) = (self.session.partition(), self.session.nodes());
         let tried = tries.failed(nodes, node, partition, failed);
         let status = tried.map_err(|failure| self.session.failed(failure))?;

@@ -21,6 +21,8 @@ pub const PING_TIMEOUT: Duration = Duration::from_secs(1);
 /// A node that kept a waiting call for so long works, whatever it answered then. Longer than pings
 /// take to find one that does not.
 pub const WAIT_MIN: Duration = Duration::from_secs(5);
+/// The same of one that then took leave in order: longer than one that stops already takes to say so.
+pub const FAREWELL_MIN: Duration = Duration::from_millis(250);
 
 /// One try at learning what became of a call that nobody waits for any more.
 pub const SETTLE_TIMEOUT: Duration = Duration::from_secs(1);

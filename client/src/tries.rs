@@ -42,6 +42,11 @@ impl Failed {
         !self.is_of_stream && self.status.code() == code
     }
 
+    /// The node took leave in order, as one does that stops: it worked until then.
+    pub fn is_farewell(&self) -> bool {
+        self.is_of_stream && self.judge() == Verdict::Retry
+    }
+
     pub fn judge(&self) -> Verdict {
         match self.status.code() {
             Code::Unimplemented if self.is_of_stream => Verdict::Foreign,
@@ -148,6 +153,16 @@ mod tests {
         for code in [Code::DataLoss, Code::InvalidArgument, Code::Internal, Code::Unknown] {
             assert_eq!(judge(code), Verdict::Unreachable, "{code:?}");
         }
+    }
+
+    #[test]
+    fn only_an_orderly_end_of_a_stream_is_a_farewell() {
+        let stopping = || Status::unavailable("the node is stopping");
+        assert!(Failed::of_stream(stopping()).is_farewell());
+        assert!(!Failed::of_call(stopping()).is_farewell(), "so a group without a leader answers");
+        let broken = Status::from_error(Box::new(std::io::Error::other("reset")));
+        assert!(!Failed::of_stream(broken).is_farewell());
+        assert!(!Failed::of_stream(Status::deadline_exceeded("silent")).is_farewell());
     }
 
     #[test]
