@@ -52,6 +52,7 @@ main() {
       CRASHES=all LIVES=2 CHURN=${CHURN:-10}
       ;;
   esac
+  CHURN=${CHURN:-1}
   ROWS=${ROWS:-$BIN/scenarios.txt}
   : >"$ROWS"
   begin

@@ -140,8 +140,8 @@ impl Replica {
 
     /// Whether it wants its ticks: raft's clock runs or may soon, or something waits for time to pass.
     pub fn wants_ticks(&self) -> bool {
-        let may_sleep = !self.is_ticking() && (!self.rests() || self.sleeps());
-        let waits = !may_sleep || self.calls.any_waits() || !self.reads.is_empty();
+        let is_awake = self.is_ticking() || self.rests() && !self.sleeps();
+        let waits = is_awake || self.calls.any_waits() || !self.reads.is_empty();
         let has_news = self.told != self.group.promised();
         !self.is_closed() && (waits || has_news || self.wants_promotion() || self.role().is_none())
     }

@@ -16,7 +16,7 @@ two_operators() {
   whole 3
   echo "FIGURE $rejected calls of an older epoch refused"
   # One that is frozen between two passes learns of the new epoch in time.
-  ((rejected > 0 || ${CHURN:-1} < 5))
+  ((rejected > 0 || CHURN < 5))
 }
 
 # Starts one that takes the next epoch, whoever else acts.
@@ -32,7 +32,7 @@ program_of() { pgrep -f "^$BIN/multiraft-operator .*--identity=$1$"; }
 
 # CHURN minutes of it; ends with what the spec asks for under way.
 churn() {
-  local end=$((SECONDS + 60 * ${CHURN:-1}))
+  local end=$((SECONDS + 60 * CHURN))
   while ((SECONDS < end)); do
     new_template
     apply 4 || return 1

@@ -73,8 +73,9 @@ fn is_closed(script: &Script, node: usize) -> bool {
     script.state(node, 1).is_some_and(|state| state.phase() == Script::CLOSED)
 }
 
-#[test]
-fn nobody_leaves_while_those_that_stay_are_not_a_sound_majority() {
+/// A group of three, and what it wrote since the disk of one follower was copied: the leader, that
+/// follower, and the other one.
+fn with_an_older_copy() -> (Script, [usize; 3]) {
     let mut script = Script::new(5, 3, 3, 1);
     let leader = script.leader(1).expect("led");
     let (older, leaving) = ((leader + 1) % 3, (leader + 2) % 3);
@@ -83,6 +84,12 @@ fn nobody_leaves_while_those_that_stay_are_not_a_sound_majority() {
         script.write(leader, 1);
     }
     script.run_for(3 * SECOND);
+    (script, [leader, older, leaving])
+}
+
+#[test]
+fn nobody_leaves_while_those_that_stay_are_not_a_sound_majority() {
+    let (mut script, [_, older, leaving]) = with_an_older_copy();
     script.roll_back(older);
     script.until("it is refused", |s| is_closed(s, older));
     script.admin(leaving, AdminRequest::Leave { group: 1, fence: None });
@@ -101,14 +108,7 @@ fn nobody_leaves_while_those_that_stay_are_not_a_sound_majority() {
 #[test]
 fn a_leader_that_meets_a_closed_member_late_does_not_count_on_it() {
     // Whoever noticed first that its disk went back closed it; it told the others nothing.
-    let mut script = Script::new(5, 3, 3, 1);
-    let leader = script.leader(1).expect("led");
-    let (older, leaving) = ((leader + 1) % 3, (leader + 2) % 3);
-    script.copy_disk(older);
-    for _ in 0..3 {
-        script.write(leader, 1);
-    }
-    script.run_for(3 * SECOND);
+    let (mut script, [leader, older, leaving]) = with_an_older_copy();
     script.cut(older, leader);
     script.cut(leader, older);
     script.roll_back(older);
