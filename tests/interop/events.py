@@ -38,9 +38,12 @@ class Watches:
 
     def wait(self, service, node, kind, holds=lambda event: True, partition=0):
         """Waits until a node has told of this."""
-        events = self.told[service, node, partition]
-        told = lambda: (getattr(e, kind) for e in list(events) if e.WhichOneof("event") == kind)
-        eventually(f"{kind} in {service}.Watch of node {node}", lambda: any(map(holds, told())))
+        told = lambda: self.has_told(service, node, kind, holds, partition)
+        eventually(f"{kind} in {service}.Watch of node {node}", told)
+
+    def has_told(self, service, node, kind, holds=lambda event: True, partition=0):
+        events = list(self.told[service, node, partition])
+        return any(holds(getattr(e, kind)) for e in events if e.WhichOneof("event") == kind)
 
 
 def _read(stream, events):
