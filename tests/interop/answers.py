@@ -86,7 +86,7 @@ class Answer:
         headers = response.headers
         level, path = response, ["headers", "operation", "session", wire.session, "partition"]
         for name in path:
-            expect(level.HasField(name), f"{method}: the response lacks {name} of {path}: {response}")
+            expect(level.HasField(name), lambda: f"{method}: no {name} of {path} in the response: {response}")
             level = getattr(level, name)
         self.index = level.index
         self.status = wire.status(headers.operation.status)
@@ -109,9 +109,9 @@ class Answer:
         return self.answered("OK", **fields)
 
     def answered(self, status, **fields):
-        said = f"{self.method}: {self.status} {self.message!r} {self.output}"
-        expect(self.status == status, f"{said}, not {status}")
-        expect(status == "OK" or self.message != "", f"{said}: says no reason")
+        said = lambda: f"{self.method}: {self.status} {self.message!r} {self.output}"
+        expect(self.status == status, lambda: f"{said()}, not {status}")
+        expect(status == "OK" or self.message != "", lambda: f"{said()}: says no reason")
         for name, wanted in fields.items():
             value = getattr(self.output, name)
             value = list(value) if isinstance(wanted, list) else value
@@ -131,7 +131,7 @@ def complete(method, message):
             complete(method, getattr(message, field.name))
         elif field.containing_oneof is not None:
             one = field.containing_oneof.name
-            expect(message.WhichOneof(one), f"{method}: {one} is not set in {message}")
+            expect(message.WhichOneof(one), lambda: f"{method}: {one} is not set in {message}")
         else:
             expect(field.full_name.endswith(OPTIONAL), f"{method}: the output lacks {field.name}")
 

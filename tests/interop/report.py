@@ -7,8 +7,9 @@ from types import FunctionType
 
 
 def expect(holds, otherwise):
+    """`otherwise` is a text, or makes one: that of a large message takes longer than the call."""
     if not holds:
-        raise AssertionError(otherwise)
+        raise AssertionError(otherwise() if callable(otherwise) else otherwise)
 
 
 def eventually(what, holds, within=20):
