@@ -6,7 +6,7 @@ use crate::limits::{HOUSEKEEPING, TRIM_COPY_BYTES};
 use crate::measures::Histogram;
 use crate::snapshots::Keeper;
 use multiraft_log::{
-    Entry, GroupRound, HardState, Log, LogError, PeerMemory, Round, Space, StoredConfig,
+    Copied, Entry, GroupRound, HardState, Log, LogError, PeerMemory, Round, Space, StoredConfig,
 };
 use multiraft_proto::v1::LogDbCompactedEvent;
 use multiraft_proto::v1::event::Event;
@@ -123,7 +123,14 @@ struct Writing {
     counters: Arc<WriterCounters>,
     /// First indexes that moved since rounds were deleted last.
     moved: BTreeMap<u32, u64>,
+    trimming: Option<Step>,
     looked: Instant,
+}
+
+/// What a thread does for a trim, for which no record waits.
+enum Step {
+    Reading(JoinHandle<Result<Copied, LogError>>),
+    Deleting(JoinHandle<Result<(), LogError>>),
 }
 
 impl Writing {
@@ -133,13 +140,14 @@ impl Writing {
         inbox: Arc<Inbox>,
         counters: Arc<WriterCounters>,
     ) -> Self {
-        Writing { log, keeper, inbox, counters, moved: BTreeMap::new(), looked: Instant::now() }
+        let (moved, looked) = (BTreeMap::new(), Instant::now());
+        Writing { log, keeper, inbox, counters, moved, trimming: None, looked }
     }
 
     fn run(mut self, queue: &(Mutex<Queue>, Condvar)) -> Result<(), LogError> {
         self.look_at_space();
         loop {
-            let Some(records) = next(queue) else { return self.log.close() };
+            let Some(records) = next(queue) else { return self.close() };
             if records.is_empty() {
                 self.log.rest()?;
             } else {
@@ -147,10 +155,21 @@ impl Writing {
             }
             if self.looked.elapsed() >= HOUSEKEEPING {
                 self.looked = Instant::now();
-                self.trim()?;
+                self.begin_trim();
                 self.look_at_space();
             }
+            self.go_on_trimming()?;
         }
+    }
+
+    fn close(self) -> Result<(), LogError> {
+        // The directory is free again when this returns.
+        match self.trimming {
+            Some(Step::Reading(thread)) => drop(thread.join()),
+            Some(Step::Deleting(thread)) => drop(thread.join()),
+            None => {}
+        }
+        self.log.close()
     }
 
     fn write(&mut self, records: Vec<Persist>) -> Result<(), LogError> {
@@ -175,15 +194,37 @@ impl Writing {
         Ok(())
     }
 
-    /// Deletes the rounds that no group needs, when that is worth it.
-    fn trim(&mut self) -> Result<(), LogError> {
-        if self.moved.is_empty() || !self.log.trimmable() {
-            return Ok(());
+    /// Begins to delete the rounds that no group needs, when that is worth it.
+    fn begin_trim(&mut self) {
+        if self.trimming.is_some() || self.moved.is_empty() || !self.log.trimmable() {
+            return;
         }
-        let trimmed = self.log.trim(TRIM_COPY_BYTES)?;
+        let trimming = self.log.begin_trim(TRIM_COPY_BYTES);
+        let thread = trimming.and_then(|trimming| beside(|| trimming.read()));
+        self.trimming = thread.map(Step::Reading);
+    }
+
+    fn go_on_trimming(&mut self) -> Result<(), LogError> {
+        match self.trimming.take() {
+            Some(Step::Reading(thread)) if thread.is_finished() => {
+                if let Ok(copied) = thread.join() {
+                    self.end_trim(copied)?;
+                }
+            }
+            Some(Step::Deleting(thread)) if thread.is_finished() => {
+                thread.join().unwrap_or(Ok(()))?;
+            }
+            working => self.trimming = working,
+        }
+        Ok(())
+    }
+
+    fn end_trim(&mut self, copied: Result<Copied, LogError>) -> Result<(), LogError> {
+        let (trimmed, old_files) = self.log.end_trim(copied)?;
         if trimmed.rounds == 0 {
             return Ok(());
         }
+        self.trimming = beside(|| old_files.delete()).map(Step::Deleting);
         tracing::debug!(rounds = trimmed.rounds, copied = trimmed.copied_bytes, "log trimmed");
         for (group, index) in std::mem::take(&mut self.moved) {
             let event = Event::LogdbCompacted(LogDbCompactedEvent { group_id: group, index });
@@ -201,6 +242,11 @@ impl Writing {
         }
         self.inbox.push(Message::Shard(Input::Space { free, total }));
     }
+}
+
+/// Without a thread the work is left for the next trim, as when the thread panics.
+fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<JoinHandle<T>> {
+    std::thread::Builder::new().name("log-trimmer".into()).spawn(work).ok()
 }
 
 /// Snapshots that the log does without once the record is durable.

@@ -131,7 +131,7 @@ mod tests {
     }
 
     fn pin(group: u32, round: u64, bytes: u64) -> Pin {
-        Pin { group, round, bytes }
+        Pin { group, round, bytes, replaced: 0 }
     }
 
     #[test]

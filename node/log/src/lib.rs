@@ -37,7 +37,7 @@ mod space;
 mod store;
 
 pub use error::{LogError, OpenError};
-pub use log::{Log, Options, Sync};
+pub use log::{Copied, Log, OldFiles, Options, Sync, Trimming};
 pub use reader::Reader;
 pub use round::{
     Entry, FreshIdentity, GroupRound, HardState, Identity, PeerMemory, Recovered, RecoveredGroup,

@@ -3,6 +3,8 @@
 mod gather;
 mod trim;
 
+pub use trim::{Copied, OldFiles, Trimming};
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};

@@ -83,7 +83,7 @@ impl Scan {
     fn read(dir: &Path, store: &Store, first: u64, ledger: Ledger) -> Result<Self, OpenError> {
         let (catalog, points) = (Catalog::default(), Points::default());
         let mut scan = Self { catalog, points, ledger, first, last: first - 1 };
-        for found in store.scan(first, u64::MAX, Use::Whole) {
+        for found in store.scan(first, u64::MAX, Use::Once) {
             let number = scan.last + 1;
             let (key, record) = found.map_err(|error| {
                 meta::scan_error(error, Some(number), dir.join(store::DIRECTORY))

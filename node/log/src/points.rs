@@ -32,6 +32,8 @@ struct Group {
     first: u64,
     last: u64,
     points: Vec<Point>,
+    /// The last round after which an entry was another than before; 0 when that is not known.
+    replaced: u64,
 }
 
 /// Entries `low..high` are in rounds `from..=to`.
@@ -49,6 +51,8 @@ pub struct Pin {
     pub group: u32,
     pub round: u64,
     pub bytes: u64,
+    /// Since this round entries were added and trimmed, and none was replaced.
+    pub replaced: u64,
 }
 
 /// The group's log is this and not what was asked for.
@@ -63,7 +67,7 @@ impl Points {
     pub fn of_groups(round: u64, groups: &BTreeMap<u32, RecoveredGroup>) -> Self {
         let extent = |(id, group): (&u32, &RecoveredGroup)| {
             let (first, last) = (group.first.0, group.last_index);
-            (*id, Group { first, last, points: Vec::new() })
+            (*id, Group { first, last, points: Vec::new(), replaced: 0 })
         };
         let groups = groups.iter().map(extent).collect();
         Self { groups, first_round: round, last_round: round }
@@ -82,7 +86,13 @@ impl Points {
     pub fn pins(&self) -> Vec<Pin> {
         let pin = |(id, group): (&u32, &Group)| {
             let bytes = group.points.iter().map(|point| point.bytes).sum();
-            group.points.first().map(|point| Pin { group: *id, round: point.round, bytes })
+            let pin = |oldest: &Point| Pin {
+                group: *id,
+                round: oldest.round,
+                bytes,
+                replaced: group.replaced,
+            };
+            group.points.first().map(pin)
         };
         self.groups.iter().filter_map(pin).collect()
     }
@@ -104,7 +114,9 @@ impl Points {
                 Change::Delete { group } => {
                     self.groups.remove(&group);
                 }
-                Change::Start { group, first, last } => self.group(group).start_at(first, last),
+                Change::Start { group, first, last } => {
+                    self.group(group).start_at(number, first, last);
+                }
                 Change::Append { group, first, last, bytes } => {
                     self.group(group).append(number, first, last, bytes);
                 }
@@ -139,16 +151,20 @@ impl Points {
     }
 
     fn group(&mut self, group: u32) -> &mut Group {
-        self.groups.entry(group).or_insert_with(Group::empty)
+        let made = self.last_round;
+        self.groups.entry(group).or_insert_with(|| Group::empty(made))
     }
 }
 
 impl Group {
-    fn empty() -> Self {
-        Self { first: 1, last: 0, points: Vec::new() }
+    fn empty(made: u64) -> Self {
+        Self { first: 1, last: 0, points: Vec::new(), replaced: made }
     }
 
-    fn start_at(&mut self, first: u64, last: u64) {
+    fn start_at(&mut self, round: u64, first: u64, last: u64) {
+        if last != self.last {
+            self.replaced = round;
+        }
         let keep = self.points.partition_point(|point| point.index <= first).saturating_sub(1);
         self.points.drain(..keep);
         if last < first {
@@ -162,6 +178,7 @@ impl Group {
         let replaces = first <= self.last;
         if replaces {
             self.points.truncate(self.points.partition_point(|point| point.index < first));
+            self.replaced = round;
         }
         let full = self.points.last().is_none_or(|point| {
             round - point.round >= POINT_ROUNDS || first - point.index >= POINT_ENTRIES

@@ -111,7 +111,7 @@ impl Store {
         }
         match use_of {
             Use::Range => {}
-            Use::Whole => {
+            Use::Once => {
                 options.fill_cache(false);
                 options.set_readahead_size(limits::SCAN_READ_AHEAD_BYTES);
             }
@@ -165,8 +165,8 @@ impl Store {
 pub enum Use {
     /// A range that may be read again soon.
     Range,
-    /// The whole log, once.
-    Whole,
+    /// A long stretch of the log, once.
+    Once,
 }
 
 impl Batch {

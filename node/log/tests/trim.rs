@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use multiraft_log::{GroupRound, Log, LogError, Options, Round, Trimmed};
+use multiraft_log::{GroupRound, Log, LogError, Options, Round, Trimmed, Trimming};
 use support::model::Model;
 use support::{FRESH, entry, options, round};
 
@@ -29,20 +29,33 @@ fn starting(group: u32, first: u64) -> Round {
 fn a_trimmed_log_equals_its_model() {
     let seed = std::env::var("SEED")
         .map_or_else(|_| fastrand::u64(..), |seed| seed.parse().expect("number"));
-    let (mut trimmed, mut copied, mut reopened) = (0, 0, 0);
+    let (mut trimmed, mut copied, mut beside, mut reopened) = (0, 0, 0, 0);
     for seed in seed..seed + 12 {
         println!("SEED={seed}");
         let mut random = Rng::with_seed(seed);
         let dir = tempfile::tempdir().expect("directory");
         let (mut log, _) = open(dir.path(), small());
         let mut model = Model::new(300);
+        // What was read when a trim began, to be written after some more rounds.
+        let mut read = None;
         for _ in 0..250 {
             let rounds: Vec<Round> =
                 (0..random.usize(1..4)).map(|_| model.round(&mut random)).collect();
             log.append(&rounds).expect("append");
-            let done = match random.u32(0..20) {
-                0..5 => log.trim(random.usize(0..20_000)).expect("trim"),
-                5 => {
+            let bytes_max = random.usize(0..20_000);
+            let done = match (random.u32(0..20), read.take()) {
+                (0..5, None) => log.trim(bytes_max).expect("trim"),
+                (6..10, None) => {
+                    read = log.begin_trim(bytes_max).map(Trimming::read);
+                    continue;
+                }
+                (6..10, Some(read)) => {
+                    let (done, old_files) = log.end_trim(read).expect("trim");
+                    old_files.delete().expect("delete");
+                    beside += done.copied_bytes;
+                    done
+                }
+                (5, _) => {
                     if random.bool() {
                         log.close().expect("close");
                     } else {
@@ -54,15 +67,19 @@ fn a_trimmed_log_equals_its_model() {
                     reopened += 1;
                     Trimmed::default()
                 }
-                _ => continue,
+                (_, waiting) => {
+                    read = waiting;
+                    continue;
+                }
             };
             model.check_entries(&log);
             trimmed += done.rounds;
             copied += done.copied_bytes;
         }
     }
-    println!("{trimmed} rounds trimmed, {copied} bytes copied, {reopened} times reopened");
-    assert!(trimmed > 2_500 && copied > 25_000 && reopened > 50);
+    println!("{trimmed} rounds trimmed, {reopened} times reopened");
+    println!("{copied} bytes copied, {beside} of them beside appends");
+    assert!(trimmed > 2_500 && copied > 25_000 && beside > 5_000 && reopened > 50);
 }
 
 #[test]

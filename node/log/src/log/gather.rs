@@ -60,7 +60,7 @@ impl Gather<'_> {
     /// Reads on until no segment is open.
     fn read_from(&mut self, group: u32, first: u64) -> Result<(), LogError> {
         let mut number = first;
-        for pair in self.shared.store.scan(first, u64::MAX, Use::Range) {
+        for pair in self.shared.store.scan(first, u64::MAX, Use::Once) {
             let (key, record) = pair.map_err(|error| self.scan_error(group, number, error))?;
             if *key != number.to_be_bytes() {
                 return Err(self.corrupt(number, "missing"));
