@@ -155,7 +155,7 @@ impl Writing {
             }
             if self.looked.elapsed() >= HOUSEKEEPING {
                 self.looked = Instant::now();
-                self.begin_trim();
+                self.begin_trim()?;
                 self.look_at_space();
             }
             self.go_on_trimming()?;
@@ -195,13 +195,13 @@ impl Writing {
     }
 
     /// Begins to delete the rounds that no group needs, when that is worth it.
-    fn begin_trim(&mut self) {
-        if self.trimming.is_some() || self.moved.is_empty() || !self.log.trimmable() {
-            return;
+    fn begin_trim(&mut self) -> Result<(), LogError> {
+        if self.trimming.is_none() && !self.moved.is_empty() && self.log.trimmable() {
+            let trimming = self.log.begin_trim(TRIM_COPY_BYTES)?;
+            let thread = trimming.and_then(|trimming| beside(|| trimming.read()));
+            self.trimming = thread.map(Step::Reading);
         }
-        let trimming = self.log.begin_trim(TRIM_COPY_BYTES);
-        let thread = trimming.and_then(|trimming| beside(|| trimming.read()));
-        self.trimming = thread.map(Step::Reading);
+        Ok(())
     }
 
     fn go_on_trimming(&mut self) -> Result<(), LogError> {

@@ -36,26 +36,18 @@ fn a_trimmed_log_equals_its_model() {
         let dir = tempfile::tempdir().expect("directory");
         let (mut log, _) = open(dir.path(), small());
         let mut model = Model::new(300);
-        // What was read when a trim began, to be written after some more rounds.
-        let mut read = None;
+        // A trim that has begun, and perhaps read, to be ended after some more rounds.
+        let (mut begun, mut read) = (None, None);
         for _ in 0..250 {
             let rounds: Vec<Round> =
                 (0..random.usize(1..4)).map(|_| model.round(&mut random)).collect();
             log.append(&rounds).expect("append");
             let bytes_max = random.usize(0..20_000);
-            let done = match (random.u32(0..20), read.take()) {
-                (0..5, None) => log.trim(bytes_max).expect("trim"),
-                (6..10, None) => {
-                    read = log.begin_trim(bytes_max).map(Trimming::read);
-                    continue;
-                }
-                (6..10, Some(read)) => {
-                    let (done, old_files) = log.end_trim(read).expect("trim");
-                    old_files.delete().expect("delete");
-                    beside += done.copied_bytes;
-                    done
-                }
-                (5, _) => {
+            let is_begun = begun.is_some() || read.is_some();
+            let done = match random.u32(0..20) {
+                0..5 if !is_begun => log.trim(bytes_max).expect("trim"),
+                5 => {
+                    (begun, read) = (None, None);
                     if random.bool() {
                         log.close().expect("close");
                     } else {
@@ -67,10 +59,22 @@ fn a_trimmed_log_equals_its_model() {
                     reopened += 1;
                     Trimmed::default()
                 }
-                (_, waiting) => {
-                    read = waiting;
+                6..10 if !is_begun => {
+                    begun = log.begin_trim(bytes_max).expect("trim");
                     continue;
                 }
+                10..14 => {
+                    read = read.or(begun.take().map(Trimming::read));
+                    continue;
+                }
+                6..10 if read.is_some() => {
+                    let (done, old_files) =
+                        log.end_trim(read.take().expect("there")).expect("trim");
+                    old_files.delete().expect("delete");
+                    beside += done.copied_bytes;
+                    done
+                }
+                _ => continue,
             };
             model.check_entries(&log);
             trimmed += done.rounds;

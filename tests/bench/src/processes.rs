@@ -37,6 +37,12 @@ struct Process {
     child: Option<Child>,
 }
 
+impl Process {
+    fn log(&self) -> PathBuf {
+        self.data.with_extension("log")
+    }
+}
+
 /// Processes that end, killed, when this is dropped; their data goes with their directory.
 pub struct Cluster {
     processes: Vec<Process>,
@@ -148,8 +154,7 @@ impl Cluster {
     /// Starts a process that has ended.
     pub fn start_again(&mut self, place: usize) -> anyhow::Result<()> {
         let process = &mut self.processes[place];
-        let log = process.data.with_extension("log");
-        let log = std::fs::File::options().create(true).append(true).open(log)?;
+        let log = std::fs::File::options().create(true).append(true).open(process.log())?;
         let child = Command::new(&process.program)
             .args(&process.arguments)
             .stdin(Stdio::null())
@@ -275,8 +280,15 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        for child in self.processes.iter_mut().filter_map(|p| p.child.as_mut()) {
-            // It may have ended by itself; both calls then say so, and all is well.
+        for process in &mut self.processes {
+            let Some(mut child) = process.child.take() else { continue };
+            // Its log goes with the directory.
+            if let Ok(Some(status)) = child.try_wait() {
+                let log = std::fs::read_to_string(process.log()).unwrap_or_default();
+                let program = process.program.display();
+                eprintln!("{program} ended by itself with {status}; its log:\n{log}");
+            }
+            // Both calls say so, too, and all is well.
             let _ = child.kill();
             let _ = child.wait();
         }

@@ -15,16 +15,41 @@ use crate::store::{ScanError, Use};
 /// Entries of each group. They hold no memory of the records that they were in.
 pub type Logs = BTreeMap<u32, Vec<Entry>>;
 
-/// The entries `low..high` of each of these (group, low, high).
-pub fn gather(shared: &Shared, ranges: &[(u32, u64, u64)]) -> Result<Logs, LogError> {
-    let waiting = waiting(shared, ranges)?;
+/// What is to be gathered, and where it is. It can be read as long as no round goes, whatever
+/// becomes of the groups' logs.
+pub struct Wanted {
+    /// Group, first index and index after the last.
+    ranges: Vec<(u32, u64, u64)>,
+    /// By their first round.
+    segments: VecDeque<(u32, Segment)>,
+}
+
+impl Wanted {
+    /// The entries `low..high` of each of these (group, low, high).
+    pub fn find(shared: &Shared, ranges: Vec<(u32, u64, u64)>) -> Result<Self, LogError> {
+        let points = shared.points.lock().expect("no code panics with this lock held");
+        let mut found = Vec::new();
+        for (group, low, high) in ranges.iter().copied() {
+            let segments =
+                points.segments(group, low, high).map_err(|Outside { first, last }| {
+                    LogError::OutOfRange { group, low, high, first, last }
+                })?;
+            found.extend(segments.into_iter().map(|segment| (group, segment)));
+        }
+        found.sort_by_key(|(group, segment)| (segment.from, *group, segment.low));
+        Ok(Self { ranges, segments: found.into() })
+    }
+}
+
+pub fn gather(shared: &Shared, wanted: Wanted) -> Result<Logs, LogError> {
+    let Wanted { ranges, segments: waiting } = wanted;
     let mut gather = Gather { shared, waiting, open: BTreeMap::new(), logs: Logs::new() };
     while let Some((group, next)) = gather.waiting.front() {
         gather.read_from(*group, next.from)?;
     }
     for (group, low, high) in ranges {
-        let found = gather.logs.get(group).into_iter().flatten().map(|entry| entry.index);
-        if !found.eq(*low..*high) {
+        let found = gather.logs.get(&group).into_iter().flatten().map(|entry| entry.index);
+        if !found.eq(low..high) {
             return Err(gather.corrupt(0, "an entry is missing"));
         }
     }
@@ -38,22 +63,6 @@ struct Gather<'a> {
     /// Segments whose rounds are being read, by group and first entry.
     open: BTreeMap<(u32, u64), Segment>,
     logs: Logs,
-}
-
-fn waiting(
-    shared: &Shared,
-    ranges: &[(u32, u64, u64)],
-) -> Result<VecDeque<(u32, Segment)>, LogError> {
-    let points = shared.points.lock().expect("no code panics with this lock held");
-    let mut waiting = Vec::new();
-    for (group, low, high) in ranges.iter().copied() {
-        let segments = points.segments(group, low, high).map_err(|Outside { first, last }| {
-            LogError::OutOfRange { group, low, high, first, last }
-        })?;
-        waiting.extend(segments.into_iter().map(|segment| (group, segment)));
-    }
-    waiting.sort_by_key(|(group, segment)| (segment.from, *group, segment.low));
-    Ok(waiting.into())
 }
 
 impl Gather<'_> {

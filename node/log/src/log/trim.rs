@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::gather::{Logs, gather};
+use super::gather::{Logs, Wanted, gather};
 use super::{Log, Shared};
 use crate::error::LogError;
 use crate::failpoints;
@@ -32,8 +32,7 @@ pub struct Trimming {
     first: u64,
     /// The last round when it began.
     last: u64,
-    /// Group, first index and index after the last.
-    ranges: Vec<(u32, u64, u64)>,
+    wanted: Wanted,
 }
 
 /// What [`Trimming::read`] found.
@@ -69,8 +68,8 @@ impl Trimming {
     /// # Errors
     /// The disk's, or what it has is damaged. They are for [`Log::end_trim`].
     pub fn read(self) -> Result<Copied, LogError> {
-        let Self { shared, first, last, ranges } = self;
-        gather(&shared, &ranges).map(|logs| Copied { first, last, logs })
+        let Self { shared, first, last, wanted } = self;
+        gather(&shared, wanted).map(|logs| Copied { first, last, logs })
     }
 }
 
@@ -91,21 +90,27 @@ impl Log {
     /// than that, fewer rounds go, and the next call goes on.
     pub fn trim(&mut self, copy_bytes_max: usize) -> Result<Trimmed, LogError> {
         self.check_sound()?;
-        let Some(trimming) = self.begin_trim(copy_bytes_max) else { return Ok(Trimmed::default()) };
+        let Some(trimming) = self.begin_trim(copy_bytes_max)? else {
+            return Ok(Trimmed::default());
+        };
         let (trimmed, old_files) = self.end_trim(trimming.read())?;
         self.poison_on_error(old_files.delete().map(|()| trimmed))
     }
 
     /// The same for who appends between its steps, of which this is the first; `None` when nothing
     /// can go.
-    pub fn begin_trim(&self, copy_bytes_max: usize) -> Option<Trimming> {
-        let Plan { first, copy, .. } = self.plan()?;
+    ///
+    /// # Errors
+    /// The index of the entries is wrong.
+    pub fn begin_trim(&self, copy_bytes_max: usize) -> Result<Option<Trimming>, LogError> {
+        let Some(Plan { first, copy, .. }) = self.plan() else { return Ok(None) };
         let range = |id: u32| {
             let group = &self.catalog.groups()[&id];
             (id, group.first.0, group.last_index + 1)
         };
         let ranges = affordable(&copy, copy_bytes_max as u64).into_iter().map(range).collect();
-        Some(Trimming { shared: self.shared.clone(), first, last: self.last, ranges })
+        let wanted = Wanted::find(&self.shared, ranges)?;
+        Ok(Some(Trimming { shared: self.shared.clone(), first, last: self.last, wanted }))
     }
 
     /// # Errors
@@ -172,7 +177,7 @@ impl Log {
                 added.push((*id, next, group.last_index + 1));
             }
         }
-        for (id, entries) in gather(&self.shared, &added)? {
+        for (id, entries) in gather(&self.shared, Wanted::find(&self.shared, added)?)? {
             logs.entry(id).or_default().extend(entries);
         }
         Ok(logs)
