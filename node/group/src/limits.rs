@@ -10,7 +10,7 @@ pub const INFLIGHT_MESSAGES_MAX: usize = 128;
 /// Bytes of proposals that are not committed yet. Beyond it proposals are refused with a retry
 /// hint, which also bounds raft's unstable log (it never shrinks its buffer: tikv#19593). All groups
 /// wait for what one has in a sync and on a connection: beside one that writes values of 64 KiB as
-/// fast as it can, the median of 63 others is 2 to 2.5 times as long as without it, with 1 MiB here
+/// fast as it can, the median of 63 others is 2 to 3 times as long as without it, with 1 MiB here
 /// it was 6.7 times; the busy one writes three quarters of what it did with that.
 pub const UNCOMMITTED_BYTES_MAX: u64 = 256 << 10;
 

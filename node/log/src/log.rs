@@ -3,8 +3,6 @@
 mod gather;
 mod trim;
 
-pub use trim::{Copied, OldFiles, Trimming};
-
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -27,6 +25,8 @@ use crate::round::{FreshIdentity, Identity, Recovered, Round, Written};
 use crate::snapshot::{self, Snapshots};
 use crate::space::{self, Space};
 use crate::store::{self, Batch, Store};
+
+pub use trim::{Copied, OldFiles, Trimming};
 
 /// How a directory is opened.
 #[derive(Clone, Copy, Debug)]

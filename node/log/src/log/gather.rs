@@ -25,7 +25,7 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// The entries `low..high` of each of these (group, low, high).
+    /// The entries `low..high` of each of these (group, low, high), which must be there.
     pub fn find(shared: &Shared, ranges: Vec<(u32, u64, u64)>) -> Result<Self, LogError> {
         let points = shared.points.lock().expect("no code panics with this lock held");
         let mut found = Vec::new();
@@ -41,6 +41,7 @@ impl Wanted {
     }
 }
 
+/// Reads what is wanted, all of it.
 pub fn gather(shared: &Shared, wanted: Wanted) -> Result<Logs, LogError> {
     let Wanted { ranges, segments: waiting } = wanted;
     let mut gather = Gather { shared, waiting, open: BTreeMap::new(), logs: Logs::new() };
